@@ -1,0 +1,102 @@
+//! Every limit of the system, with its unit in its name and its reason beside it.
+//!
+//! A limit stands here when a stranger (a client, a backend, a tenant, a damaged
+//! file) could otherwise make something grow. Relations that the code relies on
+//! are asserted at compile time at the end of the file.
+
+// --- what a client may send (HTTP.md "Requests") ---
+
+/// Request line, in bytes without its CRLF. Longer: 414.
+pub const REQUEST_LINE_BYTES_MAX: usize = 8 * 1024;
+
+/// Head of a request, in bytes with its final empty line. Longer: 431.
+pub const REQUEST_HEAD_BYTES_MAX: usize = 32 * 1024;
+
+/// Fields in the head of a request or response. More: 431, or 502 from a backend.
+pub const FIELDS_MAX: usize = 100;
+
+/// Trailer section of one message, in bytes. Longer: 431, or a cut response.
+pub const TRAILER_BYTES_MAX: usize = 8 * 1024;
+
+/// Chunk extensions of one message, in bytes in all. They mean nothing to us, so
+/// they are only ever a way to make us read for free.
+pub const CHUNK_EXTENSION_BYTES_MAX: usize = 4 * 1024;
+
+/// Hexadecimal digits of a chunk size. Sixteen is all that fits 64 bits; a sender
+/// that pads with zeros beyond that is refused rather than understood.
+pub const CHUNK_SIZE_DIGITS_MAX: usize = 16;
+
+/// Empty lines skipped before a request line (RFC 9112 §2.2).
+pub const EMPTY_LINES_BEFORE_REQUEST_MAX: usize = 1;
+
+// --- what a backend may send ---
+
+/// Head of a response, in bytes with its final empty line. Longer: 502.
+pub const RESPONSE_HEAD_BYTES_MAX: usize = 32 * 1024;
+
+/// Interim (1xx) responses before a final one; more is a backend that loops: 502.
+pub const INTERIM_RESPONSES_MAX: usize = 16;
+
+// --- what a manifest may hold ---
+
+/// A manifest's text, in bytes. Room for some hundred thousand sites.
+pub const MANIFEST_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Problems reported for one manifest. The rest are counted, so that a file of
+/// the wrong kind does not fill a terminal.
+pub const PROBLEMS_MAX: usize = 1000;
+
+/// A name of ours: one DNS label (RFC 1035 §2.3.4), in bytes.
+pub const NAME_BYTES_MAX: usize = 63;
+
+/// A hostname without its trailing dot (RFC 1035 §2.3.4), in bytes.
+pub const HOSTNAME_BYTES_MAX: usize = 253;
+
+/// Hostnames of one site.
+pub const HOSTNAMES_PER_SITE_MAX: usize = 1000;
+
+/// Pools of one site.
+pub const POOLS_PER_SITE_MAX: usize = 100;
+
+/// Backends of one pool.
+pub const BACKENDS_PER_POOL_MAX: usize = 1000;
+
+/// Routes of one site; they are tried in order, so this bounds work per request.
+pub const ROUTES_PER_SITE_MAX: usize = 1000;
+
+/// Weight of a backend.
+pub const BACKEND_WEIGHT_MAX: u32 = 65_535;
+
+/// Workers of one plane of a host.
+pub const WORKERS_MAX: u32 = 1024;
+
+/// Listeners of one kind on one host. Each costs a socket per worker.
+pub const LISTENERS_MAX: usize = 64;
+
+/// Any timeout, in milliseconds: a day. Longer is a mistyped unit.
+pub const TIMEOUT_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+
+// --- what a config log may hold ---
+
+/// One line of a config log, in bytes. A site with every list full stays below it.
+pub const CONFIG_LOG_LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+// --- shape of the hostname table ---
+
+/// Shards of the hostname table: a change copies one shard and the spine of
+/// pointers, so with 100,000 hostnames about a hundred entries and 8 KiB.
+pub const HOSTNAME_SHARDS: usize = 1024;
+
+const _: () = {
+    assert!(REQUEST_LINE_BYTES_MAX < REQUEST_HEAD_BYTES_MAX);
+    assert!(TRAILER_BYTES_MAX < REQUEST_HEAD_BYTES_MAX);
+    // A request that we accept can be passed on, and comes back no larger.
+    assert!(RESPONSE_HEAD_BYTES_MAX >= REQUEST_HEAD_BYTES_MAX);
+    // A Host field of any valid hostname fits the request line's bound.
+    assert!(HOSTNAME_BYTES_MAX < REQUEST_LINE_BYTES_MAX);
+    assert!(NAME_BYTES_MAX < HOSTNAME_BYTES_MAX);
+    // Shards are picked by the low bits of a hash.
+    assert!(HOSTNAME_SHARDS.is_power_of_two());
+    // A site's hostnames are one line of the log.
+    assert!(HOSTNAMES_PER_SITE_MAX * (HOSTNAME_BYTES_MAX + 4) < CONFIG_LOG_LINE_BYTES_MAX);
+};

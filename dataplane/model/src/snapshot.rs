@@ -1,0 +1,218 @@
+//! The compiled form of one revision: what workers read while they serve.
+//!
+//! A [`Snapshot`] is immutable and has no "unset": every default was filled in when
+//! it was compiled. A request holds the [`Site`] it was routed to, never the
+//! snapshot, so that an old revision is freed when its last request ends.
+
+mod hostnames;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::address_policy::AddressPolicy;
+
+pub use hostnames::HostnameTable;
+
+/// Identifies a tenant for as long as the fleet lives. Never given out twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TenantId(pub u64);
+
+/// Identifies a site for as long as the fleet lives. Counters are keyed by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SiteId(pub u64);
+
+/// Identifies a pool for as long as the fleet lives; unique across sites.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PoolId(pub u64);
+
+/// One revision of the desired state, compiled for one host.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The revision this was compiled from.
+    pub revision: u64,
+    /// Which site a hostname belongs to.
+    pub hostnames: HostnameTable,
+    /// Every site, in the order of (tenant, name).
+    pub sites: Vec<Arc<Site>>,
+    /// Pseudonym of the fleet in Via (RFC 9110 §7.6.3), the same on every host.
+    pub via: Arc<str>,
+    /// The host's timeouts: they hold until a request's site is known.
+    pub timeouts: Timeouts,
+    /// Where a backend may be, on this host.
+    pub policy: Arc<AddressPolicy>,
+}
+
+/// One tenant's web site.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// The site's id.
+    pub id: SiteId,
+    /// Its owner's id.
+    pub tenant_id: TenantId,
+    /// Its owner's name.
+    pub tenant: Arc<str>,
+    /// Its name, unique within its tenant.
+    pub name: Arc<str>,
+    /// The host's timeouts with the site's own on top.
+    pub timeouts: Timeouts,
+    /// The site's pools. Index 0 is the one named "default"; it may have no backends.
+    pub pools: Box<[Pool]>,
+    /// Private networks where this tenant's backends may be, on this host.
+    pub backend_networks: Arc<[IpNet]>,
+}
+
+/// Backends that serve the same content.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    /// The pool's id.
+    pub id: PoolId,
+    /// Its name, unique within its site.
+    pub name: Arc<str>,
+    /// How a backend is picked within a tier.
+    pub algorithm: Algorithm,
+    /// Backends in the order in which this host falls back on them: first its own
+    /// group's with the ungrouped, then one tier for each other group, closest
+    /// first, groups without a known distance last. The first tier is always
+    /// there, and may be empty.
+    pub tiers: Box<[Tier]>,
+}
+
+/// How a backend is picked within a tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    /// In turn, as often as its weight says.
+    RoundRobin,
+}
+
+/// Backends that a host tries together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tier {
+    /// The backends belong to another group than the host does.
+    pub cross_group: bool,
+    /// In the order of their names. Never empty but in a pool's first tier.
+    pub backends: Box<[Backend]>,
+}
+
+/// One server of a pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// Its name, unique within its pool.
+    pub name: Arc<str>,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// 1 to [`crate::limits::BACKEND_WEIGHT_MAX`].
+    pub weight: u32,
+    /// What its runtime state is kept under.
+    pub key: BackendKey,
+}
+
+/// The full identity of a backend. Runtime state (health, in-flight counts, pooled
+/// connections) is kept under it, so that a new revision which leaves a backend as
+/// it was also leaves its state. Cloning copies a pointer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct BackendKey(Arc<BackendIdentity>);
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct BackendIdentity {
+    site: SiteId,
+    pool: Box<str>,
+    backend: Box<str>,
+    address: SocketAddr,
+}
+
+impl BackendKey {
+    /// The key of the backend of this name and address in a site's pool.
+    pub fn new(site: SiteId, pool: &str, backend: &str, address: SocketAddr) -> BackendKey {
+        BackendKey(Arc::new(BackendIdentity {
+            site,
+            pool: pool.into(),
+            backend: backend.into(),
+            address,
+        }))
+    }
+
+    /// The site that the backend serves.
+    pub fn site(&self) -> SiteId {
+        self.0.site
+    }
+
+    /// The name of the backend's pool.
+    pub fn pool(&self) -> &str {
+        &self.0.pool
+    }
+
+    /// The backend's name within its pool.
+    pub fn backend(&self) -> &str {
+        &self.0.backend
+    }
+
+    /// Where the backend listens.
+    pub fn address(&self) -> SocketAddr {
+        self.0.address
+    }
+}
+
+/// How long each party may keep us waiting (HTTP.md "Timeouts").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timeouts {
+    /// For the whole head of a request, from its first byte.
+    pub head: Duration,
+    /// Between requests on a client's connection.
+    pub keep_alive: Duration,
+    /// How slow a body may be, from whoever is to send it.
+    pub body: BodyRate,
+    /// Without progress of whoever is to read.
+    pub write: Duration,
+    /// For a connection to a backend.
+    pub connect: Duration,
+    /// From the end of a request to the first byte of its response.
+    pub first_byte: Duration,
+    /// Between two reads of a response.
+    pub response_gap: Duration,
+    /// Of an upstream connection in the pool.
+    pub upstream_idle: Duration,
+    /// Of a tunnel in both directions.
+    pub tunnel_idle: Duration,
+    /// For requests to end once a stop was asked for.
+    pub drain: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Timeouts {
+        Timeouts {
+            head: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(60),
+            body: BodyRate::default(),
+            write: Duration::from_secs(60),
+            connect: Duration::from_secs(3),
+            first_byte: Duration::from_secs(10),
+            response_gap: Duration::from_secs(30),
+            upstream_idle: Duration::from_secs(30),
+            tunnel_idle: Duration::from_secs(60 * 60),
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+/// The least speed of a body: a sender that moves fewer than `bytes_per_second` on
+/// average over any `window` is cut. Time in which we hold it back does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BodyRate {
+    /// Bytes per second.
+    pub bytes_per_second: u32,
+    /// What the average is taken over.
+    pub window: Duration,
+}
+
+impl Default for BodyRate {
+    fn default() -> BodyRate {
+        BodyRate {
+            bytes_per_second: 500,
+            window: Duration::from_secs(10),
+        }
+    }
+}
