@@ -1,0 +1,433 @@
+//! The pool of receive buffers that a worker lends to the kernel (a provided-buffer ring).
+//!
+//! The kernel takes buffers in the order in which they were published, so what is published is
+//! what is hot in the cache. The pool starts small, doubles when the kernel runs short and
+//! shrinks to twice the recent peak; withdrawn buffers give their pages back.
+//!
+//! A buffer has room in front of and behind the received bytes ([`HEADROOM`], [`TAILROOM`]):
+//! a rewritten head is put in front of the body that arrived with the old one, and both leave
+//! with one send and without a copy of the body.
+
+use crate::limits::{BUFFERS_MAX, BUFFERS_MIN, HEADROOM, RECV_BYTES_MAX, RECV_STRIDE, TAILROOM};
+use crate::run_queue::ClassId;
+use io_uring::types::BufRingEntry;
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+/// The buffer group under which the pool is registered with the ring.
+pub(crate) const BUFFER_GROUP: u16 = 0;
+/// No buffer: the end of a list of buffers.
+pub(crate) const NO_BUFFER: u16 = u16::MAX;
+
+/// An anonymous private mapping.
+#[derive(Debug)]
+struct Mapping {
+    address: NonNull<u8>,
+    bytes: usize,
+}
+
+impl Mapping {
+    fn new(bytes: usize) -> io::Result<Mapping> {
+        // SAFETY: an anonymous mapping at an address of the kernel's choice touches no memory
+        // that anybody else knows of.
+        let address = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        };
+        if address == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        match NonNull::new(address.cast()) {
+            Some(address) => Ok(Mapping { address, bytes }),
+            None => Err(io::Error::other("mmap gave the null page")),
+        }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, whole, and nothing refers to it any more: the pool that
+        // owns it is dropped only after its ring is closed and no `RecvBuf` is left.
+        unsafe { libc::munmap(self.address.as_ptr().cast(), self.bytes) };
+    }
+}
+
+/// What the pool knows of a buffer that it is not lending to the kernel.
+#[derive(Debug, Clone, Copy)]
+struct Received {
+    class: ClassId,
+    /// Where the received bytes begin and end, from the start of the buffer.
+    start: u32,
+    end: u32,
+    /// The next buffer that waits on the same socket.
+    next: u16,
+}
+
+/// Numbers of the pool, for `status`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PoolStatistics {
+    /// Buffers in circulation.
+    pub buffers: u32,
+    /// Buffers that the pool may grow to.
+    pub buffers_max: u32,
+    /// Buffers that hold received bytes now.
+    pub in_use: u32,
+    /// Times the pool grew.
+    pub grown: u64,
+}
+
+/// See the module. Owned by one thread; a [`RecvBuf`] shares it through an `Rc`.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    memory: Mapping,
+    ring: Mapping,
+    ring_entries: u16,
+    tail: Cell<u16>,
+    /// Buffers lent to the kernel.
+    published: Cell<u16>,
+    /// Buffers in circulation: lent, or holding received bytes.
+    circulating: Cell<u16>,
+    /// Buffers never used so far start here.
+    untouched: Cell<u16>,
+    /// Buffers withdrawn from circulation; their pages were given back.
+    withdrawn: RefCell<Vec<u16>>,
+    received: RefCell<Vec<Received>>,
+    held_by_class: RefCell<Vec<u16>>,
+    peak_in_use: Cell<u16>,
+    wanted: Cell<u16>,
+    grown: Cell<u64>,
+    ceiling: u16,
+}
+
+impl Pool {
+    /// Makes a pool that may grow to `ceiling` buffers; the caller registers
+    /// [`Pool::ring_address`] with its ring and then calls [`Pool::publish_first`].
+    pub(crate) fn new(ceiling: u16) -> io::Result<Rc<Pool>> {
+        let ring_entries = ceiling.next_power_of_two();
+        let empty = Received {
+            class: ClassId::UNKNOWN,
+            start: 0,
+            end: 0,
+            next: NO_BUFFER,
+        };
+        Ok(Rc::new(Pool {
+            memory: Mapping::new(usize::from(ceiling) * RECV_STRIDE)?,
+            ring: Mapping::new(usize::from(ring_entries) * size_of::<BufRingEntry>())?,
+            ring_entries,
+            tail: Cell::new(0),
+            published: Cell::new(0),
+            circulating: Cell::new(0),
+            untouched: Cell::new(0),
+            withdrawn: RefCell::new(Vec::new()),
+            received: RefCell::new(vec![empty; usize::from(ceiling)]),
+            held_by_class: RefCell::new(vec![0]),
+            peak_in_use: Cell::new(0),
+            wanted: Cell::new(BUFFERS_MIN.min(ceiling)),
+            grown: Cell::new(0),
+            ceiling,
+        }))
+    }
+
+    pub(crate) fn ring_address(&self) -> (u64, u16) {
+        (self.ring.address.as_ptr() as u64, self.ring_entries)
+    }
+
+    pub(crate) fn publish_first(&self) {
+        self.grow_to(BUFFERS_MIN.min(self.ceiling));
+    }
+
+    /// Puts buffers into circulation until there are `count`. Says whether there are more now.
+    fn grow_to(&self, count: u16) -> bool {
+        let before = self.circulating.get();
+        while self.circulating.get() < count.min(self.ceiling) {
+            let buffer = match self.withdrawn.borrow_mut().pop() {
+                Some(buffer) => buffer,
+                None => {
+                    let buffer = self.untouched.get();
+                    self.untouched.set(buffer + 1);
+                    buffer
+                }
+            };
+            self.circulating.set(self.circulating.get() + 1);
+            self.publish(buffer);
+        }
+        self.circulating.get() > before
+    }
+
+    /// Doubles the buffers in circulation, within the ceiling. Says whether there are more now.
+    pub(crate) fn grow(&self) -> bool {
+        let wanted = self.circulating.get().saturating_mul(2).min(self.ceiling);
+        self.wanted.set(self.wanted.get().max(wanted));
+        let grown = self.grow_to(wanted);
+        self.grown.set(self.grown.get() + u64::from(grown));
+        grown
+    }
+
+    /// Whether the kernel has few enough buffers left that the pool had better grow now.
+    pub(crate) fn is_short(&self) -> bool {
+        self.published.get() < self.circulating.get() / 8 && self.circulating.get() < self.ceiling
+    }
+
+    /// Whether the kernel has a buffer to receive into.
+    pub(crate) fn has_published(&self) -> bool {
+        self.published.get() > 0
+    }
+
+    /// Called about once a second: lets the pool shrink towards twice the peak since the last call.
+    pub(crate) fn settle(&self) {
+        let wanted = (self.peak_in_use.get().saturating_mul(2))
+            .max(BUFFERS_MIN)
+            .checked_next_power_of_two()
+            .unwrap_or(self.ceiling)
+            .min(self.ceiling);
+        self.wanted.set(wanted);
+        self.peak_in_use.set(self.in_use());
+    }
+
+    fn in_use(&self) -> u16 {
+        self.circulating.get() - self.published.get()
+    }
+
+    fn publish(&self, buffer: u16) {
+        debug_assert!(buffer < self.ceiling);
+        let tail = self.tail.get();
+        let slot = usize::from(tail & (self.ring_entries - 1));
+        let base = self.ring.address.as_ptr().cast::<BufRingEntry>();
+        // SAFETY: `slot` is within the mapped ring of `ring_entries` entries. The kernel reads
+        // an entry only once the tail has moved past it, below; at most `ceiling` buffers are
+        // ever published, so a slot is not written while the kernel may still read it. The
+        // fields are written one by one because the tail shares the last bytes of entry 0.
+        unsafe {
+            let entry = &mut *base.add(slot);
+            entry.set_addr(
+                self.memory
+                    .address
+                    .as_ptr()
+                    .add(usize::from(buffer) * RECV_STRIDE + HEADROOM) as u64,
+            );
+            entry.set_len(RECV_BYTES_MAX as u32);
+            entry.set_bid(buffer);
+        }
+        let tail = tail.wrapping_add(1);
+        self.tail.set(tail);
+        self.published.set(self.published.get() + 1);
+        // SAFETY: `BufRingEntry::tail` gives the address of the tail inside the mapped ring,
+        // aligned for a u16, which kernel and user space share as an atomic value.
+        let shared = unsafe { &*BufRingEntry::tail(base).cast::<AtomicU16>() };
+        shared.store(tail, Ordering::Release);
+    }
+
+    /// Takes back a buffer that the kernel filled with `bytes` octets.
+    pub(crate) fn take(&self, buffer: u16, bytes: u32, class: ClassId) {
+        self.published.set(self.published.get() - 1);
+        self.received.borrow_mut()[usize::from(buffer)] = Received {
+            class,
+            start: HEADROOM as u32,
+            end: HEADROOM as u32 + bytes,
+            next: NO_BUFFER,
+        };
+        let mut held = self.held_by_class.borrow_mut();
+        let index = class.0 as usize;
+        if held.len() <= index {
+            held.resize(index + 1, 0);
+        }
+        held[index] += 1;
+        self.peak_in_use
+            .set(self.peak_in_use.get().max(self.in_use()));
+    }
+
+    /// Gives a buffer back to the kernel, or withdraws it when there are more than wanted.
+    pub(crate) fn release(&self, buffer: u16) {
+        let class = self.received.borrow()[usize::from(buffer)].class;
+        self.held_by_class.borrow_mut()[class.0 as usize] -= 1;
+        if self.circulating.get() > self.wanted.get() {
+            self.circulating.set(self.circulating.get() - 1);
+            self.withdrawn.borrow_mut().push(buffer);
+            let address = self.buffer_address(buffer);
+            // SAFETY: the buffer is whole pages of our own private mapping, lent to nobody;
+            // its pages read as zero afterwards.
+            unsafe { libc::madvise(address.cast(), RECV_STRIDE, libc::MADV_DONTNEED) };
+        } else {
+            self.publish(buffer);
+        }
+    }
+
+    /// Charges a held buffer to another class: its connection's tenant became known.
+    pub(crate) fn charge(&self, buffer: u16, class: ClassId) {
+        let mut received = self.received.borrow_mut();
+        let entry = &mut received[usize::from(buffer)];
+        let mut held = self.held_by_class.borrow_mut();
+        held[entry.class.0 as usize] -= 1;
+        if held.len() <= class.0 as usize {
+            held.resize(class.0 as usize + 1, 0);
+        }
+        held[class.0 as usize] += 1;
+        entry.class = class;
+    }
+
+    /// Whether a class holds its full share: half of all the buffers that there may be.
+    pub(crate) fn is_over_share(&self, class: ClassId) -> bool {
+        self.held_by_class
+            .borrow()
+            .get(class.0 as usize)
+            .is_some_and(|&held| held >= self.ceiling / 2)
+    }
+
+    pub(crate) fn link(&self, buffer: u16, next: u16) {
+        self.received.borrow_mut()[usize::from(buffer)].next = next;
+    }
+
+    pub(crate) fn next(&self, buffer: u16) -> u16 {
+        self.received.borrow()[usize::from(buffer)].next
+    }
+
+    /// Makes the owned form of a buffer that was taken.
+    pub(crate) fn own(self: &Rc<Self>, buffer: u16) -> RecvBuf {
+        let Received { start, end, .. } = self.received.borrow()[usize::from(buffer)];
+        RecvBuf {
+            pool: Rc::clone(self),
+            buffer,
+            start,
+            end,
+        }
+    }
+
+    fn buffer_address(&self, buffer: u16) -> *mut u8 {
+        debug_assert!(buffer < self.ceiling);
+        // SAFETY: buffers lie within the mapping, `ceiling` of them at this stride.
+        unsafe {
+            self.memory
+                .address
+                .as_ptr()
+                .add(usize::from(buffer) * RECV_STRIDE)
+        }
+    }
+
+    pub(crate) fn statistics(&self) -> PoolStatistics {
+        PoolStatistics {
+            buffers: u32::from(self.circulating.get()),
+            buffers_max: u32::from(self.ceiling.min(BUFFERS_MAX)),
+            in_use: u32::from(self.in_use()),
+            grown: self.grown.get(),
+        }
+    }
+}
+
+/// Received bytes, in a buffer of the worker's pool. Dropping it gives the buffer back.
+#[derive(Debug)]
+pub struct RecvBuf {
+    pool: Rc<Pool>,
+    buffer: u16,
+    start: u32,
+    end: u32,
+}
+
+impl RecvBuf {
+    /// Drops the first `count` bytes. Panics when there are fewer.
+    pub fn advance(&mut self, count: usize) {
+        assert!(count <= self.len(), "advance past the end of a buffer");
+        self.start += count as u32;
+    }
+
+    /// Keeps only the first `count` bytes; no effect when there are not more.
+    pub fn truncate(&mut self, count: usize) {
+        if count < self.len() {
+            self.end = self.start + count as u32;
+        }
+    }
+
+    /// Puts `bytes` in front of what is there. `false`, and nothing done, when they do not fit.
+    ///
+    /// What was passed with [`RecvBuf::advance`] is room too.
+    #[must_use]
+    pub fn prepend(&mut self, bytes: &[u8]) -> bool {
+        if bytes.len() > self.start as usize {
+            return false;
+        }
+        self.start -= bytes.len() as u32;
+        self[..bytes.len()].copy_from_slice(bytes);
+        true
+    }
+
+    /// Puts `bytes` behind what is there. `false`, and nothing done, when they do not fit.
+    #[must_use]
+    pub fn append(&mut self, bytes: &[u8]) -> bool {
+        let room = RECV_STRIDE - self.end as usize;
+        if bytes.len() > room {
+            return false;
+        }
+        let at = self.len();
+        self.end += bytes.len() as u32;
+        self[at..].copy_from_slice(bytes);
+        true
+    }
+
+    /// Charges the buffer to a class, when the tenant it belongs to became known.
+    pub fn charge(&self, class: ClassId) {
+        self.pool.charge(self.buffer, class);
+    }
+
+    /// Undoes [`Pool::own`]: the buffer goes back to a socket's list, with what is left in it.
+    pub(crate) fn disown(self) -> u16 {
+        let buffer = self.buffer;
+        {
+            let mut received = self.pool.received.borrow_mut();
+            let entry = &mut received[usize::from(buffer)];
+            (entry.start, entry.end, entry.next) = (self.start, self.end, NO_BUFFER);
+        }
+        let mut this = std::mem::ManuallyDrop::new(self);
+        // SAFETY: `this` is never used nor dropped again, so the `Rc` is dropped exactly once
+        // and the buffer stays taken, which is what the caller asked for.
+        unsafe { std::ptr::drop_in_place(&mut this.pool) };
+        buffer
+    }
+}
+
+impl Deref for RecvBuf {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        let address = self.pool.buffer_address(self.buffer);
+        // SAFETY: start and end stay within the stride of this buffer. The buffer was taken
+        // from the kernel and is given back only by dropping `self`; no other `RecvBuf` has
+        // the same number. The memory is initialised: mappings begin as zeroes.
+        unsafe {
+            std::slice::from_raw_parts(
+                address.add(self.start as usize),
+                (self.end - self.start) as usize,
+            )
+        }
+    }
+}
+
+impl DerefMut for RecvBuf {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        let address = self.pool.buffer_address(self.buffer);
+        // SAFETY: as in `deref`; `&mut self` makes the borrow unique.
+        unsafe {
+            std::slice::from_raw_parts_mut(
+                address.add(self.start as usize),
+                (self.end - self.start) as usize,
+            )
+        }
+    }
+}
+
+impl Drop for RecvBuf {
+    fn drop(&mut self) {
+        self.pool.release(self.buffer);
+    }
+}
+
+const _: () = assert!(HEADROOM + RECV_BYTES_MAX + TAILROOM == RECV_STRIDE);
+const _: () = assert!(RECV_STRIDE.is_multiple_of(4096));

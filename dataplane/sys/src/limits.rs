@@ -1,0 +1,42 @@
+//! The limits of the runtime. Each is counted when it is hit, in [`crate::Statistics`].
+
+/// Entries of the submission queue. A full queue is submitted early; nothing is lost.
+pub const SQ_ENTRIES: u32 = 1024;
+/// Entries of the completion queue. The kernel keeps what overflows (NODROP) and says so.
+pub const CQ_ENTRIES: u32 = 8192;
+/// CPU time after which a turn ends and everything asked for is submitted, in nanoseconds.
+pub const TURN_NS: u64 = 200_000;
+/// CPU time that a class may use in one round of the run queue, in nanoseconds.
+pub const QUANTUM_NS: i64 = 50_000;
+/// The debt that a class can carry from one round into the next, in nanoseconds.
+pub const DEBT_NS_MAX: i64 = 400_000;
+/// Bytes that a receive can put into one buffer.
+pub const RECV_BYTES_MAX: usize = RECV_STRIDE - HEADROOM - TAILROOM;
+/// Distance between two receive buffers, in bytes.
+pub const RECV_STRIDE: usize = 32 * 1024;
+/// Room kept free in front of received bytes, so that a rewritten head can be put before the
+/// body that came with the old one, in bytes.
+pub const HEADROOM: usize = 1024;
+/// Room kept free behind received bytes, for the end of a chunk, in bytes.
+pub const TAILROOM: usize = 64;
+/// Receive buffers that a worker starts with, and never goes below.
+pub const BUFFERS_MIN: u16 = 64;
+/// Receive buffers that a worker never goes above.
+pub const BUFFERS_MAX: u16 = 4096;
+/// Buffers that one connection may have waiting before its multishot receive is cancelled.
+pub const QUEUED_BUFFERS_HIGH: u16 = 4;
+/// Waiting buffers at which a cancelled receive is armed again.
+pub const QUEUED_BUFFERS_LOW: u16 = 1;
+/// Length of one tick of the timer wheel as a power of two of nanoseconds (16.8 ms).
+pub const TICK_SHIFT: u32 = 24;
+/// Slots of the timer wheel; a later deadline passes through the wheel more than once.
+pub const WHEEL_SLOTS: usize = 4096;
+/// After a failed accept (no descriptors, no memory) the listener rests this long, in nanoseconds.
+pub const ACCEPT_PAUSE_NS: u64 = 100_000_000;
+
+const _: () = assert!(RECV_BYTES_MAX > 30 * 1024);
+const _: () = assert!(BUFFERS_MAX.is_power_of_two() && BUFFERS_MIN.is_power_of_two());
+const _: () = assert!(BUFFERS_MIN < BUFFERS_MAX && BUFFERS_MAX <= 32768);
+const _: () = assert!(QUEUED_BUFFERS_LOW < QUEUED_BUFFERS_HIGH);
+const _: () = assert!(WHEEL_SLOTS.is_power_of_two());
+const _: () = assert!(QUANTUM_NS as u64 * 2 <= TURN_NS);

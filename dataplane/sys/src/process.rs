@@ -1,0 +1,132 @@
+//! What a plane asks of the kernel about itself: limits, affinity, its supervisor's death.
+
+use std::io;
+
+/// A limit of the process (getrlimit(2)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// RLIMIT_NOFILE, a number of descriptors.
+    OpenFiles,
+    /// RLIMIT_MEMLOCK, in bytes.
+    LockedMemory,
+}
+
+impl Limit {
+    fn resource(self) -> libc::__rlimit_resource_t {
+        match self {
+            Limit::OpenFiles => libc::RLIMIT_NOFILE,
+            Limit::LockedMemory => libc::RLIMIT_MEMLOCK,
+        }
+    }
+}
+
+/// The soft and the hard value of a limit; zeroes when the kernel does not say.
+pub fn limit(which: Limit) -> (u64, u64) {
+    let mut value = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the structure is ours and outlives the call.
+    unsafe { libc::getrlimit(which.resource(), &mut value) };
+    (value.rlim_cur, value.rlim_max)
+}
+
+/// Raises the soft value of a limit to its hard value and gives it.
+pub fn raise_limit(which: Limit) -> io::Result<u64> {
+    let (_, hard) = limit(which);
+    let value = libc::rlimit {
+        rlim_cur: hard,
+        rlim_max: hard,
+    };
+    // SAFETY: the structure is ours and outlives the call.
+    if unsafe { libc::setrlimit(which.resource(), &value) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(hard)
+}
+
+/// The CPUs that this process may use, ascending.
+pub fn allowed_cpus() -> io::Result<Vec<usize>> {
+    // SAFETY: a cpu_set_t is plain bits; all zeroes is the empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the set is ours, of the size given.
+    if unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: every index is below CPU_SETSIZE.
+    Ok((0..libc::CPU_SETSIZE as usize)
+        .filter(|&cpu| unsafe { libc::CPU_ISSET(cpu, &set) })
+        .collect())
+}
+
+/// Pins the calling thread to one CPU.
+pub fn pin_thread(cpu: usize) -> io::Result<()> {
+    // SAFETY: as in `allowed_cpus`.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    if cpu >= libc::CPU_SETSIZE as usize {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    }
+    // SAFETY: the index is below CPU_SETSIZE.
+    unsafe { libc::CPU_SET(cpu, &mut set) };
+    // SAFETY: the set is ours, of the size given; 0 names the calling thread.
+    if unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Asks to be killed when `supervisor`, our parent, dies. Fails when it is already gone.
+pub fn die_with(supervisor: u32) -> io::Result<()> {
+    // SAFETY: PR_SET_PDEATHSIG takes an integer.
+    if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: getppid takes nothing and cannot fail.
+    let parent = unsafe { libc::getppid() };
+    if parent as u32 != supervisor {
+        return Err(io::Error::other(format!(
+            "the supervisor (pid {supervisor}) is gone"
+        )));
+    }
+    Ok(())
+}
+
+/// The kernel's release, as `uname -r` gives it.
+pub fn kernel_release() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/osrelease")
+        .map(|text| text.trim().to_owned())
+        .unwrap_or_else(|_| "unknown".to_owned())
+}
+
+/// The first two numbers of a release: `6.1.0-18-amd64` is (6, 1).
+pub fn parse_release(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(str::parse::<u32>);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_read() {
+        assert_eq!(parse_release("6.1.0-18-amd64"), Some((6, 1)));
+        assert_eq!(parse_release("5.10.0"), Some((5, 10)));
+        assert_eq!(parse_release("6.18.44-fc-v782"), Some((6, 18)));
+        assert_eq!(parse_release("unknown"), None);
+    }
+
+    #[test]
+    fn this_process_may_use_a_cpu_and_can_be_pinned_to_it() {
+        let cpus = allowed_cpus().expect("the kernel tells");
+        let first = *cpus.first().expect("at least one");
+        std::thread::spawn(move || {
+            pin_thread(first).expect("it is allowed");
+            assert_eq!(allowed_cpus().expect("the kernel tells"), [first]);
+        })
+        .join()
+        .expect("the thread ends well");
+    }
+}

@@ -1,0 +1,219 @@
+//! One io_uring, set up the one way that the runtime needs it, with errors in words.
+
+use crate::limits::{CQ_ENTRIES, SQ_ENTRIES};
+use io_uring::{IoUring, squeue, types};
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+/// Why a worker's ring could not be made, and what an operator can do about it.
+#[derive(Debug)]
+pub enum SetupError {
+    /// The kernel is older than Linux 6.1.
+    KernelTooOld {
+        /// The release that runs, as `uname -r` gives it.
+        release: String,
+    },
+    /// io_uring is switched off or filtered.
+    NotPermitted {
+        /// The value of `kernel.io_uring_disabled`, where it can be read.
+        disabled: Option<u8>,
+    },
+    /// The rings or the buffers did not fit into the limit on locked memory.
+    LockedMemory {
+        /// RLIMIT_MEMLOCK, in bytes.
+        limit_bytes: u64,
+    },
+    /// No file descriptor was left.
+    Descriptors {
+        /// RLIMIT_NOFILE.
+        limit: u64,
+    },
+    /// Anything else.
+    Other {
+        /// What was being done.
+        step: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for SetupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SetupError::KernelTooOld { release } => write!(
+                f,
+                "this kernel ({release}) lacks what Meridian needs of io_uring; run Linux 6.1 or later"
+            ),
+            SetupError::NotPermitted {
+                disabled: Some(value),
+            } if *value > 0 => write!(
+                f,
+                "io_uring is switched off: kernel.io_uring_disabled is {value}; set it to 0 (sysctl -w kernel.io_uring_disabled=0), or to 1 with this user in kernel.io_uring_group"
+            ),
+            SetupError::NotPermitted { .. } => write!(
+                f,
+                "io_uring is not permitted here: allow io_uring_setup, io_uring_enter and io_uring_register in the seccomp profile of this container or service"
+            ),
+            SetupError::LockedMemory { limit_bytes } => write!(
+                f,
+                "the limit on locked memory ({limit_bytes} bytes) is too small for the rings; raise it to 8 MiB (LimitMEMLOCK=8M, or ulimit -l 8192)"
+            ),
+            SetupError::Descriptors { limit } => write!(
+                f,
+                "no file descriptor is left (the limit is {limit}); raise it (LimitNOFILE=, or ulimit -n)"
+            ),
+            SetupError::Other { step, source } => write!(f, "{step}: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for SetupError {}
+
+impl SetupError {
+    /// Puts an error of the kernel into words.
+    pub(crate) fn explain(step: &'static str, source: io::Error) -> SetupError {
+        let release = crate::process::kernel_release();
+        let too_old =
+            crate::process::parse_release(&release).is_some_and(|version| version < (6, 1));
+        match source.raw_os_error() {
+            Some(libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP) if too_old => {
+                SetupError::KernelTooOld { release }
+            }
+            Some(libc::EPERM | libc::EACCES | libc::ENOSYS) => SetupError::NotPermitted {
+                disabled: std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled")
+                    .ok()
+                    .and_then(|text| text.trim().parse().ok()),
+            },
+            Some(libc::ENOMEM) => SetupError::LockedMemory {
+                limit_bytes: crate::process::limit(crate::process::Limit::LockedMemory).0,
+            },
+            Some(libc::EMFILE | libc::ENFILE) => SetupError::Descriptors {
+                limit: crate::process::limit(crate::process::Limit::OpenFiles).0,
+            },
+            _ => SetupError::Other { step, source },
+        }
+    }
+}
+
+/// A completion, copied out of the queue.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Completion {
+    pub(crate) token: u64,
+    pub(crate) result: i32,
+    pub(crate) flags: u32,
+}
+
+/// See the module.
+pub(crate) struct Ring {
+    inner: IoUring,
+}
+
+impl fmt::Debug for Ring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ring")
+    }
+}
+
+const ENTER_GETEVENTS: u32 = 1;
+const ENTER_EXT_ARG: u32 = 8;
+
+impl Ring {
+    /// Makes the ring. It belongs to the calling thread: nobody else may submit to it.
+    pub(crate) fn new() -> Result<Ring, SetupError> {
+        let mut builder = IoUring::builder();
+        builder
+            .dontfork()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_submit_all()
+            .setup_cqsize(CQ_ENTRIES);
+        let inner = builder
+            .build(SQ_ENTRIES)
+            .map_err(|error| SetupError::explain("making an io_uring", error))?;
+        Ok(Ring { inner })
+    }
+
+    pub(crate) fn register_buffers(
+        &self,
+        address: u64,
+        entries: u16,
+        group: u16,
+    ) -> io::Result<()> {
+        // SAFETY: the pool that owns the memory is dropped after the ring (see `runtime`), and
+        // `entries` is what was mapped at `address`.
+        unsafe {
+            self.inner
+                .submitter()
+                .register_buf_ring_with_flags(address, entries, group, 0)
+        }
+    }
+
+    /// Puts a submission into the queue, submitting the ones before it when the queue is full.
+    ///
+    /// Whatever the entry points to (a send's bytes, a connect's address) must stay valid until
+    /// its completion has been reaped; `socket` and `runtime` keep it in the socket's slot.
+    pub(crate) fn push(&mut self, entry: &squeue::Entry) {
+        loop {
+            // SAFETY: upheld by the callers, as said above.
+            if unsafe { self.inner.submission().push(entry) }.is_ok() {
+                return;
+            }
+            if self.enter(0, None).is_err() {
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    pub(crate) fn queued(&mut self) -> usize {
+        self.inner.submission().len()
+    }
+
+    /// Submits everything and runs the kernel's deferred work; waits for `want` completions, for
+    /// at most `timeout`. A wait that ends by time or by a signal is no error.
+    pub(crate) fn enter(&mut self, want: u32, timeout: Option<Duration>) -> io::Result<()> {
+        let queued = self.inner.submission().len() as u32;
+        let timespec = timeout.map(types::Timespec::from);
+        let mut arguments = types::SubmitArgs::new();
+        if let Some(timespec) = &timespec {
+            arguments = arguments.timespec(timespec);
+        }
+        // SAFETY: the argument is the extended one, of the size that EXT_ARG promises, and it
+        // outlives the call. GETEVENTS is always set: with DEFER_TASKRUN nothing completes
+        // without it.
+        let result = unsafe {
+            self.inner.submitter().enter(
+                queued,
+                want,
+                ENTER_GETEVENTS | ENTER_EXT_ARG,
+                Some(&arguments),
+            )
+        };
+        match result {
+            Ok(_) => Ok(()),
+            Err(error) => match error.raw_os_error() {
+                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// Moves all completions that are there into `into`.
+    pub(crate) fn reap(&mut self, into: &mut Vec<Completion>) {
+        let queue = self.inner.completion();
+        into.extend(queue.map(|entry| Completion {
+            token: entry.user_data(),
+            result: entry.result(),
+            flags: entry.flags(),
+        }));
+    }
+
+    /// Cancels everything that is under way; says whether the kernel answered that it did.
+    pub(crate) fn cancel_everything(&self) -> bool {
+        let builder = types::CancelBuilder::any().all();
+        self.inner
+            .submitter()
+            .register_sync_cancel(Some(types::Timespec::from(Duration::from_secs(1))), builder)
+            .is_ok()
+    }
+}
