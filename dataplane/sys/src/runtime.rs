@@ -517,9 +517,9 @@ impl Core {
         let spent_ns = inner.now_ns - before_ns;
         if idle {
             inner.statistics.waited_ns += spent_ns;
-        } else if inner.units > 0 {
+        } else if let Some(measured_ns) = spent_ns.checked_div(inner.units) {
             // A moving average over about sixteen submits.
-            inner.unit_ns = (inner.unit_ns * 15 + (spent_ns / inner.units).clamp(50, 50_000)) / 16;
+            inner.unit_ns = (inner.unit_ns * 15 + measured_ns.clamp(50, 50_000)) / 16;
         }
         inner.units = 0;
         inner.statistics.turns += 1;

@@ -36,7 +36,7 @@ pub(crate) struct Deadline {
     /// Nanoseconds of the worker's clock.
     pub(crate) at_ns: u64,
     /// Tick of the earliest key that the wheel holds for this owner.
-    filed_tick: u64,
+    pub(crate) filed_tick: u64,
 }
 
 /// See the module.
