@@ -734,6 +734,7 @@ impl Core {
         let mut inner = self.inner.borrow_mut();
         let entry = &mut inner.sockets[index];
         entry.task = self.current.get();
+        entry.sent_wanted = entry.sending;
         if entry.sending {
             return Poll::Pending;
         }
@@ -741,6 +742,19 @@ impl Core {
         match std::mem::take(&mut entry.send_errno) {
             0 => Poll::Ready(Ok(bytes)),
             errno => Poll::Ready(Err(io::Error::from_raw_os_error(errno))),
+        }
+    }
+
+    pub(crate) fn peer_address(&self, index: u32) -> io::Result<SocketAddr> {
+        let mut inner = self.inner.borrow_mut();
+        let entry = &mut inner.sockets[index];
+        match entry.peer {
+            Some(address) => Ok(address),
+            None => {
+                let address = listener::peer_address(entry.fd)?;
+                entry.peer = Some(address);
+                Ok(address)
+            }
         }
     }
 
@@ -1135,7 +1149,10 @@ impl Inner {
                 errno => entry.send_errno = errno,
             },
         }
-        self.wake(index, Stir::Ended);
+        let entry = &self.sockets[index];
+        if entry.sent_wanted || entry.send_errno != 0 {
+            self.wake(index, Stir::Ended);
+        }
     }
 
     fn complete_connect(&mut self, index: u32, result: i32) {

@@ -5,6 +5,7 @@ use crate::run_queue::ClassId;
 use crate::socket::{RecvMode, SendBuf};
 use crate::timers::Deadline;
 use crate::token::{GENERATION_MASK, Op, Token};
+use std::net::SocketAddr;
 use std::os::fd::RawFd;
 
 /// No task is attached.
@@ -48,6 +49,8 @@ pub(crate) struct Entry {
     pub(crate) send_flags: i32,
     pub(crate) send_errno: i32,
     pub(crate) sent: u32,
+    /// The task waits for the end of the send, not only for its failure.
+    pub(crate) sent_wanted: bool,
     pub(crate) send: Option<SendBuf>,
     /// When the kernel last took bytes of the current send, on the worker's clock.
     pub(crate) send_progress_ns: u64,
@@ -56,6 +59,8 @@ pub(crate) struct Entry {
     pub(crate) connect_address: Option<Box<libc::sockaddr_storage>>,
     pub(crate) deadline: Deadline,
     pub(crate) tag: u64,
+    /// Asked of the kernel once.
+    pub(crate) peer: Option<SocketAddr>,
 }
 
 const _: () = assert!(
@@ -86,12 +91,14 @@ impl Entry {
             send_flags: 0,
             send_errno: 0,
             sent: 0,
+            sent_wanted: false,
             send: None,
             send_progress_ns: 0,
             connecting: None,
             connect_address: None,
             deadline: Deadline::default(),
             tag: 0,
+            peer: None,
         }
     }
 

@@ -97,7 +97,8 @@ impl Socket {
     }
 
     /// The end of the send that was begun, with its buffer. While pending, the current task
-    /// runs again when that may have changed, also when only a part was taken.
+    /// runs again when that may have changed, also when only a part was taken. A task that has
+    /// not asked is woken by a failed send only.
     ///
     /// Without a send under way: an empty buffer at once.
     pub fn poll_sent(&self) -> Poll<io::Result<SendBuf>> {
@@ -147,9 +148,9 @@ impl Socket {
         self.core.reset_on_close(self.index);
     }
 
-    /// The address of the peer.
+    /// The address of the peer; the kernel is asked once per connection.
     pub fn peer_address(&self) -> io::Result<SocketAddr> {
-        crate::listener::peer_address(self.core.fd(self.index))
+        self.core.peer_address(self.index)
     }
 
     /// The address that the peer connected to.
