@@ -1,0 +1,299 @@
+//! Names of fields that mean something to a proxy.
+
+/// What a field name is to us. Compared without case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum FieldName {
+    /// Nothing to us: passed on.
+    Other,
+    /// `Connection`
+    Connection,
+    /// `Content-Length`
+    ContentLength,
+    /// `Cookie`
+    Cookie,
+    /// `Date`
+    Date,
+    /// `Expect`
+    Expect,
+    /// `Forwarded`
+    Forwarded,
+    /// `Host`
+    Host,
+    /// `HTTP2-Settings`
+    Http2Settings,
+    /// `Keep-Alive`
+    KeepAlive,
+    /// `Max-Forwards`
+    MaxForwards,
+    /// `Proxy-Authenticate`, `Proxy-Authorization`: for a proxy of the client's
+    /// choice, which we are not (RFC 9110 §11.7).
+    ProxyAuthentication,
+    /// `Proxy-Connection`
+    ProxyConnection,
+    /// `Set-Cookie`
+    SetCookie,
+    /// `TE`
+    Te,
+    /// `Trailer`
+    Trailer,
+    /// `Transfer-Encoding`
+    TransferEncoding,
+    /// `Upgrade`
+    Upgrade,
+    /// `Via`
+    Via,
+    /// `X-Forwarded-` and anything, `X-Real-IP`, `True-Client-IP`.
+    XForwarded,
+    /// `X-Request-Id`
+    XRequestId,
+    /// Any of these names with `_` for a `-`. Gateways that turn names into
+    /// variables (RFC 3875 §4.1.18) read it as the real one, so it is as
+    /// dangerous, and nobody needs it.
+    Underscored,
+}
+
+impl FieldName {
+    /// The name's place in a [`NameSet`].
+    const fn bit(self) -> u32 {
+        1 << self as u8
+    }
+
+    /// Whether a client's field of this name goes to a backend as it is.
+    #[must_use]
+    pub fn is_passed_in_request(self) -> bool {
+        match self {
+            FieldName::Other
+            | FieldName::Cookie
+            | FieldName::Date
+            | FieldName::Expect
+            | FieldName::MaxForwards
+            | FieldName::SetCookie
+            | FieldName::Trailer
+            | FieldName::Via
+            | FieldName::XRequestId => true,
+            FieldName::Connection
+            | FieldName::ContentLength
+            | FieldName::Forwarded
+            | FieldName::Host
+            | FieldName::Http2Settings
+            | FieldName::KeepAlive
+            | FieldName::ProxyAuthentication
+            | FieldName::ProxyConnection
+            | FieldName::Te
+            | FieldName::TransferEncoding
+            | FieldName::Upgrade
+            | FieldName::XForwarded
+            | FieldName::Underscored => false,
+        }
+    }
+
+    /// Whether a backend's field of this name goes to a client as it is.
+    #[must_use]
+    pub fn is_passed_in_response(self) -> bool {
+        match self {
+            FieldName::Connection
+            | FieldName::ContentLength
+            | FieldName::Http2Settings
+            | FieldName::KeepAlive
+            | FieldName::ProxyAuthentication
+            | FieldName::ProxyConnection
+            | FieldName::Te
+            | FieldName::TransferEncoding
+            | FieldName::Upgrade => false,
+            FieldName::Other
+            | FieldName::Cookie
+            | FieldName::Date
+            | FieldName::Expect
+            | FieldName::Forwarded
+            | FieldName::Host
+            | FieldName::MaxForwards
+            | FieldName::SetCookie
+            | FieldName::Trailer
+            | FieldName::Via
+            | FieldName::XForwarded
+            | FieldName::XRequestId
+            | FieldName::Underscored => true,
+        }
+    }
+
+    /// Whether Connection may name this field, so that it ends here. A sender can
+    /// only name away what means nothing to us.
+    #[must_use]
+    pub fn may_be_named_away(self) -> bool {
+        matches!(self, FieldName::Other)
+    }
+}
+
+/// A set of field names, so that the common absence of a field costs one test.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NameSet(u32);
+
+impl NameSet {
+    /// Adds a name.
+    pub fn insert(&mut self, name: FieldName) {
+        self.0 |= name.bit();
+    }
+
+    /// Whether the name was added.
+    #[must_use]
+    pub fn contains(self, name: FieldName) -> bool {
+        self.0 & name.bit() != 0
+    }
+}
+
+/// What the field name `name`, a token, is to us.
+#[must_use]
+pub fn classify(name: &[u8]) -> FieldName {
+    let Some(&first) = name.first() else {
+        return FieldName::Other;
+    };
+    let (text, found): (&[u8], FieldName) = match (name.len(), first | 0x20) {
+        (2, b't') => (b"te", FieldName::Te),
+        (3, b'v') => (b"via", FieldName::Via),
+        (4, b'h') => (b"host", FieldName::Host),
+        (4, b'd') => (b"date", FieldName::Date),
+        (6, b'c') => (b"cookie", FieldName::Cookie),
+        (6, b'e') => (b"expect", FieldName::Expect),
+        (7, b't') => (b"trailer", FieldName::Trailer),
+        (7, b'u') => (b"upgrade", FieldName::Upgrade),
+        (9, b'f') => (b"forwarded", FieldName::Forwarded),
+        (9, b'x') => (b"x-real-ip", FieldName::XForwarded),
+        (10, b'c') => (b"connection", FieldName::Connection),
+        (10, b'k') => (b"keep-alive", FieldName::KeepAlive),
+        (10, b's') => (b"set-cookie", FieldName::SetCookie),
+        (12, b'm') => (b"max-forwards", FieldName::MaxForwards),
+        (12, b'x') => (b"x-request-id", FieldName::XRequestId),
+        (14, b'c') => (b"content-length", FieldName::ContentLength),
+        (14, b'h') => (b"http2-settings", FieldName::Http2Settings),
+        (14, b't') => (b"true-client-ip", FieldName::XForwarded),
+        (16, b'p') => (b"proxy-connection", FieldName::ProxyConnection),
+        (17, b't') => (b"transfer-encoding", FieldName::TransferEncoding),
+        (18, b'p') => (b"proxy-authenticate", FieldName::ProxyAuthentication),
+        (19, b'p') => (b"proxy-authorization", FieldName::ProxyAuthentication),
+        (13.., b'x') => (b"x-forwarded-", FieldName::XForwarded),
+        _ => return FieldName::Other,
+    };
+    if !folds_to(name, text) {
+        return FieldName::Other;
+    }
+    if name[..text.len()].contains(&b'_') {
+        return FieldName::Underscored;
+    }
+    found
+}
+
+/// Whether `name` begins with `text`, which is in lower case with `-`, when case
+/// is ignored and `_` is read as `-`. Both are tokens, so setting the bit of lower
+/// case changes nothing else that `text` could hold; `_` becomes 0x7f by it.
+fn folds_to(name: &[u8], text: &[u8]) -> bool {
+    name.iter().zip(text).all(|(&byte, &expected)| {
+        let folded = byte | 0x20;
+        folded == expected || (folded == 0x7f && expected == b'-')
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMES: &[(&str, FieldName)] = &[
+        ("Connection", FieldName::Connection),
+        ("Content-Length", FieldName::ContentLength),
+        ("Cookie", FieldName::Cookie),
+        ("Date", FieldName::Date),
+        ("Expect", FieldName::Expect),
+        ("Forwarded", FieldName::Forwarded),
+        ("Host", FieldName::Host),
+        ("HTTP2-Settings", FieldName::Http2Settings),
+        ("Keep-Alive", FieldName::KeepAlive),
+        ("Max-Forwards", FieldName::MaxForwards),
+        ("Proxy-Authenticate", FieldName::ProxyAuthentication),
+        ("Proxy-Authorization", FieldName::ProxyAuthentication),
+        ("Proxy-Connection", FieldName::ProxyConnection),
+        ("Set-Cookie", FieldName::SetCookie),
+        ("TE", FieldName::Te),
+        ("Trailer", FieldName::Trailer),
+        ("Transfer-Encoding", FieldName::TransferEncoding),
+        ("Upgrade", FieldName::Upgrade),
+        ("Via", FieldName::Via),
+        ("X-Forwarded-For", FieldName::XForwarded),
+        ("X-Forwarded-Host", FieldName::XForwarded),
+        ("X-Forwarded-Port", FieldName::XForwarded),
+        ("X-Forwarded-Proto", FieldName::XForwarded),
+        ("X-Forwarded-Server", FieldName::XForwarded),
+        ("X-Forwarded-Ssl", FieldName::XForwarded),
+        ("X-Forwarded-Prefix", FieldName::XForwarded),
+        ("X-Real-IP", FieldName::XForwarded),
+        ("True-Client-IP", FieldName::XForwarded),
+        ("X-Request-Id", FieldName::XRequestId),
+    ];
+
+    #[test]
+    fn names_are_known_in_any_case() {
+        for &(text, name) in NAMES {
+            assert_eq!(classify(text.as_bytes()), name, "{text}");
+            assert_eq!(
+                classify(text.to_ascii_lowercase().as_bytes()),
+                name,
+                "{text}"
+            );
+            assert_eq!(
+                classify(text.to_ascii_uppercase().as_bytes()),
+                name,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_underscore_for_any_hyphen_is_seen() {
+        for &(text, _) in NAMES {
+            for (at, _) in text.match_indices('-') {
+                let mut spelt = text.to_owned();
+                spelt.replace_range(at..=at, "_");
+                assert_eq!(
+                    classify(spelt.as_bytes()),
+                    FieldName::Underscored,
+                    "{spelt}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_with_a_byte_changed_added_or_missing_is_another() {
+        for &(text, name) in NAMES {
+            for at in 0..text.len() {
+                let mut changed = text.as_bytes().to_vec();
+                changed[at] = b'0';
+                if name != FieldName::XForwarded {
+                    assert_eq!(classify(&changed), FieldName::Other, "{text} at {at}");
+                }
+            }
+            if !text.starts_with("X-Forwarded-") {
+                assert_eq!(classify(format!("{text}s").as_bytes()), FieldName::Other);
+                assert_eq!(
+                    classify(&text.as_bytes()[..text.len() - 1]),
+                    FieldName::Other
+                );
+            }
+        }
+        for other in [
+            "",
+            "X",
+            "X-Forwarded-",
+            "X-Forwarded",
+            "X-Forwardee-For",
+            "Accept",
+        ] {
+            assert_eq!(classify(other.as_bytes()), FieldName::Other, "{other}");
+        }
+    }
+
+    #[test]
+    fn an_underscore_in_the_free_part_of_a_prefix_is_still_a_forwarding_field() {
+        assert_eq!(classify(b"X-Forwarded-Client_Cert"), FieldName::XForwarded);
+        assert_eq!(classify(b"x_forwarded_for"), FieldName::Underscored);
+    }
+}

@@ -1,0 +1,242 @@
+//! Heads written anew for the other side (RFC 9110 §7.6).
+
+use std::io::Write;
+use std::net::IpAddr;
+
+use super::Version;
+use super::field::FieldName;
+use super::method::Method;
+use super::request::{BodyFraming, RequestHead};
+use super::response::{ResponseFraming, ResponseHead};
+use super::section::{Field, Section, is_named_away};
+use super::status;
+use super::syntax::push_decimal;
+
+/// What a backend is told of a request beside the request.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestContext<'a> {
+    /// The client's address.
+    pub client: IpAddr,
+    /// How the client spoke to us: `http` or `https`.
+    pub forwarded_proto: &'a str,
+    /// The port that it spoke to.
+    pub listener_port: u16,
+    /// The pseudonym that the fleet shares, a token.
+    pub via: &'a str,
+    /// Sent as X-Request-Id in place of the client's, whose own passes when this is `None`.
+    pub request_id: Option<&'a str>,
+}
+
+/// Appends the head that a backend gets. The body goes behind it as it is, or
+/// chunked, as `head.framing` says. Max-Forwards of an OPTIONS request is sent
+/// lower by one; a request with 0 is answered by us and never comes here.
+pub fn write_request_head(out: &mut Vec<u8>, head: &RequestHead<'_>, context: &RequestContext<'_>) {
+    // What we add is below 400 bytes, but for the authority, which stands in it three times.
+    out.reserve(head.head_bytes + 3 * head.authority.len() + 512);
+    out.extend_from_slice(head.method_text.as_bytes());
+    out.push(b' ');
+    head.target.write(out);
+    out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+    out.extend_from_slice(head.authority);
+    out.extend_from_slice(b"\r\n");
+
+    let fields = head.fields();
+    let names_others = head.connection().names_others;
+    let passes = |field: Field<'_>| match field.name {
+        FieldName::Other => !(names_others && is_named_away(fields, field.name_text)),
+        FieldName::Expect => head.version == Version::Http11,
+        FieldName::MaxForwards => head.method != Method::Options,
+        FieldName::XRequestId => context.request_id.is_none(),
+        name => name.is_passed_in_request(),
+    };
+    fields.copy_lines(out, passes);
+
+    write_forwarding_fields(out, head, context);
+    write_via(out, head.version, context.via);
+    if let Some(hops) = head.max_forwards {
+        write_number(out, b"Max-Forwards: ", hops.saturating_sub(1));
+    }
+    if let Some(request_id) = context.request_id {
+        out.extend_from_slice(b"X-Request-Id: ");
+        out.extend_from_slice(request_id.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    if head.takes_trailers {
+        // TE is for one hop, which Connection has to say (RFC 9110 §10.1.4).
+        out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n");
+    }
+    match head.framing {
+        BodyFraming::None => {}
+        BodyFraming::Length(length) => write_number(out, b"Content-Length: ", length),
+        BodyFraming::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// What a client is told of a response beside the response.
+#[derive(Clone, Copy, Debug)]
+pub struct ResponseContext<'a> {
+    /// The client's version.
+    pub client_version: Version,
+    /// Whether we keep the client's connection. Not with a body that ends with the
+    /// connection, whatever is said here.
+    pub keep_alive: bool,
+    /// How the body will be sent: [`ResponseHead::framing_to_client`].
+    pub framing: ResponseFraming,
+    /// The pseudonym that the fleet shares, a token.
+    pub via: &'a str,
+    /// The time in the form of RFC 9110 §5.6.7, for a response without Date.
+    pub now_date: &'a [u8],
+}
+
+/// Appends the head of a final response that a client gets.
+pub fn write_response_head(
+    out: &mut Vec<u8>,
+    head: &ResponseHead<'_>,
+    context: &ResponseContext<'_>,
+) {
+    debug_assert!(
+        !head.is_interim(),
+        "interim responses have a writer of their own"
+    );
+    out.reserve(head.head_bytes + 256);
+    write_status_line(out, head.status, head.reason);
+    copy_response_fields(out, head);
+    if !head.fields().contains(FieldName::Date) {
+        out.extend_from_slice(b"Date: ");
+        out.extend_from_slice(context.now_date);
+        out.extend_from_slice(b"\r\n");
+    }
+    write_via(out, head.version, context.via);
+    match context.framing {
+        ResponseFraming::None => {
+            if let Some(length) = head.absent_length {
+                write_number(out, b"Content-Length: ", length);
+            }
+        }
+        ResponseFraming::Length(length) => write_number(out, b"Content-Length: ", length),
+        ResponseFraming::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+        ResponseFraming::UntilClose => {}
+    }
+    if !context.keep_alive || context.framing == ResponseFraming::UntilClose {
+        out.extend_from_slice(b"Connection: close\r\n");
+    } else if context.client_version == Version::Http10 {
+        out.extend_from_slice(b"Connection: keep-alive\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the head of an interim response (100, 103) that a client gets. It has
+/// neither a length nor a Date of ours; never for an HTTP/1.0 client.
+pub fn write_interim_head(out: &mut Vec<u8>, head: &ResponseHead<'_>, via: &str) {
+    debug_assert!(head.is_interim(), "a final response has framing");
+    out.reserve(head.head_bytes + 128);
+    write_status_line(out, head.status, head.reason);
+    copy_response_fields(out, head);
+    write_via(out, head.version, via);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_status_line(out: &mut Vec<u8>, code: u16, reason: &str) {
+    let reason = match reason {
+        "" => status::reason(code),
+        reason => reason,
+    };
+    out.extend_from_slice(b"HTTP/1.1 ");
+    push_decimal(out, u64::from(code));
+    // The space stands even before an empty reason (RFC 9112 §4).
+    out.push(b' ');
+    out.extend_from_slice(reason.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+fn copy_response_fields(out: &mut Vec<u8>, head: &ResponseHead<'_>) {
+    let fields: &Section<'_> = head.fields();
+    let names_others = head.connection().names_others;
+    fields.copy_lines(out, |field| match field.name {
+        FieldName::Other => !(names_others && is_named_away(fields, field.name_text)),
+        name => name.is_passed_in_response(),
+    });
+}
+
+/// X-Forwarded-* as software reads it, and Forwarded as RFC 7239 has it.
+fn write_forwarding_fields(
+    out: &mut Vec<u8>,
+    head: &RequestHead<'_>,
+    context: &RequestContext<'_>,
+) {
+    let client = context.client.to_canonical();
+    let proto = context.forwarded_proto.as_bytes();
+    let address_start = out.len() + b"X-Forwarded-For: ".len();
+    out.extend_from_slice(b"X-Forwarded-For: ");
+    write_address(out, client);
+    let address = address_start..out.len();
+    out.extend_from_slice(b"\r\nX-Forwarded-Proto: ");
+    out.extend_from_slice(proto);
+    out.extend_from_slice(b"\r\nX-Forwarded-Host: ");
+    out.extend_from_slice(head.authority);
+    write_number(
+        out,
+        b"\r\nX-Forwarded-Port: ",
+        u64::from(context.listener_port),
+    );
+
+    // An IPv6 address is in brackets, and those are in quotes (RFC 7239 §6).
+    let (open, close): (&[u8], &[u8]) = match client {
+        IpAddr::V4(_) => (b"", b""),
+        IpAddr::V6(_) => (b"\"[", b"]\""),
+    };
+    out.extend_from_slice(b"Forwarded: for=");
+    out.extend_from_slice(open);
+    out.extend_from_within(address);
+    out.extend_from_slice(close);
+    // A host with a port or brackets is no token. An authority that was parsed
+    // holds nothing that would need escaping in quotes.
+    let quote: &[u8] = match head
+        .authority
+        .iter()
+        .any(|byte| matches!(byte, b':' | b'['))
+    {
+        true => b"\"",
+        false => b"",
+    };
+    out.extend_from_slice(b";host=");
+    out.extend_from_slice(quote);
+    out.extend_from_slice(head.authority);
+    out.extend_from_slice(quote);
+    out.extend_from_slice(b";proto=");
+    out.extend_from_slice(proto);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_address(out: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => {
+            for (place, octet) in address.octets().into_iter().enumerate() {
+                if place > 0 {
+                    out.push(b'.');
+                }
+                push_decimal(out, u64::from(octet));
+            }
+        }
+        IpAddr::V6(address) => {
+            write!(out, "{address}").expect("a Vec takes every byte");
+        }
+    }
+}
+
+/// A Via line of our own behind those that came: lines of one name are one list.
+fn write_via(out: &mut Vec<u8>, received: Version, pseudonym: &str) {
+    out.extend_from_slice(match received {
+        Version::Http10 => b"Via: 1.0 ",
+        Version::Http11 => b"Via: 1.1 ",
+    });
+    out.extend_from_slice(pseudonym.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_number(out: &mut Vec<u8>, name: &[u8], number: u64) {
+    out.extend_from_slice(name);
+    push_decimal(out, number);
+    out.extend_from_slice(b"\r\n");
+}

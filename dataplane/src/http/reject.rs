@@ -1,0 +1,193 @@
+//! Why a request gets an answer of ours, and which.
+
+/// Whose fault a failure is, for the log and for whom to wake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The one who sent the request.
+    Client,
+    /// The tenant's server.
+    Backend,
+    /// Whoever configured the site or its limits.
+    Operator,
+}
+
+/// A request that we answer ourselves with an error. One variant for each case
+/// that a reader of the log would want to tell from the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reject {
+    /// The request line is not `method SP target SP version CRLF`, or its target has no allowed form.
+    RequestLine,
+    /// The request line is too long.
+    RequestLineLong,
+    /// A major version that we do not speak.
+    Version,
+    /// CONNECT or TRACE.
+    Method,
+    /// An invalid field line: name, colon, value or line end.
+    Field,
+    /// The head is too long.
+    HeadLong,
+    /// Too many fields, or too many options in Connection.
+    FieldsMany,
+    /// Content-Length and Transfer-Encoding do not say clearly where the body ends.
+    Framing,
+    /// A transfer coding other than chunked.
+    Coding,
+    /// Host, or the authority of the target, is missing, doubled or invalid.
+    Host,
+    /// Max-Forwards of an OPTIONS request is doubled or no number.
+    MaxForwards,
+    /// The scheme of an absolute target does not fit the listener.
+    Scheme,
+    /// The chunked coding of the body is broken.
+    Chunk,
+    /// The trailer section is too long or has too many fields.
+    TrailersLong,
+    /// The head did not arrive in time.
+    HeadSlow,
+    /// The body did not arrive fast enough.
+    BodySlow,
+    /// The body is over the limit of the site.
+    BodyLong,
+    /// No site has this hostname.
+    NoSite,
+    /// The site is over its rate of requests.
+    RateLimit,
+    /// The site is over its number of connections.
+    ConnectionLimit,
+    /// The request has been through this fleet before.
+    Loop,
+    /// No backend is healthy.
+    NoBackend,
+    /// The backend refused the connection.
+    ConnectRefused,
+    /// The backend did not accept the connection in time.
+    ConnectSlow,
+    /// The backend sent no response in time.
+    FirstByteSlow,
+    /// The backend's response is not HTTP as we accept it.
+    ResponseHead,
+    /// The backend's body ended before its length.
+    BodyShort,
+    /// The backend's connection broke.
+    Reset,
+}
+
+impl Reject {
+    /// The status code of our answer.
+    #[must_use]
+    pub fn status(self) -> u16 {
+        match self {
+            Reject::RequestLine
+            | Reject::Field
+            | Reject::Framing
+            | Reject::Host
+            | Reject::MaxForwards
+            | Reject::Chunk => 400,
+            Reject::NoSite => 404,
+            Reject::Method => 405,
+            Reject::HeadSlow | Reject::BodySlow => 408,
+            Reject::BodyLong => 413,
+            Reject::RequestLineLong => 414,
+            Reject::Scheme => 421,
+            Reject::RateLimit => 429,
+            Reject::HeadLong | Reject::FieldsMany | Reject::TrailersLong => 431,
+            Reject::Coding => 501,
+            Reject::ConnectRefused | Reject::ResponseHead | Reject::BodyShort | Reject::Reset => {
+                502
+            }
+            Reject::ConnectionLimit | Reject::NoBackend => 503,
+            Reject::ConnectSlow | Reject::FirstByteSlow => 504,
+            Reject::Version => 505,
+            Reject::Loop => 508,
+        }
+    }
+
+    /// Whether the client's connection ends with the answer. It does wherever we
+    /// do not know, or do not care to read, where the next request would begin;
+    /// a caller closes as well when the body was not read to its end.
+    #[must_use]
+    pub fn closes(self) -> bool {
+        match self {
+            Reject::RequestLine
+            | Reject::RequestLineLong
+            | Reject::Version
+            | Reject::Method
+            | Reject::Field
+            | Reject::HeadLong
+            | Reject::FieldsMany
+            | Reject::Framing
+            | Reject::Coding
+            | Reject::Host
+            | Reject::MaxForwards
+            | Reject::Chunk
+            | Reject::TrailersLong
+            | Reject::HeadSlow
+            | Reject::BodySlow
+            | Reject::BodyLong => true,
+            Reject::Scheme
+            | Reject::NoSite
+            | Reject::RateLimit
+            | Reject::ConnectionLimit
+            | Reject::Loop
+            | Reject::NoBackend
+            | Reject::ConnectRefused
+            | Reject::ConnectSlow
+            | Reject::FirstByteSlow
+            | Reject::ResponseHead
+            | Reject::BodyShort
+            | Reject::Reset => false,
+        }
+    }
+
+    /// The word for the access log and the counters. A promise to those who read them.
+    #[must_use]
+    pub fn cause(self) -> &'static str {
+        match self {
+            Reject::RequestLine => "bad_request_line",
+            Reject::RequestLineLong => "request_line_long",
+            Reject::Version => "bad_version",
+            Reject::Method => "bad_method",
+            Reject::Field => "bad_field",
+            Reject::HeadLong => "head_long",
+            Reject::FieldsMany => "fields_many",
+            Reject::Framing => "bad_framing",
+            Reject::Coding => "unknown_coding",
+            Reject::Host => "bad_host",
+            Reject::MaxForwards => "bad_max_forwards",
+            Reject::Scheme => "wrong_scheme",
+            Reject::Chunk => "bad_chunk",
+            Reject::TrailersLong => "trailers_long",
+            Reject::HeadSlow => "head_timeout",
+            Reject::BodySlow => "body_timeout",
+            Reject::BodyLong => "limit_body",
+            Reject::NoSite => "no_site",
+            Reject::RateLimit => "limit_rate",
+            Reject::ConnectionLimit => "limit_connections",
+            Reject::Loop => "loop",
+            Reject::NoBackend => "no_backend",
+            Reject::ConnectRefused => "connect_refused",
+            Reject::ConnectSlow => "connect_timeout",
+            Reject::FirstByteSlow => "first_byte_timeout",
+            Reject::ResponseHead => "bad_response_head",
+            Reject::BodyShort => "short_body",
+            Reject::Reset => "reset",
+        }
+    }
+
+    /// Whose fault it is.
+    #[must_use]
+    pub fn fault(self) -> Fault {
+        match self {
+            Reject::NoBackend
+            | Reject::ConnectRefused
+            | Reject::ConnectSlow
+            | Reject::FirstByteSlow
+            | Reject::ResponseHead
+            | Reject::BodyShort
+            | Reject::Reset => Fault::Backend,
+            Reject::ConnectionLimit | Reject::Loop => Fault::Operator,
+            _ => Fault::Client,
+        }
+    }
+}
