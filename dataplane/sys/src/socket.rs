@@ -27,6 +27,8 @@ pub enum SendBuf {
     Received(RecvBuf),
     /// A buffer of the caller's; it comes back from [`Socket::poll_sent`] for use again.
     Heap(Vec<u8>),
+    /// A buffer that the caller keeps a share of, to send it once more if this send fails.
+    Shared(Rc<Vec<u8>>),
     /// Constant bytes.
     Static(&'static [u8]),
 }
@@ -38,6 +40,7 @@ impl Deref for SendBuf {
         match self {
             SendBuf::Received(buffer) => buffer,
             SendBuf::Heap(bytes) => bytes,
+            SendBuf::Shared(bytes) => bytes,
             SendBuf::Static(bytes) => bytes,
         }
     }
@@ -46,6 +49,12 @@ impl Deref for SendBuf {
 impl From<RecvBuf> for SendBuf {
     fn from(buffer: RecvBuf) -> SendBuf {
         SendBuf::Received(buffer)
+    }
+}
+
+impl From<Rc<Vec<u8>>> for SendBuf {
+    fn from(bytes: Rc<Vec<u8>>) -> SendBuf {
+        SendBuf::Shared(bytes)
     }
 }
 
