@@ -1,6 +1,11 @@
 //! The authority of a request: its host and port (RFC 9110 §4.2, §7.2).
 
+use meridian_model::limits::HOSTNAME_BYTES_MAX;
+
 use super::syntax::decimal;
+
+/// Digits of the largest port. More are zeros in front that nobody writes.
+const PORT_DIGITS_MAX: usize = 5;
 
 /// An authority that was checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,13 +38,14 @@ pub fn parse(text: &[u8]) -> Option<Authority<'_>> {
         let name = &text[..end];
         (name.strip_suffix(b".").unwrap_or(name), &text[end..])
     };
-    if host.is_empty() {
+    // The authority is told to a backend in four fields: it must not be large.
+    if host.is_empty() || host.len() > HOSTNAME_BYTES_MAX {
         return None;
     }
     match port {
         [] => {}
         [b':', digits @ ..] => {
-            if decimal(digits)? > u64::from(u16::MAX) {
+            if digits.len() > PORT_DIGITS_MAX || decimal(digits)? > u64::from(u16::MAX) {
                 return None;
             }
         }
@@ -75,6 +81,14 @@ mod tests {
     }
 
     #[test]
+    fn a_host_is_as_long_as_dns_allows() {
+        let longest = "a".repeat(HOSTNAME_BYTES_MAX);
+        assert!(parse(longest.as_bytes()).is_some());
+        assert!(parse(format!("{longest}.:80").as_bytes()).is_some());
+        assert!(parse(format!("{longest}a").as_bytes()).is_none());
+    }
+
+    #[test]
     fn what_is_no_authority() {
         for text in [
             "",
@@ -87,6 +101,7 @@ mod tests {
             "a:-1",
             "a:+1",
             "a:80:80",
+            "a:000080",
             "a,b",
             "a, b",
             "u@a",

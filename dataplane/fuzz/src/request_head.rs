@@ -1,0 +1,159 @@
+//! What must hold for any bytes that a client sends as a head.
+
+use std::net::IpAddr;
+
+use meridian_dataplane::http::field::FieldName;
+use meridian_dataplane::http::forward::{RequestContext, write_request_head};
+use meridian_dataplane::http::reject::Reject;
+use meridian_dataplane::http::request::{Parsed, RequestHead, may_be_complete, parse};
+
+const PSEUDONYM: &str = "meridian-fuzz";
+
+/// Panics when something does not hold.
+pub fn check(input: &[u8]) {
+    let whole = outcome(input);
+    for cut in cuts(input.len()) {
+        let part = outcome(&input[..cut]);
+        match (part, whole) {
+            (Outcome::Partial, Outcome::Complete(head_bytes)) => {
+                assert!(
+                    cut < head_bytes,
+                    "a whole head of {head_bytes} was partial at {cut}"
+                );
+                assert!(
+                    may_be_complete(input, cut),
+                    "a head that is whole was not looked at"
+                );
+            }
+            (Outcome::Partial, _) => {}
+            (part, whole) => assert_eq!(part, whole, "cut at {cut}"),
+        }
+    }
+    if let Ok(Parsed::Complete(head)) = parse(input) {
+        check_head(input, &head);
+        for client in ["192.0.2.7", "2001:db8::7", "::ffff:192.0.2.7"] {
+            check_forwarded(&head, client.parse().expect("an address"));
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Partial,
+    Complete(usize),
+    Reject(Reject),
+}
+
+fn outcome(bytes: &[u8]) -> Outcome {
+    match parse(bytes) {
+        Ok(Parsed::Partial) => Outcome::Partial,
+        Ok(Parsed::Complete(head)) => Outcome::Complete(head.head_bytes),
+        Err(reject) => Outcome::Reject(reject),
+    }
+}
+
+/// Every place in a short input, some of a long one.
+fn cuts(length: usize) -> impl Iterator<Item = usize> {
+    let step = length / 512 + 1;
+    (0..length).step_by(step)
+}
+
+fn check_head(input: &[u8], head: &RequestHead<'_>) {
+    assert!(head.head_bytes <= input.len());
+    let bytes = &input[..head.head_bytes];
+    assert!(bytes.ends_with(b"\r\n\r\n"));
+    assert_crlf_only(bytes);
+    assert!(!head.host.is_empty());
+    assert!(head.authority.starts_with(head.host));
+    assert!(head.target.path().starts_with(b"/") || head.target.path() == b"*");
+    for field in head.fields().iter() {
+        assert!(!field.name_text.is_empty());
+        assert!(field.line.starts_with(field.name_text));
+        assert_eq!(field.line[field.name_text.len()], b':');
+        assert!(field.line.ends_with(b"\r\n"));
+        assert!(
+            !field
+                .value
+                .iter()
+                .any(|&byte| byte != b'\t' && byte.is_ascii_control())
+        );
+        assert_eq!(field.value, field.value.trim_ascii());
+    }
+}
+
+/// What a backend gets is a head in itself, says the same, and leaves no room for
+/// what the client must not say.
+fn check_forwarded(head: &RequestHead<'_>, client: IpAddr) {
+    let context = RequestContext {
+        client,
+        forwarded_proto: "http",
+        listener_port: 8080,
+        via: PSEUDONYM,
+        request_id: Some("fuzz-1"),
+    };
+    let mut written = b"before".to_vec();
+    write_request_head(&mut written, head, &context);
+    let written = &written[b"before".len()..];
+    assert_crlf_only(written);
+
+    let again = match parse(written) {
+        Ok(Parsed::Complete(again)) => again,
+        // What we add may pass a limit that the client's head kept.
+        Err(Reject::FieldsMany) if head.fields().len() > 80 => return,
+        Err(Reject::HeadLong) if head.head_bytes > 30 * 1024 => return,
+        Err(Reject::RequestLineLong) if head.head_bytes > 8 * 1024 => return,
+        other => panic!("{other:?} of {:?}", String::from_utf8_lossy(written)),
+    };
+    assert_eq!(again.head_bytes, written.len());
+    assert_eq!(again.method_text, head.method_text);
+    assert_eq!(again.authority, head.authority);
+    assert_eq!(again.scheme, None);
+    assert_eq!(again.framing, head.framing);
+    assert_eq!(again.expect_continue, head.expect_continue);
+    assert_eq!(
+        again.max_forwards,
+        head.max_forwards.map(|hops| hops.saturating_sub(1))
+    );
+    assert!(again.keep_alive);
+    assert!(!again.upgrade_websocket);
+    assert!(again.via_contains(PSEUDONYM));
+    let (mut target, mut target_again) = (Vec::new(), Vec::new());
+    head.target.write(&mut target);
+    again.target.write(&mut target_again);
+    assert_eq!(target, target_again);
+
+    let count = |name: FieldName| again.fields().values(name).count();
+    for name in [
+        FieldName::KeepAlive,
+        FieldName::ProxyConnection,
+        FieldName::ProxyAuthentication,
+        FieldName::Upgrade,
+        FieldName::Http2Settings,
+        FieldName::Underscored,
+    ] {
+        assert_eq!(count(name), 0, "{name:?}");
+    }
+    assert_eq!(count(FieldName::XForwarded), 4);
+    assert_eq!(count(FieldName::Forwarded), 1);
+    assert_eq!(count(FieldName::XRequestId), 1);
+    let of_this_hop = usize::from(head.takes_trailers);
+    assert_eq!(count(FieldName::Connection), of_this_hop);
+    assert_eq!(count(FieldName::Te), of_this_hop);
+    assert_eq!(
+        count(FieldName::Cookie),
+        head.fields().values(FieldName::Cookie).count()
+    );
+}
+
+/// No line end but CRLF, and no NUL.
+pub(crate) fn assert_crlf_only(bytes: &[u8]) {
+    for (at, &byte) in bytes.iter().enumerate() {
+        let next = bytes.get(at + 1);
+        match byte {
+            b'\r' => assert_eq!(next, Some(&b'\n'), "a bare CR at {at}"),
+            b'\n' => assert_eq!(bytes[at.wrapping_sub(1)], b'\r', "a bare LF at {at}"),
+            0 => panic!("a NUL at {at}"),
+            _ => {}
+        }
+    }
+}
