@@ -5,9 +5,29 @@
 //! plain value to the next, and each has tests of its own:
 //!
 //! ```text
-//! text --Manifest::parse--> Manifest --> (Local, Desired) --config_log--> lines --> compile --> Snapshot
+//! text --Manifest::parse--> Manifest --into_parts--> (Local, Desired)
+//!      --config_log--> lines on disk --config_log--> (Local, Desired) --compile--> Snapshot
 //! ```
 
 pub mod address_policy;
+pub mod availability;
+pub mod compile;
+pub mod config_log;
+pub mod desired;
+mod ids;
 pub mod limits;
+pub mod local;
+pub mod location;
+pub mod manifest;
+pub mod name;
+pub mod problem;
+mod quantity;
 pub mod snapshot;
+mod timeout_overrides;
+
+pub use compile::compile;
+pub use desired::Desired;
+pub use local::Local;
+pub use manifest::Manifest;
+pub use problem::{Problem, Problems};
+pub use snapshot::Snapshot;

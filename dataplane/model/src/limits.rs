@@ -64,6 +64,10 @@ pub const BACKENDS_PER_POOL_MAX: usize = 1000;
 /// Routes of one site; they are tried in order, so this bounds work per request.
 pub const ROUTES_PER_SITE_MAX: usize = 1000;
 
+/// Body of an answer that a route gives, in bytes. It is kept in memory; larger ones
+/// belong on a backend.
+pub const RESPOND_BODY_BYTES_MAX: usize = 64 * 1024;
+
 /// Weight of a backend.
 pub const BACKEND_WEIGHT_MAX: u32 = 65_535;
 
@@ -75,11 +79,6 @@ pub const LISTENERS_MAX: usize = 64;
 
 /// Any timeout, in milliseconds: a day. Longer is a mistyped unit.
 pub const TIMEOUT_MS_MAX: u64 = 24 * 60 * 60 * 1000;
-
-// --- what a config log may hold ---
-
-/// One line of a config log, in bytes. A site with every list full stays below it.
-pub const CONFIG_LOG_LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 // --- shape of the hostname table ---
 
@@ -97,6 +96,4 @@ const _: () = {
     assert!(NAME_BYTES_MAX < HOSTNAME_BYTES_MAX);
     // Shards are picked by the low bits of a hash.
     assert!(HOSTNAME_SHARDS.is_power_of_two());
-    // A site's hostnames are one line of the log.
-    assert!(HOSTNAMES_PER_SITE_MAX * (HOSTNAME_BYTES_MAX + 4) < CONFIG_LOG_LINE_BYTES_MAX);
 };

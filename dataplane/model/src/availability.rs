@@ -1,0 +1,83 @@
+//! What the grammar knows and this version does not do yet.
+//!
+//! `check` takes the whole grammar; `up` refuses a manifest that uses something from
+//! this list, because to ignore a key would be to serve something else than what was
+//! asked for. Whoever builds a capability takes its line out.
+
+use crate::manifest::Manifest;
+use crate::problem::Problem;
+
+struct NotBuilt {
+    key: &'static str,
+    /// Only this value of the key, or this form of its values.
+    value: Option<&'static str>,
+}
+
+const fn key(key: &'static str) -> NotBuilt {
+    NotBuilt { key, value: None }
+}
+
+const fn value(key: &'static str, value: &'static str) -> NotBuilt {
+    NotBuilt {
+        key,
+        value: Some(value),
+    }
+}
+
+const NOT_BUILT: &[NotBuilt] = &[
+    key("host.access_log"),
+    key("host.probe"),
+    key("listen.https"),
+    key("listen.dns"),
+    key("listen.api"),
+    key("listen.metrics"),
+    key("listen.proxy_protocol_from"),
+    key("fleet.secret"),
+    key("probe"),
+    key("geo"),
+    key("dns"),
+    key("group.bias_km"),
+    key("peer.probe"),
+    key("zone"),
+    key("tenant.limits"),
+    key("certificate"),
+    key("site.certificates"),
+    key("site.redirect_to_https"),
+    key("site.hsts"),
+    key("site.limits"),
+    key("site.trusted_networks"),
+    key("site.access_log"),
+    key("site.retry"),
+    key("site.route"),
+    value("site.pool.algorithm", "least-connections"),
+    value("site.pool.algorithm", "random"),
+    value("site.pool.algorithm", "source-hash"),
+    value("site.pool.algorithm", "uri-hash"),
+    value("site.pool.algorithm", "consistent-hash"),
+    value("site.pool.algorithm", "peak-ewma"),
+    key("site.pool.health"),
+    key("site.pool.sticky"),
+    key("site.pool.tls"),
+    key("site.pool.proxy_protocol"),
+    key("site.pool.slow_start"),
+    key("site.pool.queue"),
+    value("site.backend.address", ADDRESS_BY_NAME),
+    key("site.backend.connections"),
+    key("site.backend.backup"),
+];
+
+/// The form of `site.backend.address` that is a host's name.
+pub(crate) const ADDRESS_BY_NAME: &str = "a name in place of an address";
+
+/// Every use in `manifest` of what is not built yet, in the order of the lines.
+pub fn unavailable(manifest: &Manifest) -> Vec<Problem> {
+    let mut uses = manifest.not_built().to_vec();
+    uses.sort_by_key(|problem| problem.line);
+    uses
+}
+
+/// Whether this version does what `path` asks for, with this value where one is given.
+pub(crate) fn is_built(path: &str, value: Option<&str>) -> bool {
+    let mut entries = NOT_BUILT.iter().filter(|entry| entry.key == path);
+    !entries.any(|entry| entry.value.is_none() || entry.value == value)
+}

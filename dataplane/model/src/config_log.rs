@@ -1,0 +1,297 @@
+//! The config log: how a host keeps the desired state on its disk (DESIGN §4).
+//!
+//! Text, one JSON value per line, each behind its checksum:
+//!
+//! ```text
+//! 1c291ca3 {"header":{"format":1,"content":"snapshot","store":"…","revision":7,"generation":2}}
+//! 8f3b2d10 {"ids":{"tenant":1,"site":2,"pool":2,"certificate":0}}
+//! 0a64c7ee {"tenant":{"id":1,…}}
+//! …
+//! 5d1e90ab {"end":{"lines":6,"checksum":3735928559}}
+//! ```
+//!
+//! The checksum of a line finds damage within it; the end marker, which counts the
+//! lines and has a checksum over all that stands before it, finds lines that are
+//! missing, doubled or moved. Nothing is read past it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::desired::{Certificate, Desired, Group, IdCounters, Peer, Site, Tenant, Zone};
+use crate::local::Local;
+
+/// The format that this version writes, and the only one that it reads.
+pub const FORMAT: u32 = 1;
+
+/// The first line of a snapshot file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Header {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Which store the state came from.
+    pub store: String,
+    /// The revision that the file holds.
+    pub revision: u64,
+    /// G of the file's name, `snapshot.G`.
+    pub generation: u64,
+}
+
+/// What is wrong with a file, and on which line, from 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogFault {
+    /// The line.
+    pub line: usize,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+impl fmt::Display for LogFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.what)
+    }
+}
+
+impl std::error::Error for LogFault {}
+
+/// Writes a whole `snapshot.G`.
+pub fn encode(header: &Header, desired: &Desired) -> String {
+    let Desired {
+        ids,
+        tenants,
+        groups,
+        peers,
+        zones,
+        certificates,
+        sites,
+    } = desired;
+    let mut writer = Writer::default();
+    writer.line(&LineRef::Header(header));
+    writer.line(&LineRef::Ids(ids));
+    tenants
+        .iter()
+        .for_each(|tenant| writer.line(&LineRef::Tenant(tenant)));
+    groups
+        .iter()
+        .for_each(|group| writer.line(&LineRef::Group(group)));
+    peers
+        .iter()
+        .for_each(|peer| writer.line(&LineRef::Peer(peer)));
+    zones
+        .iter()
+        .for_each(|zone| writer.line(&LineRef::Zone(zone)));
+    certificates
+        .iter()
+        .for_each(|it| writer.line(&LineRef::Certificate(it)));
+    sites
+        .iter()
+        .for_each(|site| writer.line(&LineRef::Site(site)));
+    writer.finish()
+}
+
+/// Reads a whole `snapshot.G`.
+///
+/// # Errors
+///
+/// The first damaged line, with what is wrong with it. Nothing of the file is to be
+/// used then.
+pub fn decode(bytes: &[u8]) -> Result<(Header, Desired), LogFault> {
+    let mut lines = read_lines(bytes)?.into_iter();
+    let header = match lines.next() {
+        Some(Line::Header(header)) => header,
+        _ => return Err(fault(1, "must be the header of a snapshot")),
+    };
+    check_format(header.format)?;
+    let mut desired = Desired::default();
+    match lines.next() {
+        Some(Line::Ids(ids)) => desired.ids = ids,
+        _ => return Err(fault(2, "must be the id counters")),
+    }
+    for (index, line) in lines.enumerate() {
+        match line {
+            Line::Tenant(tenant) => desired.tenants.push(tenant),
+            Line::Group(group) => desired.groups.push(group),
+            Line::Peer(peer) => desired.peers.push(peer),
+            Line::Zone(zone) => desired.zones.push(zone),
+            Line::Certificate(certificate) => desired.certificates.push(certificate),
+            Line::Site(site) => desired.sites.push(*site),
+            Line::Header(_)
+            | Line::Ids(_)
+            | Line::LocalHeader(_)
+            | Line::Local(_)
+            | Line::End(_) => {
+                return Err(fault(index + 3, "can not stand here"));
+            }
+        }
+    }
+    Ok((header, desired))
+}
+
+/// Writes the whole of `config/local`.
+pub fn encode_local(local: &Local) -> String {
+    let mut writer = Writer::default();
+    writer.line(&LineRef::LocalHeader(LocalHeader { format: FORMAT }));
+    writer.line(&LineRef::Local(local));
+    writer.finish()
+}
+
+/// Reads the whole of `config/local`.
+///
+/// # Errors
+///
+/// The first damaged line, with what is wrong with it.
+pub fn decode_local(bytes: &[u8]) -> Result<Local, LogFault> {
+    let mut lines = read_lines(bytes)?.into_iter();
+    match lines.next() {
+        Some(Line::LocalHeader(LocalHeader { format })) => check_format(format)?,
+        _ => return Err(fault(1, "must be the header of local settings")),
+    }
+    match (lines.next(), lines.next()) {
+        (Some(Line::Local(local)), None) => Ok(*local),
+        (Some(Line::Local(_)), Some(_)) => Err(fault(3, "can not stand here")),
+        _ => Err(fault(2, "must be the local settings")),
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum LineRef<'a> {
+    Header(&'a Header),
+    LocalHeader(LocalHeader),
+    Ids(&'a IdCounters),
+    Tenant(&'a Tenant),
+    Group(&'a Group),
+    Peer(&'a Peer),
+    Zone(&'a Zone),
+    Certificate(&'a Certificate),
+    Site(&'a Site),
+    Local(&'a Local),
+    End(End),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Line {
+    Header(Header),
+    LocalHeader(LocalHeader),
+    Ids(IdCounters),
+    Tenant(Tenant),
+    Group(Group),
+    Peer(Peer),
+    Zone(Zone),
+    Certificate(Certificate),
+    Site(Box<Site>),
+    Local(Box<Local>),
+    End(End),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LocalHeader {
+    format: u32,
+}
+
+/// The last line: how many there are with it, and the checksum of all before it.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct End {
+    lines: usize,
+    checksum: u32,
+}
+
+#[derive(Default)]
+struct Writer {
+    text: String,
+    lines: usize,
+}
+
+impl Writer {
+    fn line(&mut self, line: &LineRef<'_>) {
+        let json = serde_json::to_string(line).expect("plain values always have a JSON form");
+        let checksum = crc32fast::hash(json.as_bytes());
+        self.text.push_str(&format!("{checksum:08x} {json}\n"));
+        self.lines += 1;
+    }
+
+    fn finish(mut self) -> String {
+        let end = End {
+            lines: self.lines + 1,
+            checksum: crc32fast::hash(self.text.as_bytes()),
+        };
+        self.line(&LineRef::End(end));
+        self.text
+    }
+}
+
+/// Every line but the end marker, which has been checked.
+fn read_lines(bytes: &[u8]) -> Result<Vec<Line>, LogFault> {
+    let mut lines = Vec::new();
+    let mut offset = 0;
+    while offset < bytes.len() {
+        let number = lines.len() + 1;
+        let rest = &bytes[offset..];
+        let length = rest.iter().position(|&byte| byte == b'\n');
+        let Some(length) = length else {
+            return Err(fault(number, "is cut off"));
+        };
+        let line = read_line(number, &rest[..length])?;
+        let before = &bytes[..offset];
+        offset += length + 1;
+        if let Line::End(end) = line {
+            check_end(number, end, before)?;
+            if offset < bytes.len() {
+                return Err(fault(number + 1, "stands after the end marker"));
+            }
+            return Ok(lines);
+        }
+        lines.push(line);
+    }
+    Err(fault(lines.len() + 1, "the end marker is missing"))
+}
+
+fn read_line(number: usize, line: &[u8]) -> Result<Line, LogFault> {
+    const CHECKSUM_DIGITS: usize = 8;
+    let Some((checksum, [b' ', json @ ..])) = line.split_at_checked(CHECKSUM_DIGITS) else {
+        return Err(fault(number, "does not begin with a checksum and a space"));
+    };
+    // Compared as text, so that a digit that changed its case is damage too.
+    let wanted = format!("{:08x}", crc32fast::hash(json));
+    if checksum != wanted.as_bytes() {
+        let what = format!("the checksum should be {wanted}: the line is damaged");
+        return Err(fault(number, &what));
+    }
+    serde_json::from_slice(json).map_err(|error| fault(number, &format!("not understood: {error}")))
+}
+
+fn check_end(number: usize, end: End, before: &[u8]) -> Result<(), LogFault> {
+    if end.lines != number {
+        let what = format!(
+            "the end marker says {} lines, and it is line {number}",
+            end.lines
+        );
+        return Err(fault(number, &what));
+    }
+    if end.checksum != crc32fast::hash(before) {
+        return Err(fault(
+            number,
+            "the end marker does not fit the lines before it",
+        ));
+    }
+    Ok(())
+}
+
+fn check_format(format: u32) -> Result<(), LogFault> {
+    if format == FORMAT {
+        return Ok(());
+    }
+    let what = format!("has format {format}, and this version reads {FORMAT} only");
+    Err(fault(1, &what))
+}
+
+fn fault(line: usize, what: &str) -> LogFault {
+    LogFault {
+        line,
+        what: what.to_owned(),
+    }
+}

@@ -1,0 +1,367 @@
+//! Sites with their pools, backends and routes.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::{Owner, TimeoutOverrides};
+use crate::name::{Hostname, Name};
+use crate::snapshot::{PoolId, SiteId};
+
+/// One tenant's web site.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Site {
+    /// 0 until ids are assigned.
+    pub id: SiteId,
+    /// Who may change it.
+    pub owner: Owner,
+    /// Whose it is.
+    pub tenant: Name,
+    /// Unique within its tenant.
+    pub name: Name,
+    /// Claimed by this site alone in the whole fleet; by name.
+    pub hostnames: Vec<Hostname>,
+    /// Certificates of the same tenant; by name.
+    pub certificates: Vec<Name>,
+    /// Answer plain HTTP with a redirect to HTTPS.
+    pub redirect_to_https: bool,
+    /// Strict-Transport-Security (RFC 6797) on HTTPS responses.
+    pub hsts: Option<Hsts>,
+    /// How its service name is answered.
+    pub steering: Steering,
+    /// What differs from the host's.
+    pub timeouts: TimeoutOverrides,
+    /// What it may use, within its tenant's limits.
+    pub limits: SiteLimits,
+    /// Peers whose forwarding fields and request ids are believed.
+    pub trusted_networks: Vec<IpNet>,
+    /// Its part of the access log; none means no lines.
+    pub access_log: Option<AccessLog>,
+    /// How many requests may be tried again; none means the proxy's default.
+    pub retry: Option<RetryBudget>,
+    /// The one named "default" first, the others by name.
+    pub pools: Vec<Pool>,
+    /// Tried in order; the first that matches decides.
+    pub routes: Vec<Route>,
+}
+
+/// Strict-Transport-Security.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hsts {
+    /// How long a browser remembers it.
+    pub max_age: Duration,
+    /// It covers names below the site's.
+    pub include_subdomains: bool,
+}
+
+/// How a service name is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Steering {
+    /// Every healthy host.
+    #[default]
+    All,
+    /// The hosts of the closest healthy group.
+    Geo,
+}
+
+/// What a site may use; none means as much as its tenant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SiteLimits {
+    /// Open client connections per host.
+    pub connections: Option<u32>,
+    /// Requests per second and host.
+    pub requests_per_second: Option<u32>,
+    /// The body of a request, in bytes.
+    pub body_bytes: Option<u64>,
+}
+
+/// A site's part of the access log.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccessLog {
+    /// The share of requests that are written, over 0 and up to 1.
+    pub sample: f64,
+}
+
+/// How many requests of a site may be tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetryBudget {
+    /// Retries for each hundred requests.
+    pub percent: u32,
+}
+
+/// Backends that serve the same content.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pool {
+    /// 0 until ids are assigned.
+    pub id: PoolId,
+    /// Unique within its site.
+    pub name: Name,
+    /// How a backend is picked.
+    pub algorithm: Algorithm,
+    /// How backends are checked; none means by connecting, with the defaults.
+    pub health: Option<Health>,
+    /// How a visitor stays with a backend.
+    pub sticky: Option<Sticky>,
+    /// TLS towards the backends.
+    pub tls: Option<PoolTls>,
+    /// PROXY protocol towards the backends.
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// How long a backend that came back takes to its full weight.
+    pub slow_start: Option<Duration>,
+    /// Where requests wait for a backend whose connections are all in use.
+    pub queue: Option<Queue>,
+    /// By name.
+    pub backends: Vec<Backend>,
+}
+
+impl Pool {
+    /// A pool of this name with every default.
+    pub fn of_name(name: Name) -> Pool {
+        Pool {
+            id: PoolId(0),
+            name,
+            algorithm: Algorithm::RoundRobin,
+            health: None,
+            sticky: None,
+            tls: None,
+            proxy_protocol: None,
+            slow_start: None,
+            queue: None,
+            backends: Vec::new(),
+        }
+    }
+}
+
+/// How a backend is picked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Algorithm {
+    /// In turn, as often as its weight says.
+    #[default]
+    RoundRobin,
+    /// The less busy of two at random.
+    LeastConnections,
+    /// At random.
+    Random,
+    /// By a hash of the client's address.
+    SourceHash,
+    /// By a hash of the request's target.
+    UriHash,
+    /// By a hash such that a changed backend moves only its share.
+    ConsistentHash(HashInput),
+    /// The one that answers soonest, recent answers counting more.
+    PeakEwma,
+}
+
+/// What a consistent hash is taken of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HashInput {
+    /// The client's address.
+    Source,
+    /// The request's target.
+    #[default]
+    Uri,
+}
+
+/// How backends are checked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Health {
+    /// What is done.
+    pub kind: HealthKind,
+    /// From one check to the next.
+    pub interval: Duration,
+    /// Until a check without an answer has failed; at most the interval.
+    pub timeout: Duration,
+    /// Successes until a backend is up.
+    pub rise: u32,
+    /// Failures until a backend is down.
+    pub fall: u32,
+}
+
+/// What a health check does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum HealthKind {
+    /// Connects.
+    Tcp,
+    /// Connects and shakes hands.
+    Tls,
+    /// Sends a GET.
+    Http {
+        /// Its target.
+        path: String,
+        /// Its Host; none means the backend's address.
+        host: Option<Hostname>,
+        /// The statuses of a healthy answer.
+        status: Vec<StatusRange>,
+    },
+}
+
+/// Statuses from `first` to `last`, both included; 100 to 599.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StatusRange {
+    /// The lowest.
+    pub first: u16,
+    /// The highest.
+    pub last: u16,
+}
+
+/// How a visitor stays with a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sticky {
+    /// The cookie's name.
+    pub cookie: String,
+    /// How long it lives; none means as long as the browser.
+    pub lifetime: Option<Duration>,
+}
+
+/// TLS towards backends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PoolTls {
+    /// The backend's certificate must be good for `name`.
+    pub verify: bool,
+    /// Sent as SNI and verified; none means the hostname that the client asked for.
+    pub name: Option<Hostname>,
+    /// A file of authorities in PEM to trust instead of the public ones.
+    pub authorities: Option<String>,
+    /// The tenant's certificate that is shown to the backend.
+    pub certificate: Option<Name>,
+}
+
+/// The version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProxyProtocol {
+    /// Text.
+    V1,
+    /// Binary.
+    V2,
+}
+
+/// Where requests wait for a backend whose connections are all in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Queue {
+    /// Requests that may wait for one backend.
+    pub requests: u32,
+    /// How long one may wait.
+    pub timeout: Duration,
+}
+
+/// One server of a pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backend {
+    /// Unique within its pool: a name, or the address where none was given.
+    pub name: String,
+    /// Where it listens.
+    pub address: BackendAddress,
+    /// The group whose hosts use it; none means all.
+    pub group: Option<Name>,
+    /// 1 to [`crate::limits::BACKEND_WEIGHT_MAX`].
+    pub weight: u32,
+    /// Connections of one host that may be open; none means no bound.
+    pub connections: Option<u32>,
+    /// It is used only while no other of its pool is up.
+    pub backup: bool,
+}
+
+/// Where a backend listens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum BackendAddress {
+    /// At an address.
+    Ip(SocketAddr),
+    /// At whatever a name stands for.
+    Name {
+        /// Resolved again and again.
+        host: Hostname,
+        /// 1 to 65535.
+        port: u16,
+    },
+}
+
+impl fmt::Display for BackendAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BackendAddress::Ip(address) => write!(f, "{address}"),
+            BackendAddress::Name { host, port } => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
+/// Requests that do not go to the default pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// What a request must be like.
+    #[serde(rename = "match")]
+    pub matching: Match,
+    /// What happens to it.
+    pub outcome: Outcome,
+}
+
+/// What a request must be like: all that is given must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Match {
+    /// The path is exactly this.
+    pub path: Option<String>,
+    /// The path begins with this.
+    pub path_prefix: Option<String>,
+    /// The method is one of these; none given means any.
+    pub methods: Vec<String>,
+    /// Fields, in lower case, with their values; by name.
+    pub headers: Vec<(String, String)>,
+    /// Parameters of the query with their values; by name.
+    pub query: Vec<(String, String)>,
+}
+
+/// What happens to a request that matches a route.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Outcome {
+    /// It goes to this pool.
+    Pool(Name),
+    /// It is sent elsewhere.
+    Redirect(Redirect),
+    /// It is answered here.
+    Respond(Respond),
+}
+
+/// A redirect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Redirect {
+    /// The Location field.
+    pub to: String,
+    /// 301, 302, 303, 307 or 308.
+    pub status: u16,
+}
+
+/// An answer of our own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Respond {
+    /// 200 to 599.
+    pub status: u16,
+    /// Its body; may be empty.
+    pub body: String,
+    /// Its media type.
+    pub content_type: String,
+}

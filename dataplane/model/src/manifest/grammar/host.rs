@@ -1,0 +1,90 @@
+//! `[host]` and `[listen]`.
+
+use super::plain;
+use std::net::SocketAddr;
+
+use super::timeouts::read_timeouts;
+use crate::limits::{LISTENERS_MAX, WORKERS_MAX};
+use crate::manifest::reader::{Located, Reader, Section};
+use crate::manifest::values;
+use crate::manifest::written::{Host, Listen};
+
+pub(super) fn read_host(reader: &mut Reader<'_>, mut section: Section<'_>) -> Option<Host> {
+    let name = section.require(reader, "name", values::name, "name = \"ams-1\"");
+    let group = section.take(reader, "group", values::name);
+    let addresses = section.list(reader, "addresses", values::ip_address);
+    let workers = section.take(reader, "workers", values::integer(1, WORKERS_MAX));
+    let backend_networks = section.list(reader, "backend_networks", values::network);
+    let probe = section.take(reader, "probe", values::probe_address);
+    let access_log = section.take(reader, "access_log", values::text);
+    let timeouts = section.table(reader, "timeouts", "host.timeouts");
+    let timeouts = read_timeouts(reader, timeouts, "host.timeouts.body");
+    section.finish(reader);
+    Some(Host {
+        name: name?,
+        group: group.map(|located| located.value),
+        addresses: plain(addresses),
+        workers: workers.map(|located| located.value),
+        backend_networks: plain(backend_networks),
+        probe: probe.map(|located| located.value),
+        access_log: access_log.map(|located| located.value),
+        timeouts,
+    })
+}
+
+pub(super) fn read_listen(reader: &mut Reader<'_>, section: Option<Section<'_>>) -> Listen {
+    let example = "[listen] and http = [\"0.0.0.0:80\", \"[::]:80\"]";
+    let Some(mut section) = section else {
+        reader.report(
+            None,
+            "listen",
+            "one listener is required",
+            format!("write {example}"),
+        );
+        return Listen::default();
+    };
+    let listen = Listen {
+        http: section
+            .list(reader, "http", values::listener)
+            .unwrap_or_default(),
+        https: section
+            .list(reader, "https", values::listener)
+            .unwrap_or_default(),
+        dns: section
+            .list(reader, "dns", values::listener)
+            .unwrap_or_default(),
+        api: section.take(reader, "api", values::listener),
+        metrics: section.take(reader, "metrics", values::listener),
+        proxy_protocol_from: plain(section.list(reader, "proxy_protocol_from", values::network)),
+    };
+    let planes = ["http", "https", "dns"];
+    if !planes.into_iter().any(|key| section.contains(key)) {
+        let line = section.line();
+        reader.report(
+            line,
+            "listen",
+            "one listener is required",
+            format!("write {example}"),
+        );
+    }
+    check_plane(reader, "listen.http", &listen.http);
+    check_plane(reader, "listen.https", &listen.https);
+    check_plane(reader, "listen.dns", &listen.dns);
+    section.finish(reader);
+    listen
+}
+
+fn check_plane(reader: &mut Reader<'_>, key: &str, listeners: &[Located<SocketAddr>]) {
+    if let Some(first_over) = listeners.get(LISTENERS_MAX) {
+        let what = format!(
+            "at most {LISTENERS_MAX} listeners (was {})",
+            listeners.len()
+        );
+        reader.report(
+            Some(first_over.line),
+            key,
+            what,
+            "listen on 0.0.0.0 or [::]",
+        );
+    }
+}

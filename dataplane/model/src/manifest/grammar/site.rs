@@ -1,0 +1,117 @@
+//! `[[site]]`, without its pools and routes.
+
+use super::pool::{read_backend, read_pool};
+use super::route::read_route;
+use super::timeouts::read_timeouts;
+use super::{plain, read_each};
+use crate::desired::{AccessLog, Hsts, RetryBudget, SiteLimits, Steering};
+use crate::limits::{HOSTNAMES_PER_SITE_MAX, POOLS_PER_SITE_MAX, ROUTES_PER_SITE_MAX};
+use crate::manifest::reader::{Reader, Section};
+use crate::manifest::values;
+use crate::manifest::written::Site;
+
+const STEERING: &[(&str, Steering)] = &[("all", Steering::All), ("geo", Steering::Geo)];
+
+pub(super) fn read_site(reader: &mut Reader<'_>, mut section: Section<'_>) -> Option<Site> {
+    let tenant = section.require(reader, "tenant", values::name, "tenant = \"acme\"");
+    let name = section.require(reader, "name", values::name, "name = \"shop\"");
+    let hostnames = section.list(reader, "hostnames", values::hostname);
+    let certificates = section.list(reader, "certificates", values::name);
+    let redirect = section.take_or(reader, "redirect_to_https", values::flag, (false, "false"));
+    let hsts = section.table(reader, "hsts", "site.hsts");
+    let steering = values::word(STEERING);
+    let steering = section.take_or(reader, "steering", steering, (Steering::All, "\"all\""));
+    let timeouts = section.table(reader, "timeouts", "site.timeouts");
+    let limits = section.table(reader, "limits", "site.limits");
+    let trusted_networks = section.list(reader, "trusted_networks", values::network);
+    let access_log = section.table(reader, "access_log", "site.access_log");
+    let retry = section.table(reader, "retry", "site.retry");
+    let pools = section.table_or_tables(reader, "pool", "site.pool");
+    let backends = section.tables(reader, "backend", "site.backend");
+    let routes = section.tables(reader, "route", "site.route");
+    if !section.contains("hostnames") {
+        section.report_missing(reader, "hostnames", "hostnames = [\"shop.example.com\"]");
+    }
+    let counts = [
+        (
+            "site.hostnames",
+            hostnames.as_ref().map_or(0, Vec::len),
+            HOSTNAMES_PER_SITE_MAX,
+        ),
+        ("site.pool", pools.len(), POOLS_PER_SITE_MAX),
+        ("site.route", routes.len(), ROUTES_PER_SITE_MAX),
+    ];
+    for (key, count, count_max) in counts.into_iter().filter(|(_, count, max)| count > max) {
+        reader.report(
+            section.line(),
+            key,
+            format!("at most {count_max} (was {count})"),
+            "",
+        );
+    }
+    section.finish(reader);
+    // All of it is read, whatever is wrong with the site itself, to report all of it.
+    let hsts = hsts.and_then(|section| read_hsts(reader, section));
+    let timeouts = read_timeouts(reader, timeouts, "site.timeouts.body");
+    let limits = limits.map(|section| read_limits(reader, section));
+    let access_log = access_log.map(|section| read_access_log(reader, section));
+    let retry = retry.map(|section| read_retry(reader, section));
+    let pools = read_each(reader, pools, read_pool);
+    let backends = read_each(reader, backends, read_backend);
+    let routes = read_each(reader, routes, read_route);
+    Some(Site {
+        tenant: tenant?,
+        name: name?,
+        hostnames: hostnames.unwrap_or_default(),
+        certificates: certificates.unwrap_or_default(),
+        redirect_to_https: redirect,
+        hsts,
+        steering,
+        timeouts,
+        limits: limits.unwrap_or_default(),
+        trusted_networks: plain(trusted_networks),
+        access_log,
+        retry,
+        pools,
+        backends,
+        routes,
+    })
+}
+
+fn read_hsts(reader: &mut Reader<'_>, mut section: Section<'_>) -> Option<Hsts> {
+    let max_age = values::duration(1000, 10 * 365 * 24 * 60 * 60 * 1000);
+    let max_age = section.require(reader, "max_age", max_age, "max_age = \"365d\"");
+    let below = section.take_or(reader, "include_subdomains", values::flag, (false, "false"));
+    section.finish(reader);
+    Some(Hsts {
+        max_age: max_age?.value,
+        include_subdomains: below,
+    })
+}
+
+fn read_limits(reader: &mut Reader<'_>, mut section: Section<'_>) -> SiteLimits {
+    let count = || values::integer(1, u32::MAX);
+    let connections = section.take(reader, "connections", count());
+    let requests_per_second = section.take(reader, "requests_per_second", count());
+    let body_bytes = section.take(reader, "body", values::size);
+    section.finish(reader);
+    SiteLimits {
+        connections: connections.map(|located| located.value),
+        requests_per_second: requests_per_second.map(|located| located.value),
+        body_bytes: body_bytes.map(|located| located.value),
+    }
+}
+
+fn read_access_log(reader: &mut Reader<'_>, mut section: Section<'_>) -> AccessLog {
+    // One in a million is as good as none, and none is said by leaving the table out.
+    let sample = values::number(0.000_001, 1.0);
+    let sample = section.take_or(reader, "sample", sample, (1.0, "1"));
+    section.finish(reader);
+    AccessLog { sample }
+}
+
+fn read_retry(reader: &mut Reader<'_>, mut section: Section<'_>) -> RetryBudget {
+    let percent = section.take_or(reader, "percent", values::integer(1, 100), (20, "20"));
+    section.finish(reader);
+    RetryBudget { percent }
+}

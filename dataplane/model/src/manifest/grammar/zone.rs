@@ -1,0 +1,204 @@
+//! `[geo]`, `[dns]` and `[[zone]]`.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use toml::de::DeValue;
+
+use super::plain;
+use crate::desired::{Record, RecordType, SiteName};
+use crate::limits::HOSTNAME_BYTES_MAX;
+use crate::local::{Dns, DnsRate, DnsTcp, GeoDatabase};
+use crate::manifest::reader::{Reader, Section};
+use crate::manifest::values::{self, malformed};
+use crate::manifest::written::{Geo, GeoOverride, Zone};
+use crate::name::Malformed;
+
+/// Service names follow the health of hosts; a longer TTL would outlive it by far.
+const SERVICE_TTL_S_MAX: u32 = 24 * 60 * 60;
+
+/// RFC 2181 §8.
+const RECORD_TTL_S_MAX: u32 = i32::MAX as u32;
+
+const RECORD_TYPES: &[(&str, RecordType)] = &[
+    ("A", RecordType::A),
+    ("AAAA", RecordType::Aaaa),
+    ("CAA", RecordType::Caa),
+    ("CNAME", RecordType::Cname),
+    ("HTTPS", RecordType::Https),
+    ("MX", RecordType::Mx),
+    ("NS", RecordType::Ns),
+    ("SRV", RecordType::Srv),
+    ("TXT", RecordType::Txt),
+];
+
+pub(super) fn read_geo(reader: &mut Reader<'_>, mut section: Section<'_>) -> Geo {
+    let database = section.take(reader, "database", geo_database);
+    let overrides = section.tables(reader, "overrides", "geo.overrides");
+    let tie_km = section.take_or(reader, "tie_km", values::integer(1, 20_000), (0, "none"));
+    section.finish(reader);
+    Geo {
+        database: database.map(|located| located.value).unwrap_or_default(),
+        overrides: super::read_each(reader, overrides, read_override),
+        tie_km,
+    }
+}
+
+fn geo_database(value: &DeValue<'_>) -> Result<GeoDatabase, Malformed> {
+    if let DeValue::Array(files) = value {
+        let [v4, v6] = &**files else {
+            let hint = "write [\"v4.mmdb\", \"v6.mmdb\"]";
+            return Err(malformed(
+                "a list must name two files, for IPv4 and for IPv6",
+                hint,
+            ));
+        };
+        return Ok(GeoDatabase::Pair {
+            v4: values::text(v4.get_ref())?,
+            v6: values::text(v6.get_ref())?,
+        });
+    }
+    match values::text(value)? {
+        text if text == "embedded" => Ok(GeoDatabase::Embedded),
+        file => Ok(GeoDatabase::File(file)),
+    }
+}
+
+fn read_override(reader: &mut Reader<'_>, mut section: Section<'_>) -> Option<GeoOverride> {
+    let example = "prefix = \"203.0.113.0/24\"";
+    let prefix = section.require(reader, "prefix", values::network, example);
+    let group = section.require(reader, "group", values::name, "group = \"ams\"");
+    section.finish(reader);
+    Some(GeoOverride {
+        prefix: prefix?.value,
+        group: group?,
+    })
+}
+
+pub(super) fn read_dns(reader: &mut Reader<'_>, mut section: Section<'_>) -> Dns {
+    let rate = section.table(reader, "rate", "dns.rate");
+    let tcp = section.table(reader, "tcp", "dns.tcp");
+    section.finish(reader);
+    Dns {
+        rate: rate
+            .map(|section| read_rate(reader, section))
+            .unwrap_or_default(),
+        tcp: tcp
+            .map(|section| read_tcp(reader, section))
+            .unwrap_or_default(),
+    }
+}
+
+fn read_rate(reader: &mut Reader<'_>, mut section: Section<'_>) -> DnsRate {
+    let DnsRate {
+        responses_per_second,
+        slip,
+        exempt,
+    } = DnsRate::default();
+    let rate = values::integer(1, 1_000_000);
+    let rate_default = (responses_per_second, "1000");
+    let responses_per_second = section.take_or(reader, "responses_per_second", rate, rate_default);
+    let slip = section.take_or(reader, "slip", values::integer(1, 100), (slip, "2"));
+    let listed = section.list(reader, "exempt", values::network);
+    section.finish(reader);
+    DnsRate {
+        responses_per_second,
+        slip,
+        exempt: listed.map_or(exempt, |listed| plain(Some(listed))),
+    }
+}
+
+fn read_tcp(reader: &mut Reader<'_>, mut section: Section<'_>) -> DnsTcp {
+    let DnsTcp {
+        idle,
+        connections,
+        connections_per_client,
+    } = DnsTcp::default();
+    let count = || values::integer(1u32, 1_000_000);
+    let idle_range = values::duration(100, 60 * 60 * 1000);
+    let tcp = DnsTcp {
+        idle: section.take_or(reader, "idle", idle_range, (idle, "10s")),
+        connections: section.take_or(reader, "connections", count(), (connections, "10000")),
+        connections_per_client: section.take_or(
+            reader,
+            "connections_per_client",
+            count(),
+            (connections_per_client, "100"),
+        ),
+    };
+    section.finish(reader);
+    tcp
+}
+
+pub(super) fn read_zone(reader: &mut Reader<'_>, mut section: Section<'_>) -> Option<Zone> {
+    let name = section.require(
+        reader,
+        "name",
+        values::domain_name,
+        "name = \"lb.example.net\"",
+    );
+    let nameservers = section.list(reader, "nameservers", values::name);
+    let ttl = || values::integer(1, SERVICE_TTL_S_MAX);
+    let service_ttl = section.take_or(reader, "ttl", ttl(), (30, "30"));
+    let negative_ttl = section.take_or(reader, "negative_ttl", ttl(), (30, "30"));
+    let contact = section.take(reader, "contact", values::domain_name);
+    let apex = section.take(reader, "apex", site_name);
+    let records = section.tables(reader, "record", "zone.record");
+    let records = super::read_each(reader, records, read_record);
+    if nameservers.as_ref().is_none_or(Vec::is_empty) && !section.contains("nameservers") {
+        section.report_missing(reader, "nameservers", "nameservers = [\"ams-1\"]");
+    }
+    section.finish(reader);
+    Some(Zone {
+        name: name?,
+        nameservers: nameservers.unwrap_or_default(),
+        ttl: service_ttl,
+        negative_ttl,
+        contact: contact.map(|located| located.value),
+        apex,
+        records,
+    })
+}
+
+fn site_name(value: &DeValue<'_>) -> Result<SiteName, Malformed> {
+    SiteName::try_from(values::text(value)?)
+}
+
+fn read_record(reader: &mut Reader<'_>, mut section: Section<'_>) -> Option<Record> {
+    let name = section.require(reader, "name", record_name, "name = \"www\"");
+    let kind = section.require(reader, "type", values::word(RECORD_TYPES), "type = \"TXT\"");
+    let ttl = section.take(reader, "ttl", values::integer(0, RECORD_TTL_S_MAX));
+    let data = section.require(reader, "data", values::text, "data = '\"hello\"'");
+    section.finish(reader);
+    let (kind, data) = (kind?.value, data?);
+    let fits = match kind {
+        RecordType::A => data.value.parse::<Ipv4Addr>().is_ok(),
+        RecordType::Aaaa => data.value.parse::<Ipv6Addr>().is_ok(),
+        _ => true,
+    };
+    if !fits {
+        let what = format!("{:?} is not an address of this type", data.value);
+        reader.report(Some(data.line), "zone.record.data", what, "");
+    }
+    Some(Record {
+        name: name?.value,
+        kind,
+        ttl: ttl.map(|located| located.value),
+        data: data.value,
+    })
+}
+
+fn record_name(value: &DeValue<'_>) -> Result<String, Malformed> {
+    let name = values::text(value)?;
+    let lower = name.to_ascii_lowercase();
+    let labels_fit = lower
+        .split('.')
+        .all(|label| (1..=63).contains(&label.len()));
+    if lower == "@" || (labels_fit && lower.len() <= HOSTNAME_BYTES_MAX) {
+        return Ok(lower);
+    }
+    let hint = "write it relative to the zone, as in \"www\", or \"@\" for the apex";
+    Err(malformed(
+        format!("{name:?} is not the name of a record"),
+        hint,
+    ))
+}

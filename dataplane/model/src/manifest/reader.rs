@@ -1,0 +1,364 @@
+//! Walks a TOML document and remembers everything that is wrong with it.
+
+use strsim::damerau_levenshtein;
+use toml::de::{DeTable, DeValue};
+
+use super::values;
+use crate::availability;
+use crate::name::Malformed;
+use crate::problem::{Problem, Problems};
+
+/// A value and the line that it was read from.
+#[derive(Clone, Debug)]
+pub(super) struct Located<T> {
+    pub(super) value: T,
+    pub(super) line: u32,
+}
+
+/// What was found in one file so far.
+pub(super) struct Reader<'t> {
+    file: &'t str,
+    line_starts: Vec<usize>,
+    problems: Vec<Problem>,
+    not_built: Vec<Problem>,
+}
+
+impl<'t> Reader<'t> {
+    pub(super) fn new(text: &str, file: &'t str) -> Reader<'t> {
+        let newlines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        let line_starts = std::iter::once(0).chain(newlines.map(|(at, _)| at + 1));
+        Reader {
+            file,
+            line_starts: line_starts.collect(),
+            problems: Vec::new(),
+            not_built: Vec::new(),
+        }
+    }
+
+    /// The line, from 1, in which the byte at `offset` stands.
+    pub(super) fn line_at(&self, offset: usize) -> u32 {
+        let line = self.line_starts.partition_point(|&start| start <= offset);
+        u32::try_from(line).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn report(
+        &mut self,
+        line: Option<u32>,
+        key: &str,
+        what: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        let problem = self.problem(line, key, what.into(), hint.into());
+        self.problems.push(problem);
+    }
+
+    pub(super) fn into_problems(self) -> Problems {
+        let refusal = Problems::refuse_any(self.problems);
+        refusal.expect_err("only called once a problem was reported")
+    }
+
+    /// The problems, and the uses of what is not built yet.
+    pub(super) fn into_parts(self) -> (Vec<Problem>, Vec<Problem>) {
+        (self.problems, self.not_built)
+    }
+
+    fn note_use(&mut self, key: &str, value: &DeValue<'_>, line: u32) {
+        if availability::is_built(key, value.as_str()) {
+            return;
+        }
+        let what = match value.as_str() {
+            Some(text) if availability::is_built(key, None) => {
+                format!("{text:?} is not available in this version")
+            }
+            _ => String::from("not available in this version"),
+        };
+        let problem = self.problem(Some(line), key, what, String::new());
+        self.not_built.push(problem);
+    }
+
+    /// Notes the use of a form of a value that is not built yet.
+    pub(super) fn note_form(&mut self, key: &str, form: &str, line: u32) {
+        if !availability::is_built(key, Some(form)) {
+            let what = format!("{form} is not available in this version");
+            let problem = self.problem(Some(line), key, what, String::new());
+            self.not_built.push(problem);
+        }
+    }
+
+    fn problem(&self, line: Option<u32>, key: &str, what: String, hint: String) -> Problem {
+        Problem {
+            file: self.file.to_owned(),
+            line,
+            key: key.to_owned(),
+            what,
+            hint,
+        }
+    }
+}
+
+/// One table of the document. Keys are taken from it by name; those that nobody asked
+/// for are unknown, which [`Section::finish`] reports.
+pub(super) struct Section<'t> {
+    path: &'static str,
+    line: Option<u32>,
+    table: &'t DeTable<'t>,
+    asked: Vec<&'static str>,
+}
+
+impl<'t> Section<'t> {
+    /// The document itself.
+    pub(super) fn root(table: &'t DeTable<'t>) -> Section<'t> {
+        Section {
+            path: "",
+            line: None,
+            table,
+            asked: Vec::new(),
+        }
+    }
+
+    /// The line where the table begins; none for the document.
+    pub(super) fn line(&self) -> Option<u32> {
+        self.line
+    }
+
+    /// The value of `key`; none when it is absent or wrong, the latter reported.
+    pub(super) fn take<T>(
+        &mut self,
+        reader: &mut Reader<'_>,
+        key: &'static str,
+        read: impl Fn(&DeValue<'_>) -> Result<T, Malformed>,
+    ) -> Option<Located<T>> {
+        self.take_hinted(reader, key, "", read)
+    }
+
+    /// The value of `key`, or `default`, which a hint calls `shown`.
+    pub(super) fn take_or<T>(
+        &mut self,
+        reader: &mut Reader<'_>,
+        key: &'static str,
+        read: impl Fn(&DeValue<'_>) -> Result<T, Malformed>,
+        (default, shown): (T, &str),
+    ) -> T {
+        let hint = format!("remove the line for the default of {shown}");
+        let taken = self.take_hinted(reader, key, &hint, read);
+        taken.map_or(default, |located| located.value)
+    }
+
+    /// The value of `key`, which must be there; `example` is how it could look.
+    pub(super) fn require<T>(
+        &mut self,
+        reader: &mut Reader<'_>,
+        key: &'static str,
+        read: impl Fn(&DeValue<'_>) -> Result<T, Malformed>,
+        example: &str,
+    ) -> Option<Located<T>> {
+        if !self.table.contains_key(key) {
+            self.report_missing(reader, key, example);
+        }
+        self.take(reader, key, read)
+    }
+
+    /// The items of the list at `key`; wrong ones are reported and left out.
+    pub(super) fn list<T>(
+        &mut self,
+        reader: &mut Reader<'_>,
+        key: &'static str,
+        read: impl Fn(&DeValue<'_>) -> Result<T, Malformed>,
+    ) -> Option<Vec<Located<T>>> {
+        let (value, line) = self.entry(reader, key)?;
+        let Some(items) = value.as_array() else {
+            let what = format!("must be a list (was {})", values::shown(value));
+            reader.report(Some(line), &self.key_path(key), what, "put it in [ ]");
+            return None;
+        };
+        let mut read_items = Vec::with_capacity(items.len());
+        for item in items.iter() {
+            let line = reader.line_at(item.span().start);
+            match read(item.get_ref()) {
+                Ok(value) => read_items.push(Located { value, line }),
+                Err(wrong) => {
+                    reader.report(Some(line), &self.key_path(key), wrong.what, wrong.hint);
+                }
+            }
+        }
+        Some(read_items)
+    }
+
+    /// The table at `key`, called `path` in problems.
+    pub(super) fn table(
+        &mut self,
+        reader: &mut Reader<'_>,
+        key: &'static str,
+        path: &'static str,
+    ) -> Option<Section<'t>> {
+        let (value, line) = self.entry(reader, key)?;
+        let Some(table) = value.as_table() else {
+            let what = format!("must be a table (was {})", values::shown(value));
+            reader.report(
+                Some(line),
+                &self.key_path(key),
+                what,
+                "write it as { key = value }",
+            );
+            return None;
+        };
+        Some(Section::nested(path, line, table))
+    }
+
+    /// The tables of the list at `key`, each called `path` in problems.
+    pub(super) fn tables(
+        &mut self,
+        reader: &mut Reader<'_>,
+        key: &'static str,
+        path: &'static str,
+    ) -> Vec<Section<'t>> {
+        let Some((value, line)) = self.entry(reader, key) else {
+            return Vec::new();
+        };
+        self.tables_of(reader, value, line, path)
+    }
+
+    /// The tables at `key`: a list of them, or a single one in place of a list of one.
+    pub(super) fn table_or_tables(
+        &mut self,
+        reader: &mut Reader<'_>,
+        key: &'static str,
+        path: &'static str,
+    ) -> Vec<Section<'t>> {
+        match self.entry(reader, key) {
+            None => Vec::new(),
+            Some((DeValue::Table(table), line)) => vec![Section::nested(path, line, table)],
+            Some((value, line)) => self.tables_of(reader, value, line, path),
+        }
+    }
+
+    /// Every key with its text, for tables whose keys are the operator's own.
+    pub(super) fn texts(self, reader: &mut Reader<'_>) -> Vec<(Located<String>, String)> {
+        let mut texts = Vec::new();
+        for (key, value) in self.table.iter() {
+            let line = reader.line_at(key.span().start);
+            let name = key.get_ref().as_ref().to_owned();
+            match values::text(value.get_ref()) {
+                Ok(text) => texts.push((Located { value: name, line }, text)),
+                Err(wrong) => {
+                    let path = format!("{}.{name}", self.path);
+                    reader.report(Some(line), &path, wrong.what, wrong.hint);
+                }
+            }
+        }
+        texts
+    }
+
+    pub(super) fn contains(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
+    pub(super) fn report_missing(&self, reader: &mut Reader<'_>, key: &str, example: &str) {
+        let hint = format!("write {example}");
+        reader.report(self.line, &self.key_path(key), "required", hint);
+    }
+
+    /// Reports the keys that nobody asked for.
+    pub(super) fn finish(self, reader: &mut Reader<'_>) {
+        for key in self.table.keys() {
+            let name = key.get_ref().as_ref();
+            if self.asked.contains(&name) {
+                continue;
+            }
+            let line = reader.line_at(key.span().start);
+            let hint = match closest(name, self.asked.iter().copied()) {
+                Some(known) => format!("did you mean `{known}`?"),
+                None => format!("known here: {}", self.asked.join(", ")),
+            };
+            reader.report(Some(line), &self.key_path(name), "unknown key", hint);
+        }
+    }
+
+    fn nested(path: &'static str, line: u32, table: &'t DeTable<'t>) -> Section<'t> {
+        Section {
+            path,
+            line: Some(line),
+            table,
+            asked: Vec::new(),
+        }
+    }
+
+    fn entry(
+        &mut self,
+        reader: &mut Reader<'_>,
+        key: &'static str,
+    ) -> Option<(&'t DeValue<'t>, u32)> {
+        self.asked.push(key);
+        let (found, value) = self.table.get_key_value(key)?;
+        let line = reader.line_at(found.span().start);
+        reader.note_use(&self.key_path(key), value.get_ref(), line);
+        Some((value.get_ref(), line))
+    }
+
+    fn take_hinted<T>(
+        &mut self,
+        reader: &mut Reader<'_>,
+        key: &'static str,
+        hint: &str,
+        read: impl Fn(&DeValue<'_>) -> Result<T, Malformed>,
+    ) -> Option<Located<T>> {
+        let (value, line) = self.entry(reader, key)?;
+        match read(value) {
+            Ok(value) => Some(Located { value, line }),
+            Err(wrong) => {
+                let hint = if wrong.hint.is_empty() {
+                    hint
+                } else {
+                    &wrong.hint
+                };
+                reader.report(Some(line), &self.key_path(key), wrong.what, hint);
+                None
+            }
+        }
+    }
+
+    fn tables_of(
+        &self,
+        reader: &mut Reader<'_>,
+        value: &'t DeValue<'t>,
+        line: u32,
+        path: &'static str,
+    ) -> Vec<Section<'t>> {
+        let hint = || format!("begin each with a line [[{path}]]");
+        let Some(items) = value.as_array() else {
+            let what = format!("must be a list of tables (was {})", values::shown(value));
+            reader.report(Some(line), path, what, hint());
+            return Vec::new();
+        };
+        let mut sections = Vec::with_capacity(items.len());
+        for item in items.iter() {
+            let line = reader.line_at(item.span().start);
+            match item.get_ref() {
+                DeValue::Table(table) => sections.push(Section::nested(path, line, table)),
+                other => {
+                    let what = format!("must be a table (was {})", values::shown(other));
+                    reader.report(Some(line), path, what, hint());
+                }
+            }
+        }
+        sections
+    }
+
+    fn key_path(&self, key: &str) -> String {
+        if self.path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.path)
+        }
+    }
+}
+
+/// The one of `known` that `name` was probably meant to be.
+pub(super) fn closest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    // A third of the letters wrong is still a slip; more is another word.
+    let distance_max = (name.len() / 3).clamp(1, 3);
+    let candidates = known.map(|known| (damerau_levenshtein(name, known), known));
+    let near = candidates.filter(|(distance, _)| *distance <= distance_max);
+    near.min_by_key(|(distance, _)| *distance)
+        .map(|(_, known)| known)
+}

@@ -1,0 +1,169 @@
+//! A manifest as it was typed: what was left out is not there yet, and whatever must
+//! fit something else knows its line.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+
+use super::reader::Located;
+use crate::desired::{
+    AccessLog, Algorithm, BackendAddress, Health, Hsts, Match, PoolTls, ProxyProtocol, Queue,
+    Record, Redirect, Respond, RetryBudget, SiteLimits, SiteName, Steering, Sticky, TenantLimits,
+    TimeoutOverrides,
+};
+use crate::local::{Dns, GeoDatabase, Probe};
+use crate::location::Location;
+use crate::name::{DomainName, Hostname, Name};
+
+#[derive(Clone, Debug)]
+pub(super) struct Written {
+    pub(super) manifest: Option<Name>,
+    pub(super) listen: Listen,
+    pub(super) fleet: Fleet,
+    pub(super) probe: Probe,
+    pub(super) geo: Geo,
+    pub(super) dns: Dns,
+    pub(super) groups: Vec<Group>,
+    pub(super) peers: Vec<Peer>,
+    pub(super) zones: Vec<Zone>,
+    pub(super) tenants: Vec<Tenant>,
+    pub(super) certificates: Vec<Certificate>,
+    pub(super) sites: Vec<Site>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Host {
+    pub(super) name: Located<Name>,
+    pub(super) group: Option<Name>,
+    pub(super) addresses: Vec<IpAddr>,
+    pub(super) workers: Option<u32>,
+    pub(super) backend_networks: Vec<IpNet>,
+    pub(super) probe: Option<SocketAddr>,
+    pub(super) access_log: Option<String>,
+    pub(super) timeouts: TimeoutOverrides,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Listen {
+    pub(super) http: Vec<Located<SocketAddr>>,
+    pub(super) https: Vec<Located<SocketAddr>>,
+    pub(super) dns: Vec<Located<SocketAddr>>,
+    pub(super) api: Option<Located<SocketAddr>>,
+    pub(super) metrics: Option<Located<SocketAddr>>,
+    pub(super) proxy_protocol_from: Vec<IpNet>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fleet {
+    pub(super) name: Option<Name>,
+    pub(super) secret: Option<String>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Geo {
+    pub(super) database: GeoDatabase,
+    pub(super) overrides: Vec<GeoOverride>,
+    pub(super) tie_km: u32,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct GeoOverride {
+    pub(super) prefix: IpNet,
+    pub(super) group: Located<Name>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Group {
+    pub(super) name: Located<Name>,
+    pub(super) location: Option<Location>,
+    pub(super) bias_km: i32,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Peer {
+    pub(super) name: Located<Name>,
+    pub(super) group: Option<Name>,
+    pub(super) addresses: Vec<IpAddr>,
+    pub(super) probe: Option<SocketAddr>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Zone {
+    pub(super) name: Located<DomainName>,
+    pub(super) nameservers: Vec<Located<Name>>,
+    pub(super) ttl: u32,
+    pub(super) negative_ttl: u32,
+    pub(super) contact: Option<DomainName>,
+    pub(super) apex: Option<Located<SiteName>>,
+    pub(super) records: Vec<Record>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Tenant {
+    pub(super) name: Located<Name>,
+    pub(super) limits: TenantLimits,
+    pub(super) backend_networks: Option<Vec<IpNet>>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Certificate {
+    pub(super) tenant: Located<Name>,
+    pub(super) name: Located<Name>,
+    pub(super) chain: String,
+    pub(super) key: String,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Site {
+    pub(super) tenant: Located<Name>,
+    pub(super) name: Located<Name>,
+    pub(super) hostnames: Vec<Located<Hostname>>,
+    pub(super) certificates: Vec<Located<Name>>,
+    pub(super) redirect_to_https: bool,
+    pub(super) hsts: Option<Hsts>,
+    pub(super) steering: Steering,
+    pub(super) timeouts: TimeoutOverrides,
+    pub(super) limits: SiteLimits,
+    pub(super) trusted_networks: Vec<IpNet>,
+    pub(super) access_log: Option<AccessLog>,
+    pub(super) retry: Option<RetryBudget>,
+    pub(super) pools: Vec<Pool>,
+    pub(super) backends: Vec<Backend>,
+    pub(super) routes: Vec<Route>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Pool {
+    pub(super) name: Located<Name>,
+    pub(super) algorithm: Algorithm,
+    pub(super) health: Option<Health>,
+    pub(super) sticky: Option<Sticky>,
+    pub(super) tls: Option<Located<PoolTls>>,
+    pub(super) proxy_protocol: Option<ProxyProtocol>,
+    pub(super) slow_start: Option<std::time::Duration>,
+    pub(super) queue: Option<Queue>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Backend {
+    pub(super) pool: Option<Located<Name>>,
+    pub(super) name: Located<String>,
+    pub(super) address: Located<BackendAddress>,
+    pub(super) group: Option<Located<Name>>,
+    pub(super) weight: u32,
+    pub(super) connections: Option<u32>,
+    pub(super) backup: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Route {
+    pub(super) matching: Match,
+    pub(super) outcome: Outcome,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Outcome {
+    Pool(Located<Name>),
+    Redirect(Redirect),
+    Respond(Respond),
+}
