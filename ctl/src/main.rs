@@ -1,2 +1,48 @@
-//! ctl
-fn main() {}
+//! `meridianctl`: Meridian's command line and the supervisor of a host's planes.
+
+mod backoff;
+mod check;
+mod cli;
+mod config_directory;
+mod durable_file;
+mod event;
+mod failure;
+mod file_limit;
+mod listeners;
+mod lock;
+mod manifest_file;
+mod output;
+mod plane_process;
+mod plane_socket;
+mod plane_status;
+mod signals;
+mod state_directory;
+mod status;
+mod supervisor;
+mod table;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Call, Command};
+use failure::{Exit, Failure};
+use output::Output;
+
+fn main() -> ExitCode {
+    let call = Call::parse();
+    let output = Output::new(call.format);
+    let done: Result<(), Failure> = match &call.command {
+        Command::Up(up) => up::run(up, output),
+        Command::Check(check) => check::run(check, output),
+        Command::Status(status) => status::run(status, output),
+    };
+    match done {
+        Ok(()) => Exit::Done.into(),
+        Err(failure) => {
+            output.failure(&failure);
+            failure.exit.into()
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! `meridianctl check`: is this manifest right?
+
+use meridian_model::availability::unavailable;
+use meridian_model::{Desired, Problem, compile};
+use serde_json::{Value, json};
+
+use crate::cli;
+use crate::failure::Failure;
+use crate::manifest_file;
+use crate::output::Output;
+
+/// The revision that a manifest is compiled as when nothing comes of it.
+const NO_REVISION: u64 = 0;
+
+/// Reads and compiles the manifest; nothing is written.
+///
+/// # Errors
+/// Exit 1 with every problem.
+pub(crate) fn run(call: &cli::Check, output: Output) -> Result<(), Failure> {
+    let file = call.file.display().to_string();
+    let wrong = |problems| Failure::problems(problems, format!("{file} is wrong"));
+    let manifest = manifest_file::read(&call.file).map_err(wrong)?;
+    let not_available = unavailable(&manifest);
+    let (local, mut desired) = manifest.into_parts();
+    desired.assign_ids(None);
+    if not_available.is_empty() {
+        // What is not available would be refused by this, too, and as a fault.
+        compile(&local, &desired, NO_REVISION).map_err(wrong)?;
+    }
+    for problem in &not_available {
+        output.note(|| problem.to_string());
+    }
+    output.answer(
+        || text(&file, &desired),
+        || json(&file, &desired, &not_available),
+    );
+    Ok(())
+}
+
+fn text(file: &str, desired: &Desired) -> String {
+    format!(
+        "{file}: right; tenants: {}, sites: {}, backends: {}",
+        desired.tenants.len(),
+        desired.sites.len(),
+        backends(desired)
+    )
+}
+
+fn json(file: &str, desired: &Desired, not_available: &[Problem]) -> Value {
+    json!({
+        "file": file,
+        "problems": [],
+        "not_available": not_available,
+        "tenants": desired.tenants.len(),
+        "sites": desired.sites.len(),
+        "backends": backends(desired),
+    })
+}
+
+fn backends(desired: &Desired) -> usize {
+    let pools = desired.sites.iter().flat_map(|site| &site.pools);
+    pools.map(|pool| pool.backends.len()).sum()
+}

@@ -1,0 +1,171 @@
+//! The listening sockets. The supervisor owns them for life and hands copies
+//! to each plane it starts, so that clients wait in the backlog while a plane
+//! is away and none is refused.
+
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::failure::Failure;
+
+/// Connections that may wait on one socket; the kernel takes at most net.core.somaxconn.
+const BACKLOG: i32 = 4096;
+
+/// One socket for each address and worker, with the name by which the plane knows it.
+pub(crate) struct Listeners {
+    named: Vec<(String, Socket)>,
+}
+
+impl Listeners {
+    /// Opens `workers` sockets on each address. The kernel spreads new
+    /// connections over them (SO_REUSEPORT).
+    ///
+    /// # Errors
+    /// Names the address, the reason and the remedy.
+    pub(crate) fn open(http: &[SocketAddr], workers: usize) -> Result<Listeners, Failure> {
+        let mut named = Vec::with_capacity(http.len() * workers);
+        for &address in http {
+            // SO_REUSEPORT would let us share the port with another program
+            // of this user, each getting a part of the clients, and nobody
+            // would be told. A socket without it finds that program.
+            bound(address, false).map_err(|error| refused(address, &error))?;
+        }
+        for (listener, &address) in http.iter().enumerate() {
+            for worker in 0..workers {
+                let socket = bound(address, true)
+                    .and_then(|socket| socket.listen(BACKLOG).map(|()| socket))
+                    .map_err(|error| refused(address, &error))?;
+                named.push((format!("http-{listener}-{worker}"), socket));
+            }
+        }
+        Ok(Listeners { named })
+    }
+
+    /// The names in the order of the sockets, as LISTEN_FDNAMES wants them.
+    pub(crate) fn names(&self) -> String {
+        let names: Vec<&str> = self.named.iter().map(|(name, _)| name.as_str()).collect();
+        names.join(":")
+    }
+
+    /// Closes our descriptors. The sockets end with those of the planes, so
+    /// that from then on clients are refused and go elsewhere: in the backlog
+    /// of a socket that only we hold they would wait for nobody.
+    pub(crate) fn close(&mut self) {
+        self.named.clear();
+    }
+
+    /// A second descriptor of each socket, for a plane to inherit.
+    ///
+    /// # Errors
+    /// When no more files may be open.
+    pub(crate) fn duplicates(&self) -> io::Result<Vec<OwnedFd>> {
+        self.named
+            .iter()
+            .map(|(_, socket)| socket.try_clone().map(OwnedFd::from))
+            .collect()
+    }
+}
+
+fn bound(address: SocketAddr, share_port: bool) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    if address.is_ipv6() {
+        // So that 0.0.0.0:80 and [::]:80 can stand side by side.
+        socket.set_only_v6(true)?;
+    }
+    // Connections of an earlier run that linger in TIME_WAIT must not be in the way.
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(share_port)?;
+    // Inherited by every accepted connection: one system call less for each.
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&SockAddr::from(address))?;
+    Ok(socket)
+}
+
+fn refused(address: SocketAddr, error: &io::Error) -> Failure {
+    let port = address.port();
+    let remedy = match error.kind() {
+        ErrorKind::AddrInUse => format!(
+            "another program has this port: find it with `ss -ltnp 'sport = :{port}'` and stop \
+             it, or listen on another port"
+        ),
+        ErrorKind::PermissionDenied => format!(
+            "ports below 1024 are for root: run as root, or allow it with \
+             `sysctl net.ipv4.ip_unprivileged_port_start={port}`, or listen on a port from 1024 up"
+        ),
+        ErrorKind::AddrNotAvailable => {
+            "no interface of this host has that address: see `ip address`".to_string()
+        }
+        _ if error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error()) => {
+            "this kernel is run without that family of addresses: remove the address".to_string()
+        }
+        _ if error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => {
+            "this process may open no more files: raise the limit with `ulimit -n`".to_string()
+        }
+        _ => "change listen.http in the manifest".to_string(),
+    };
+    Failure::input(format!("listen.http: {address}: {error}; {remedy}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+
+    fn free_address(host: &str) -> SocketAddr {
+        let free = TcpListener::bind((host, 0)).unwrap();
+        free.local_addr().unwrap()
+    }
+
+    #[test]
+    fn each_worker_has_a_socket_of_its_own_on_each_address() {
+        let http = [free_address("127.0.0.1"), free_address("127.0.0.1")];
+        let listeners = Listeners::open(&http, 2).unwrap();
+        assert_eq!(listeners.names(), "http-0-0:http-0-1:http-1-0:http-1-1");
+        assert_eq!(listeners.duplicates().unwrap().len(), 4);
+        for address in http {
+            TcpStream::connect(address).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_any_address_of_both_families_may_share_a_port() {
+        let port = free_address("::1").port();
+        let both = [
+            SocketAddr::new("0.0.0.0".parse().unwrap(), port),
+            SocketAddr::new("::".parse().unwrap(), port),
+        ];
+        let listeners = Listeners::open(&both, 1).unwrap();
+        assert!(listeners.named[0].1.tcp_nodelay().unwrap());
+    }
+
+    #[test]
+    fn a_port_that_shares_itself_counts_as_taken_too() {
+        let address = free_address("127.0.0.1");
+        let first = Listeners::open(&[address], 1).unwrap();
+        let refused = Listeners::open(&[address], 1).err().unwrap();
+        assert!(
+            refused.message.contains(&address.to_string()) && refused.message.contains("ss -ltnp"),
+            "{}",
+            refused.message
+        );
+        drop(first);
+        Listeners::open(&[address], 1).unwrap();
+    }
+
+    #[test]
+    fn an_address_of_another_host_is_named() {
+        let elsewhere = "192.0.2.77:8080".parse().unwrap();
+        let refused = Listeners::open(&[elsewhere], 1).err().unwrap();
+        assert!(
+            refused.message.contains("ip address"),
+            "{}",
+            refused.message
+        );
+    }
+}

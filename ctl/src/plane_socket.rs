@@ -1,0 +1,177 @@
+//! The local socket of a plane: one JSON line out, one JSON line back.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::plane_status::{PROTOCOL, PlaneStatus};
+
+/// The longest answer that is read: 100,000 sites with their backends are a tenth of this.
+const ANSWER_BYTES_MAX: usize = 512 * 1024 * 1024;
+
+const ANSWER_CHUNK_BYTES: usize = 64 * 1024;
+
+/// What a plane answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// The whole of it, fields unknown to this version included.
+    pub(crate) json: Value,
+    /// The part that this version reads.
+    pub(crate) status: PlaneStatus,
+}
+
+/// Why a plane did not answer.
+#[derive(Debug)]
+pub(crate) enum NoAnswer {
+    /// No process listens there.
+    NotRunning,
+    /// This user may not ask.
+    NotAllowed,
+    /// It was asked and said nothing in time.
+    TooSlow(Duration),
+    /// It speaks another version of the protocol.
+    OtherProtocol(u64),
+    /// It hung up, or what it said is no answer.
+    Broken(String),
+}
+
+/// Asks the plane behind `socket` for its status, waiting `within` at most.
+///
+/// # Errors
+/// [`NoAnswer`] says why there is none.
+pub(crate) fn status(socket: &Path, within: Duration) -> Result<Answer, NoAnswer> {
+    let line =
+        exchange(socket, b"{\"op\":\"status\"}\n", Instant::now() + within).map_err(|error| {
+            match error.kind() {
+                ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::NotADirectory => {
+                    NoAnswer::NotRunning
+                }
+                ErrorKind::PermissionDenied => NoAnswer::NotAllowed,
+                ErrorKind::TimedOut | ErrorKind::WouldBlock => NoAnswer::TooSlow(within),
+                _ => NoAnswer::Broken(error.to_string()),
+            }
+        })?;
+    let not_understood = |error: serde_json::Error| NoAnswer::Broken(error.to_string());
+    let json: Value = serde_json::from_slice(&line).map_err(not_understood)?;
+    // Before anything else, for another version may have other fields.
+    match json.get("protocol").and_then(Value::as_u64) {
+        Some(PROTOCOL) => {}
+        Some(other) => return Err(NoAnswer::OtherProtocol(other)),
+        None => return Err(NoAnswer::Broken("it names no protocol".to_string())),
+    }
+    let status = PlaneStatus::deserialize(&json).map_err(not_understood)?;
+    Ok(Answer { json, status })
+}
+
+/// Whether any process listens on `socket`.
+pub(crate) fn somebody_listens(socket: &Path) -> bool {
+    UnixStream::connect(socket).is_ok()
+}
+
+fn exchange(socket: &Path, question: &[u8], deadline: Instant) -> io::Result<Vec<u8>> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_write_timeout(Some(left(deadline)?))?;
+    stream.write_all(question)?;
+    let mut line = Vec::new();
+    let mut chunk = vec![0; ANSWER_CHUNK_BYTES];
+    loop {
+        stream.set_read_timeout(Some(left(deadline)?))?;
+        let read = match stream.read(&mut chunk) {
+            Ok(0) => return Err(io::Error::new(ErrorKind::UnexpectedEof, "it hung up")),
+            Ok(read) => &chunk[..read],
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        if let Some(end) = read.iter().position(|&byte| byte == b'\n') {
+            line.extend_from_slice(&read[..end]);
+            return Ok(line);
+        }
+        line.extend_from_slice(read);
+        if line.len() > ANSWER_BYTES_MAX {
+            return Err(io::Error::new(
+                ErrorKind::InvalidData,
+                "its answer does not end",
+            ));
+        }
+    }
+}
+
+fn left(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(ErrorKind::TimedOut.into());
+    }
+    Ok(left)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    /// A plane that answers one question with `answer` and hangs up.
+    fn asked_of(answer: &'static str) -> Result<Answer, NoAnswer> {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("s");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let plane = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut question = [0; 16];
+            stream.read_exact(&mut question).unwrap();
+            assert_eq!(&question, b"{\"op\":\"status\"}\n");
+            for byte in answer.bytes() {
+                stream.write_all(&[byte]).unwrap();
+            }
+        });
+        let got = status(&socket, Duration::from_secs(10));
+        plane.join().unwrap();
+        got
+    }
+
+    #[test]
+    fn an_answer_in_pieces_is_read_and_passed_on_whole() {
+        let answer = asked_of(
+            "{\"program\":\"dataplane\",\"protocol\":1,\"pid\":7,\"revision\":3,\"ready\":true,\"later\":1}\n",
+        )
+        .unwrap();
+        assert_eq!((answer.status.pid, answer.status.revision), (7, 3));
+        assert_eq!(answer.json["later"], 1);
+    }
+
+    #[test]
+    fn half_an_answer_another_protocol_and_nonsense_are_told_apart() {
+        assert!(matches!(asked_of("{\"prog"), Err(NoAnswer::Broken(_))));
+        assert!(matches!(asked_of("hello\n"), Err(NoAnswer::Broken(_))));
+        assert!(matches!(
+            asked_of("{\"protocol\":2}\n"),
+            Err(NoAnswer::OtherProtocol(2))
+        ));
+    }
+
+    #[test]
+    fn a_socket_that_nobody_serves_is_not_running() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("s");
+        let ask = || status(&socket, Duration::from_secs(1));
+        assert!(matches!(ask(), Err(NoAnswer::NotRunning)));
+        drop(UnixListener::bind(&socket).unwrap());
+        assert!(matches!(ask(), Err(NoAnswer::NotRunning)));
+        assert!(!somebody_listens(&socket));
+    }
+
+    #[test]
+    fn a_plane_that_says_nothing_is_too_slow() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("s");
+        let _listener = UnixListener::bind(&socket).unwrap();
+        assert!(matches!(
+            status(&socket, Duration::from_millis(30)),
+            Err(NoAnswer::TooSlow(_))
+        ));
+        assert!(somebody_listens(&socket));
+    }
+}

@@ -1,0 +1,93 @@
+//! What a plane says about itself on its local socket.
+
+use serde::Deserialize;
+
+/// The version of the local socket's protocol that this program speaks.
+pub(crate) const PROTOCOL: u64 = 1;
+
+/// A plane's answer to `{"op":"status"}`, as far as tables show it. Fields
+/// that a plane does not send are empty here; JSON passes the answer on whole.
+#[derive(Debug, Deserialize)]
+pub(crate) struct PlaneStatus {
+    pub(crate) program: String,
+    pub(crate) pid: u32,
+    pub(crate) revision: u64,
+    pub(crate) ready: bool,
+    #[serde(default)]
+    pub(crate) draining: bool,
+    #[serde(default)]
+    pub(crate) uptime_s: u64,
+    #[serde(default)]
+    pub(crate) kernel: Kernel,
+    #[serde(default)]
+    pub(crate) workers: Vec<Worker>,
+    #[serde(default)]
+    pub(crate) sites: Vec<Site>,
+    #[serde(default)]
+    pub(crate) backends: Vec<Backend>,
+    #[serde(default)]
+    pub(crate) limits: Vec<Limit>,
+}
+
+/// The kernel and what of it is used beyond the floor.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Kernel {
+    pub(crate) release: String,
+    pub(crate) features: Vec<String>,
+}
+
+/// One worker.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Worker {
+    pub(crate) worker: u32,
+    pub(crate) cpu: Option<u32>,
+    pub(crate) revision: u64,
+    pub(crate) connections: u64,
+    pub(crate) idle_connections: u64,
+    pub(crate) upstream_connections: u64,
+    pub(crate) requests: u64,
+    pub(crate) buffers: u64,
+    pub(crate) buffers_max: u64,
+}
+
+/// One site's counters since the plane started.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Site {
+    pub(crate) tenant: String,
+    pub(crate) site: String,
+    pub(crate) requests: u64,
+    pub(crate) responses_2xx: u64,
+    pub(crate) responses_3xx: u64,
+    pub(crate) responses_4xx: u64,
+    pub(crate) responses_5xx: u64,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) connections: u64,
+    pub(crate) retries: u64,
+    pub(crate) refused: u64,
+    pub(crate) cut: u64,
+}
+
+/// One backend as this host sees it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Backend {
+    pub(crate) backend: String,
+    pub(crate) address: String,
+    pub(crate) state: String,
+    pub(crate) connections: u64,
+    pub(crate) in_flight: u64,
+    pub(crate) requests: u64,
+    pub(crate) failures: u64,
+}
+
+/// A limit of the system and how often it was met.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Limit {
+    pub(crate) name: String,
+    pub(crate) hits: u64,
+}

@@ -1,0 +1,262 @@
+//! `meridianctl status`: what the planes of this host run.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::cli;
+use crate::failure::{Exit, Failure};
+use crate::output::Output;
+use crate::plane_process::DATAPLANE;
+use crate::plane_socket::{self, NoAnswer};
+use crate::plane_status::{Backend, Limit, PlaneStatus, Site, Worker};
+use crate::state_directory::StateDirectory;
+use crate::table::{Align, Table};
+
+/// How long a plane may take to answer. Its control thread answers, not its
+/// workers, so a busy plane is not a slow one.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// Asks the dataplane and shows what it says.
+///
+/// # Errors
+/// Exit 3 when it does not answer, 4 when this user may not ask.
+pub(crate) fn run(call: &cli::Status, output: Output) -> Result<(), Failure> {
+    let state = StateDirectory::resolve(call.state.directory.as_deref())?;
+    let socket = state.dataplane_socket();
+    let answer = plane_socket::status(&socket, ANSWER_WITHIN)
+        .map_err(|no_answer| unreachable_plane(&no_answer, state.path(), &socket))?;
+    output.answer(
+        || text(&answer.status),
+        || json!({"state": state.path(), "processes": [answer.json]}),
+    );
+    Ok(())
+}
+
+fn unreachable_plane(no_answer: &NoAnswer, state: &Path, socket: &Path) -> Failure {
+    let (state, socket) = (state.display(), socket.display());
+    match no_answer {
+        NoAnswer::NotRunning => Failure::new(
+            Exit::Unreachable,
+            format!(
+                "no {DATAPLANE} runs on {state}: start it with `meridianctl up -f FILE --state \
+                 {state}`, or name another directory with --state"
+            ),
+        ),
+        NoAnswer::NotAllowed => Failure::new(
+            Exit::Refused,
+            format!("{socket}: this user may not ask: use the user that runs {DATAPLANE}, or root"),
+        ),
+        NoAnswer::TooSlow(within) => Failure::new(
+            Exit::Unreachable,
+            format!(
+                "{socket}: {DATAPLANE} did not answer within {} s: it is stopped or hangs",
+                within.as_secs()
+            ),
+        ),
+        NoAnswer::OtherProtocol(protocol) => Failure::new(
+            Exit::Unreachable,
+            format!(
+                "{socket}: {DATAPLANE} speaks version {protocol} of the protocol, not {}: use the \
+                 meridianctl that was installed with it",
+                crate::plane_status::PROTOCOL
+            ),
+        ),
+        NoAnswer::Broken(what) => Failure::new(
+            Exit::Unreachable,
+            format!("{socket}: what {DATAPLANE} answered is no status: {what}"),
+        ),
+    }
+}
+
+fn text(status: &PlaneStatus) -> String {
+    let tables = [
+        workers(&status.workers),
+        sites(&status.sites),
+        backends(&status.backends),
+        limits(&status.limits),
+    ];
+    let mut text = heading(status);
+    for table in tables.iter().map(Table::render) {
+        if !table.is_empty() {
+            text.push('\n');
+            text.push_str(&table);
+        }
+    }
+    text
+}
+
+fn heading(status: &PlaneStatus) -> String {
+    let phase = match (status.draining, status.ready) {
+        (true, _) => "draining",
+        (false, true) => "ready",
+        (false, false) => "starting",
+    };
+    let mut text = format!(
+        "{} {phase}, revision {}, pid {}, up {}\n",
+        status.program,
+        status.revision,
+        status.pid,
+        duration(status.uptime_s)
+    );
+    if !status.kernel.release.is_empty() {
+        text.push_str(&format!("kernel {}", status.kernel.release));
+        if !status.kernel.features.is_empty() {
+            text.push_str(&format!(" with {}", status.kernel.features.join(", ")));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn workers(workers: &[Worker]) -> Table {
+    let mut table = Table::new(&[
+        ("WORKER", Align::Right),
+        ("CPU", Align::Right),
+        ("REVISION", Align::Right),
+        ("CONNECTIONS", Align::Right),
+        ("IDLE", Align::Right),
+        ("UPSTREAM", Align::Right),
+        ("REQUESTS", Align::Right),
+        ("BUFFERS", Align::Right),
+    ]);
+    for worker in workers {
+        table.row(vec![
+            worker.worker.to_string(),
+            worker.cpu.map_or("-".to_string(), |cpu| cpu.to_string()),
+            worker.revision.to_string(),
+            worker.connections.to_string(),
+            worker.idle_connections.to_string(),
+            worker.upstream_connections.to_string(),
+            worker.requests.to_string(),
+            format!("{}/{}", worker.buffers, worker.buffers_max),
+        ]);
+    }
+    table
+}
+
+fn sites(sites: &[Site]) -> Table {
+    let mut table = Table::new(&[
+        ("SITE", Align::Left),
+        ("REQUESTS", Align::Right),
+        ("2XX", Align::Right),
+        ("3XX", Align::Right),
+        ("4XX", Align::Right),
+        ("5XX", Align::Right),
+        ("BYTES IN", Align::Right),
+        ("BYTES OUT", Align::Right),
+        ("CONNECTIONS", Align::Right),
+        ("RETRIES", Align::Right),
+        ("REFUSED", Align::Right),
+        ("CUT", Align::Right),
+    ]);
+    for site in sites {
+        let counters = [
+            site.requests,
+            site.responses_2xx,
+            site.responses_3xx,
+            site.responses_4xx,
+            site.responses_5xx,
+            site.bytes_in,
+            site.bytes_out,
+            site.connections,
+            site.retries,
+            site.refused,
+            site.cut,
+        ];
+        let mut row = vec![format!("{}/{}", site.tenant, site.site)];
+        row.extend(counters.iter().map(u64::to_string));
+        table.row(row);
+    }
+    table
+}
+
+fn backends(backends: &[Backend]) -> Table {
+    let mut table = Table::new(&[
+        ("BACKEND", Align::Left),
+        ("ADDRESS", Align::Left),
+        ("STATE", Align::Left),
+        ("CONNECTIONS", Align::Right),
+        ("IN FLIGHT", Align::Right),
+        ("REQUESTS", Align::Right),
+        ("FAILURES", Align::Right),
+    ]);
+    for backend in backends {
+        table.row(vec![
+            backend.backend.clone(),
+            backend.address.clone(),
+            backend.state.clone(),
+            backend.connections.to_string(),
+            backend.in_flight.to_string(),
+            backend.requests.to_string(),
+            backend.failures.to_string(),
+        ]);
+    }
+    table
+}
+
+/// Only the limits that were met: those that were not are no news.
+fn limits(limits: &[Limit]) -> Table {
+    let mut table = Table::new(&[("LIMIT MET", Align::Left), ("TIMES", Align::Right)]);
+    for limit in limits.iter().filter(|limit| limit.hits > 0) {
+        table.row(vec![limit.name.clone(), limit.hits.to_string()]);
+    }
+    table
+}
+
+fn duration(seconds: u64) -> String {
+    let (days, hours) = (seconds / 86_400, seconds / 3600 % 24);
+    let (minutes, seconds) = (seconds / 60 % 60, seconds % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m{seconds:02}s"),
+        (0, _, _) => format!("{hours}h{minutes:02}m"),
+        _ => format!("{days}d{hours:02}h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_keep_their_two_largest_units() {
+        let shown = [59, 61, 3661, 90_061].map(duration);
+        assert_eq!(shown, ["59s", "1m01s", "1h01m", "1d01h"]);
+    }
+
+    #[test]
+    fn only_a_refusal_is_exit_4() {
+        let exit = |no_answer| {
+            unreachable_plane(
+                &no_answer,
+                Path::new("/s"),
+                Path::new("/s/run/dataplane.sock"),
+            )
+            .exit
+        };
+        assert_eq!(exit(NoAnswer::NotAllowed), Exit::Refused);
+        for silent in [
+            NoAnswer::NotRunning,
+            NoAnswer::TooSlow(ANSWER_WITHIN),
+            NoAnswer::OtherProtocol(2),
+            NoAnswer::Broken(String::new()),
+        ] {
+            assert_eq!(exit(silent), Exit::Unreachable);
+        }
+    }
+
+    #[test]
+    fn limits_that_were_not_met_are_left_out() {
+        let limit = |name: &str, hits| Limit {
+            name: name.to_string(),
+            hits,
+        };
+        let shown = limits(&[limit("FIELDS_MAX", 0), limit("TRAILER_BYTES_MAX", 2)]).render();
+        assert_eq!(
+            shown,
+            "LIMIT MET          TIMES\nTRAILER_BYTES_MAX      2\n"
+        );
+    }
+}

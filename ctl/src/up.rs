@@ -1,0 +1,239 @@
+//! `meridianctl up`: everything on this host, in the foreground.
+
+use std::io::{self, ErrorKind};
+use std::thread::available_parallelism;
+use std::time::{Duration, Instant};
+
+use meridian_model::availability::unavailable;
+use meridian_model::{Desired, Local, Manifest, Problems, compile};
+
+use crate::backoff::Backoff;
+use crate::cli;
+use crate::config_directory::{ConfigDirectory, Found};
+use crate::event::Event;
+use crate::failure::Failure;
+use crate::file_limit;
+use crate::listeners::Listeners;
+use crate::lock::Lock;
+use crate::manifest_file;
+use crate::output::Output;
+use crate::plane_process::{DATAPLANE, PlaneProcess};
+use crate::plane_socket;
+use crate::signals::Signals;
+use crate::state_directory::StateDirectory;
+use crate::supervisor::Supervisor;
+
+/// How long a plane of an earlier `up` may take to be gone. It was told to
+/// die with its supervisor, and closing 100,000 connections takes a moment.
+const EARLIER_PLANE_GONE_WITHIN: Duration = Duration::from_secs(3);
+
+/// Serves the manifest until a signal ends it.
+///
+/// # Errors
+/// Exit 1 when there is nothing to serve or no way to serve it.
+pub(crate) fn run(call: &cli::Up, output: Output) -> Result<(), Failure> {
+    let state = StateDirectory::resolve(call.state.directory.as_deref())?;
+    let manifest = manifest_file::read(&call.file).and_then(only_available);
+
+    state.prepare()?;
+    let _lock = Lock::take(&state.lock())?;
+    let config = ConfigDirectory::new(state.config());
+    let local = settle(&config, manifest, output)?;
+
+    if let Err(what) = file_limit::raise() {
+        output.event(&Event::Warning(what));
+    }
+    await_earlier_plane(&state)?;
+    let http = &local.listen.http;
+    if http.is_empty() {
+        return Err(Failure::input(
+            "listen.http: the manifest has no http listener, so there is nothing to start; add \
+             one, such as http = [\"0.0.0.0:80\"]",
+        ));
+    }
+    let listeners = Listeners::open(http, workers(&local))?;
+    let plane = PlaneProcess::new(state.path(), listeners)?;
+    Supervisor {
+        plane,
+        socket: state.dataplane_socket(),
+        http,
+        drain: local.host.timeouts.drain,
+        signals: Signals::take()?,
+        output,
+        backoff: Backoff::default(),
+        was_ready: false,
+    }
+    .run()
+}
+
+/// Refuses what this version can not do yet: to serve it without would be to
+/// serve something else than what was written.
+fn only_available(manifest: Manifest) -> Result<(Local, Desired), Problems> {
+    Problems::refuse_any(unavailable(&manifest))?;
+    Ok(manifest.into_parts())
+}
+
+/// Makes the directory hold what is to be served: the manifest, or else the
+/// last good revision. Returns the local settings that go with it.
+fn settle(
+    config: &ConfigDirectory,
+    manifest: Result<(Local, Desired), Problems>,
+    output: Output,
+) -> Result<Local, Failure> {
+    let found = config
+        .read()
+        .map_err(|error| Failure::input(format!("{}: {error}", config.path().display())))?;
+    for damage in &found.damage {
+        output.event(&Event::Warning(format!("damaged and not used: {damage}")));
+    }
+    let accepted = manifest.and_then(|(local, desired)| accept(&found, local, desired));
+    match accepted {
+        Ok(accepted) => match accepted.write(config, &found) {
+            Ok(()) => Ok(accepted.local),
+            Err(error) => keep_unwritten(config, &found, &error, output),
+        },
+        Err(problems) => keep_refused(config, &found, problems, output),
+    }
+}
+
+/// A manifest that compiles, with the revision that it is or becomes.
+struct Accepted {
+    local: Local,
+    desired: Desired,
+    revision: u64,
+    /// Nothing of the desired state changed.
+    unchanged: bool,
+}
+
+fn accept(found: &Found, local: Local, mut desired: Desired) -> Result<Accepted, Problems> {
+    let last_good = found.last_good.as_ref();
+    desired.assign_ids(last_good.map(|good| &good.desired));
+    let unchanged = found.is_whole() && last_good.is_some_and(|good| good.desired == desired);
+    let revision = match last_good {
+        Some(good) if unchanged => good.header.revision,
+        _ => found.next_revision(),
+    };
+    compile(&local, &desired, revision)?;
+    Ok(Accepted {
+        local,
+        desired,
+        revision,
+        unchanged,
+    })
+}
+
+impl Accepted {
+    fn write(&self, config: &ConfigDirectory, found: &Found) -> io::Result<()> {
+        if !self.unchanged {
+            return config.write(found, self.revision, &self.local, &self.desired);
+        }
+        let written = found
+            .last_good
+            .as_ref()
+            .and_then(|good| good.local.as_ref());
+        if written != Some(&self.local) {
+            return config.write_local(&self.local);
+        }
+        Ok(())
+    }
+}
+
+/// The manifest is right and can not be written: the last good revision goes on.
+fn keep_unwritten(
+    config: &ConfigDirectory,
+    found: &Found,
+    error: &io::Error,
+    output: Output,
+) -> Result<Local, Failure> {
+    let remedy = match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "free some space on that disk",
+        ErrorKind::ReadOnlyFilesystem => "mount that file system for writing",
+        _ => "mend that",
+    };
+    let what = format!(
+        "{}: the new revision can not be written: {error}; {remedy} and start again",
+        config.path().display()
+    );
+    match last_good(config, found) {
+        Ok((local, revision)) => {
+            output.event(&Event::Warning(format!(
+                "{what}; the last good revision, {revision}, is served"
+            )));
+            Ok(local)
+        }
+        Err(_) => Err(Failure::input(what)),
+    }
+}
+
+/// The manifest is wrong: the last good revision goes on.
+fn keep_refused(
+    config: &ConfigDirectory,
+    found: &Found,
+    problems: Problems,
+    output: Output,
+) -> Result<Local, Failure> {
+    match last_good(config, found) {
+        Ok((local, revision)) => {
+            let problems = &problems;
+            output.event(&Event::ManifestRefused { problems, revision });
+            Ok(local)
+        }
+        Err(why) => Err(Failure::problems(
+            problems,
+            format!("the manifest is wrong, and there is no earlier revision to serve{why}"),
+        )),
+    }
+}
+
+/// The last good revision, as the plane will find it too.
+///
+/// # Errors
+/// Why there is none, as the end of a sentence.
+fn last_good(config: &ConfigDirectory, found: &Found) -> Result<(Local, u64), String> {
+    let good = found.last_good.as_ref().ok_or_else(String::new)?;
+    let local = good
+        .local
+        .clone()
+        .ok_or(": its local settings are damaged")?;
+    let revision = good.header.revision;
+    compile(&local, &good.desired, revision)
+        .map_err(|problems| format!(": it does not compile either: {problems}"))?;
+    if found.is_whole() {
+        return Ok((local, revision));
+    }
+    // Written anew, for a plane may not look behind a damaged snapshot.
+    let revision = found.next_revision();
+    config
+        .write(found, revision, &local, &good.desired)
+        .map_err(|error| format!(": it can not be restored: {error}"))?;
+    Ok((local, revision))
+}
+
+/// Waits until no plane of an earlier `up` holds the ports and the socket.
+fn await_earlier_plane(state: &StateDirectory) -> Result<(), Failure> {
+    let socket = state.dataplane_socket();
+    let deadline = Instant::now() + EARLIER_PLANE_GONE_WITHIN;
+    while plane_socket::somebody_listens(&socket) {
+        if Instant::now() >= deadline {
+            let who = plane_socket::status(&socket, Duration::from_secs(1))
+                .map_or("its pid is unknown".to_string(), |answer| {
+                    format!("pid {}", answer.status.pid)
+                });
+            return Err(Failure::input(format!(
+                "a {DATAPLANE} that was started apart ({who}) serves {}; stop it first, or name \
+                 another directory with --state",
+                state.path().display()
+            )));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// As many as the manifest says, else one for each CPU that we may use.
+fn workers(local: &Local) -> usize {
+    match local.host.workers {
+        Some(workers) => workers as usize,
+        None => available_parallelism().map_or(1, usize::from),
+    }
+}

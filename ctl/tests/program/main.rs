@@ -1,0 +1,9 @@
+//! `meridianctl` from outside: its calls, exit codes, words, files and signals.
+
+mod call;
+mod check;
+mod host;
+mod last_good;
+mod status;
+mod supervision;
+mod up;
