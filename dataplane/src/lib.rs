@@ -1,3 +1,27 @@
-//! dataplane
+//! Meridian's data plane: the HTTP proxy of one host.
+//!
+//! One thread per core, each with a ring, listeners, connections and counters of its own; they
+//! share what they only read. The way of a request:
+//!
+//! ```text
+//! worker   accepts, parks idle connections, makes a task at the first byte
+//! client   reads and frames the request, finds its site, answers what needs no backend
+//! exchange picks a backend, sends the request, passes the response on, retries
+//! upstream pools the connections to one backend
+//! ```
+//!
+//! `http` is the wire format and does no I/O; `body` moves payload between framings; `routing`
+//! is what a revision compiles to, with the runtime state that outlives it; `control` is the
+//! thread that loads revisions, keeps the wall clock and answers the local socket.
 
+mod balance;
+mod body;
+mod client;
+mod counters;
+mod exchange;
 pub mod http;
+mod routing;
+mod shared;
+mod site;
+mod upstream;
+mod worker;

@@ -1,0 +1,355 @@
+//! A client's connection, as far as HTTP/1.1 framing goes: where requests begin and end, what
+//! is answered without a backend, and when the connection stays open.
+//!
+//! What forwards a request is in [`crate::exchange`]; it sees a [`Request`] and the connection's
+//! body, and nothing of how the head was framed.
+
+use crate::counters::{Cause, Cut};
+use crate::exchange;
+use crate::http::Version;
+use crate::http::answer::{write_options_answer, write_reject};
+use crate::http::forward::{RequestContext, write_request_head};
+use crate::http::method::Method;
+use crate::http::reject::Reject;
+use crate::http::request::{self, BodyFraming, Parsed, RequestHead, Target};
+use crate::site::LocalSite;
+use crate::worker::Worker;
+use meridian_model::limits::HOSTNAME_BYTES_MAX;
+use meridian_sys::{RecvBuf, Runtime, Socket};
+use std::io;
+use std::ops::Deref;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// How long a connection that we end is read on, so that our answer is not lost to a reset.
+const LINGER: Duration = Duration::from_secs(2);
+/// Bytes that are read and thrown away in that time.
+const LINGER_BYTES_MAX: usize = 1024 * 1024;
+
+/// What happens to a connection after a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// It waits for the next request.
+    Keep,
+    /// It ends in order: our side first, then what the client still sends is read for a while.
+    Linger,
+    /// It ends at once.
+    Close,
+    /// It ends with a reset, so that nobody takes what was sent for complete.
+    Reset,
+}
+
+/// A client's connection with what is known of it.
+#[derive(Debug)]
+pub struct ClientConnection {
+    worker: Rc<Worker>,
+    /// There until the connection is parked or dropped.
+    socket: Option<Socket>,
+    port: u16,
+    counted: bool,
+}
+
+impl ClientConnection {
+    /// A connection that came through the listener at `port`.
+    pub fn new(worker: Rc<Worker>, socket: Socket, port: u16, counted: bool) -> ClientConnection {
+        ClientConnection { worker, socket: Some(socket), port, counted }
+    }
+
+    /// Its worker.
+    pub fn worker(&self) -> &Rc<Worker> {
+        &self.worker
+    }
+
+    /// Its socket.
+    pub fn socket(&self) -> &Socket {
+        self.socket.as_ref().expect("a connection has its socket until it is parked")
+    }
+
+    /// Leaves it to the runtime until its next byte, for `keep_alive` at most.
+    pub fn park(mut self, keep_alive: Duration) {
+        if let Some(socket) = self.socket.take() {
+            let deadline_ns = self.worker.runtime.deadline(keep_alive);
+            socket.park(deadline_ns, Worker::client_tag(self.port, self.counted));
+        }
+    }
+
+    fn count_to(&mut self, site: &LocalSite) {
+        if !self.counted {
+            self.counted = true;
+            site.counters().connections.add(1);
+        }
+    }
+}
+
+impl Drop for ClientConnection {
+    fn drop(&mut self) {
+        if let Some(socket) = self.socket.take() {
+            drop(socket);
+            self.worker.connection_closed();
+        }
+    }
+}
+
+/// A request that was understood and has a site.
+#[derive(Debug)]
+pub struct Request {
+    /// Its site.
+    pub site: Rc<LocalSite>,
+    /// Its method.
+    pub method: Method,
+    /// The client's version.
+    pub version: Version,
+    /// Whether the client lets its connection stay open.
+    pub keep_alive: bool,
+    /// Whether the client waits for a 100 (Continue).
+    pub expect_continue: bool,
+    /// Where its body ends.
+    pub framing: BodyFraming,
+    /// The head that a backend gets.
+    pub head: Rc<Vec<u8>>,
+}
+
+/// The bytes of a head so far, and the buffer that the last of them came in.
+#[derive(Debug)]
+struct HeadBytes {
+    /// Everything, when it came in more than one buffer.
+    joined: Option<Vec<u8>>,
+    last: RecvBuf,
+}
+
+impl HeadBytes {
+    fn joined_with(self, next: RecvBuf) -> HeadBytes {
+        let joined = match self.joined {
+            None => [&*self.last, &*next].concat(),
+            Some(mut bytes) => {
+                bytes.extend_from_slice(&next);
+                bytes
+            }
+        };
+        HeadBytes { joined: Some(joined), last: next }
+    }
+
+    /// What came behind the head. A head ends in the last buffer: before that came, it had no end.
+    fn rest(self, head_bytes: usize) -> RecvBuf {
+        let before = self.joined.as_ref().map_or(0, |bytes| bytes.len() - self.last.len());
+        let mut rest = self.last;
+        rest.advance(head_bytes.saturating_sub(before).min(rest.len()));
+        rest
+    }
+}
+
+impl Deref for HeadBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.joined.as_deref().unwrap_or(&self.last)
+    }
+}
+
+/// What a head amounts to.
+enum Admitted {
+    Forward(Request),
+    /// OPTIONS that goes no further.
+    Options { keep_alive: bool },
+    Refused { reject: Reject, site: Option<Rc<LocalSite>>, head_only: bool, keep_alive: bool },
+}
+
+/// Serves one request of a connection whose first byte has arrived.
+pub async fn serve(mut connection: ClientConnection) {
+    let next = serve_request(&mut connection).await;
+    let worker = Rc::clone(connection.worker());
+    match next {
+        Next::Keep if !worker.is_draining() => {
+            let keep_alive = worker.with_routing(|routing| routing.snapshot.timeouts.keep_alive);
+            connection.park(keep_alive);
+        }
+        Next::Keep | Next::Linger => linger(&connection).await,
+        Next::Close => {}
+        Next::Reset => connection.socket().reset_on_close(),
+    }
+}
+
+async fn serve_request(connection: &mut ClientConnection) -> Next {
+    let worker = Rc::clone(connection.worker());
+    let head_timeout = worker.with_routing(|routing| routing.snapshot.timeouts.head);
+    let deadline_ns = worker.runtime.deadline(head_timeout);
+    let mut head: Option<HeadBytes> = None;
+    let mut parsed_bytes = 0;
+    loop {
+        match receive_more(connection.socket(), &mut head, deadline_ns).await {
+            Ok(()) => {}
+            Err(Gone::Slow) => {
+                return refuse(connection, Reject::HeadSlow, None, false, false).await;
+            }
+            Err(Gone::Ended) => return Next::Close,
+        }
+        let Some(bytes) = &head else { return Next::Close };
+        if parsed_bytes > 0 && !request::may_be_complete(bytes, parsed_bytes) {
+            parsed_bytes = bytes.len();
+            continue;
+        }
+        parsed_bytes = bytes.len();
+        let (admitted, head_bytes) = match request::parse(bytes) {
+            Ok(Parsed::Partial) => continue,
+            Ok(Parsed::Complete(parsed)) => (admit(connection, &parsed), parsed.head_bytes),
+            Err(reject) => return refuse(connection, reject, None, false, false).await,
+        };
+        let Some(bytes) = head.take() else { return Next::Close };
+        return act(connection, admitted, bytes.rest(head_bytes), head_bytes).await;
+    }
+}
+
+enum Gone {
+    Slow,
+    Ended,
+}
+
+/// Adds the next received bytes to those of the head so far.
+async fn receive_more(socket: &Socket, head: &mut Option<HeadBytes>, deadline_ns: u64) -> Result<(), Gone> {
+    let buffer = match socket.recv(deadline_ns).await {
+        Ok(Some(buffer)) => buffer,
+        Ok(None) => return Err(Gone::Ended),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(Gone::Slow),
+        Err(_) => return Err(Gone::Ended),
+    };
+    *head = Some(match head.take() {
+        None => HeadBytes { joined: None, last: buffer },
+        Some(bytes) => bytes.joined_with(buffer),
+    });
+    Ok(())
+}
+
+/// Decides what is to become of a request by its head alone.
+fn admit(connection: &ClientConnection, head: &RequestHead<'_>) -> Admitted {
+    let worker = connection.worker();
+    let head_only = head.method == Method::Head;
+    // A body that nobody reads would be taken for the next request.
+    let keep_alive = head.keep_alive && head.framing == BodyFraming::None && !worker.is_draining();
+    let refused = |reject, site| Admitted::Refused { reject, site, head_only, keep_alive };
+    if let Err(reject) = head.check_scheme(false) {
+        return refused(reject, None);
+    }
+    if head.target == Target::Asterisk || head.max_forwards == Some(0) {
+        return Admitted::Options { keep_alive };
+    }
+    let mut lower = [0; HOSTNAME_BYTES_MAX];
+    let site = lower.get_mut(..head.host.len()).and_then(|lower| {
+        lower.copy_from_slice(head.host);
+        lower.make_ascii_lowercase();
+        worker.site(lower)
+    });
+    let Some(site) = site else { return refused(Reject::NoSite, None) };
+    if head.via_contains(site.via()) {
+        return refused(Reject::Loop, Some(site));
+    }
+    let Ok(client) = connection.socket().peer_address() else {
+        return refused(Reject::Reset, Some(site));
+    };
+    let mut forwarded = worker.take_head();
+    if let Some(bytes) = Rc::get_mut(&mut forwarded) {
+        let context = RequestContext {
+            client: client.ip().to_canonical(),
+            forwarded_proto: "http",
+            listener_port: connection.port,
+            via: site.via(),
+            request_id: None,
+        };
+        write_request_head(bytes, head, &context);
+    }
+    Admitted::Forward(Request {
+        site,
+        method: head.method,
+        version: head.version,
+        keep_alive: head.keep_alive,
+        expect_continue: head.expect_continue,
+        framing: head.framing,
+        head: forwarded,
+    })
+}
+
+/// Does what was decided. `rest` is what came behind the head.
+async fn act(
+    connection: &mut ClientConnection,
+    admitted: Admitted,
+    rest: RecvBuf,
+    head_bytes: usize,
+) -> Next {
+    match admitted {
+        Admitted::Forward(request) => {
+            let class = request.site.class();
+            connection.worker().runtime.set_class(class);
+            connection.socket().set_class(class);
+            rest.charge(class);
+            connection.socket().unread(rest);
+            connection.count_to(&request.site);
+            request.site.counters().bytes_in.add(head_bytes as u64);
+            request.site.earn_retry();
+            exchange::run(connection, request).await
+        }
+        Admitted::Options { keep_alive } => {
+            connection.socket().unread(rest);
+            let mut answer = Vec::new();
+            write_options_answer(&mut answer, &connection.worker().date(), !keep_alive);
+            send_answer(connection, answer, keep_alive).await
+        }
+        Admitted::Refused { reject, site, head_only, keep_alive } => {
+            connection.socket().unread(rest);
+            if let Some(site) = &site {
+                connection.count_to(site);
+                site.counters().bytes_in.add(head_bytes as u64);
+            }
+            refuse(connection, reject, site.as_deref(), head_only, keep_alive).await
+        }
+    }
+}
+
+/// Answers a request with an error of ours.
+pub async fn refuse(
+    connection: &ClientConnection,
+    reject: Reject,
+    site: Option<&LocalSite>,
+    head_only: bool,
+    keep_alive: bool,
+) -> Next {
+    let worker = connection.worker();
+    worker.causes().count(Cause::Reject(reject));
+    let keep_alive = keep_alive && !reject.closes() && !worker.is_draining();
+    let mut answer = Vec::new();
+    write_reject(&mut answer, reject, &worker.date(), !keep_alive, head_only, None);
+    worker.board().requests.add(1);
+    if let Some(site) = site {
+        site.counters().count_response(reject.status());
+        site.counters().bytes_out.add(answer.len() as u64);
+    }
+    send_answer(connection, answer, keep_alive).await
+}
+
+async fn send_answer(connection: &ClientConnection, answer: Vec<u8>, keep_alive: bool) -> Next {
+    let worker = connection.worker();
+    let write = worker.with_routing(|routing| routing.snapshot.timeouts.write);
+    match connection.socket().send(answer, write.as_nanos() as u64).await {
+        Ok(_) if keep_alive => Next::Keep,
+        Ok(_) => Next::Linger,
+        Err(error) => {
+            let cut = if error.kind() == io::ErrorKind::TimedOut { Cut::WriteTimeout } else { Cut::ClientAbort };
+            worker.causes().count(Cause::Cut(cut));
+            Next::Reset
+        }
+    }
+}
+
+/// Ends our side and reads on for a while: a client that still sends would otherwise get a reset
+/// that takes our last answer with it (RFC 9112 §9.6).
+async fn linger(connection: &ClientConnection) {
+    let socket = connection.socket();
+    let runtime: &Runtime = &connection.worker().runtime;
+    socket.shutdown_write();
+    let deadline_ns = runtime.deadline(LINGER);
+    let mut left = LINGER_BYTES_MAX;
+    while let Ok(Some(bytes)) = socket.recv(deadline_ns).await {
+        left = left.saturating_sub(bytes.len());
+        if left == 0 {
+            return;
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! What is counted, and by whom: one worker writes a counter, anybody may read it.
+//!
+//! A counter is added to with a relaxed load and a relaxed store: with a single writer that
+//! loses nothing and costs no locked instruction.
+
+use crate::http::reject::Reject;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A number with one writer.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `amount`; only the owning worker may call this.
+    pub fn add(&self, amount: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+    }
+
+    /// Takes `amount` away; for gauges.
+    pub fn subtract(&self, amount: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(amount), Ordering::Relaxed);
+    }
+
+    /// Publishes a number that is counted elsewhere.
+    pub fn publish(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// Reads the number.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One worker's counters of one site.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct SiteCounters {
+    /// Final responses begun.
+    pub requests: Counter,
+    /// Of these with a status of 1xx (101 only) or 2xx, 3xx, 4xx, 5xx.
+    pub responses: [Counter; 4],
+    /// Bytes that came over client connections, heads included.
+    pub bytes_in: Counter,
+    /// Bytes that went over client connections, heads included.
+    pub bytes_out: Counter,
+    /// Connections whose first served site this was.
+    pub connections: Counter,
+    /// Further attempts after a failed one.
+    pub retries: Counter,
+    /// Requests refused by a limit of ours (the retry budget among them).
+    pub refused: Counter,
+    /// Responses that were begun and had to be cut off.
+    pub cut: Counter,
+    /// Requests served by another group's backends.
+    pub cross_group: Counter,
+}
+
+impl SiteCounters {
+    /// Counts a final response, just before its head is submitted.
+    pub fn count_response(&self, status: u16) {
+        self.requests.add(1);
+        let class = (usize::from(status) / 100).clamp(2, 5) - 2;
+        self.responses[class].add(1);
+    }
+}
+
+/// One worker's counters of one backend.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct BackendCounters {
+    /// Attempts that were given to it.
+    pub requests: Counter,
+    /// Attempts that it failed.
+    pub failures: Counter,
+    /// Connections to it that are open.
+    pub connections: Counter,
+    /// Requests that wait for it or are being answered by it.
+    pub in_flight: Counter,
+}
+
+/// Why a request ended badly: refused with an answer of ours, or cut off. A closed list; the
+/// words are what operators see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// Answered by us.
+    Reject(Reject),
+    /// Cut off, or ended without an answer.
+    Cut(Cut),
+}
+
+/// Why a connection was cut off while something was under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// The client closed or reset its connection.
+    ClientAbort,
+    /// The client took nothing for `timeouts.write`.
+    WriteTimeout,
+    /// The backend's body ended before its length, or its chunks were malformed.
+    ShortBody,
+    /// Nothing came of a begun response for `timeouts.response_gap`.
+    ResponseGapTimeout,
+}
+
+const CUTS: [Cut; 4] =
+    [Cut::ClientAbort, Cut::WriteTimeout, Cut::ShortBody, Cut::ResponseGapTimeout];
+
+const REJECTS: [Reject; 28] = [
+    Reject::RequestLine,
+    Reject::RequestLineLong,
+    Reject::Version,
+    Reject::Method,
+    Reject::Field,
+    Reject::HeadLong,
+    Reject::FieldsMany,
+    Reject::Framing,
+    Reject::Coding,
+    Reject::Host,
+    Reject::MaxForwards,
+    Reject::Scheme,
+    Reject::Chunk,
+    Reject::TrailersLong,
+    Reject::HeadSlow,
+    Reject::BodySlow,
+    Reject::BodyLong,
+    Reject::NoSite,
+    Reject::RateLimit,
+    Reject::ConnectionLimit,
+    Reject::Loop,
+    Reject::NoBackend,
+    Reject::ConnectRefused,
+    Reject::ConnectSlow,
+    Reject::FirstByteSlow,
+    Reject::ResponseHead,
+    Reject::BodyShort,
+    Reject::Reset,
+];
+
+impl Cause {
+    /// Every cause.
+    pub fn all() -> impl Iterator<Item = Cause> {
+        REJECTS.into_iter().map(Cause::Reject).chain(CUTS.into_iter().map(Cause::Cut))
+    }
+
+    /// The cause in one word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Cause::Reject(reject) => reject.cause(),
+            Cause::Cut(Cut::ClientAbort) => "client_abort",
+            Cause::Cut(Cut::WriteTimeout) => "write_timeout",
+            Cause::Cut(Cut::ShortBody) => "cut_short_body",
+            Cause::Cut(Cut::ResponseGapTimeout) => "response_gap_timeout",
+        }
+    }
+
+    fn place(self) -> usize {
+        match self {
+            Cause::Reject(reject) => reject as usize,
+            Cause::Cut(cut) => REJECTS.len() + cut as usize,
+        }
+    }
+}
+
+/// One worker's count of bad ends, by cause, and of limits that were hit.
+#[derive(Debug, Default)]
+pub struct Causes {
+    counters: [Counter; REJECTS.len() + CUTS.len()],
+}
+
+impl Causes {
+    /// Counts one.
+    pub fn count(&self, cause: Cause) {
+        self.counters[cause.place()].add(1);
+    }
+
+    /// The number of one cause.
+    pub fn get(&self, cause: Cause) -> u64 {
+        self.counters[cause.place()].get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cause_stands_at_its_place() {
+        for (place, cause) in Cause::all().enumerate() {
+            assert_eq!(cause.place(), place, "{}", cause.word());
+        }
+    }
+
+    #[test]
+    fn responses_are_counted_by_class_and_101_with_2xx() {
+        let counters = SiteCounters::default();
+        for status in [101, 200, 204, 301, 404, 499, 503] {
+            counters.count_response(status);
+        }
+        let classes: Vec<u64> = counters.responses.iter().map(Counter::get).collect();
+        assert_eq!(classes, [3, 1, 2, 1]);
+        assert_eq!(counters.requests.get(), 7);
+    }
+}

@@ -1,0 +1,166 @@
+//! A site as one worker serves it: the compiled site with this worker's rotation, upstream
+//! connections, counters and retry budget.
+
+use crate::balance::Rotation;
+use crate::counters::SiteCounters;
+use crate::routing::{Routing, SiteState};
+use crate::upstream::Upstream;
+use crate::worker::Worker;
+use meridian_model::address_policy::AddressPolicy;
+use meridian_model::snapshot::{BackendKey, Site, Tier};
+use meridian_sys::ClassId;
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Retries that a site may make in a row on one worker; they grow back with requests.
+const RETRY_BURST: u32 = 16;
+/// Requests after which one retry is given back.
+const REQUESTS_PER_RETRY: u32 = 5;
+
+/// See the module.
+#[derive(Debug)]
+pub struct LocalSite {
+    site: Arc<Site>,
+    state: Arc<SiteState>,
+    worker: usize,
+    class: ClassId,
+    via: Arc<str>,
+    policy: Arc<AddressPolicy>,
+    /// Of the default pool.
+    tiers: Box<[LocalTier]>,
+    /// In fifths of a retry.
+    retry_credit: Cell<u32>,
+}
+
+#[derive(Debug)]
+struct LocalTier {
+    cross_group: bool,
+    rotation: RefCell<Rotation>,
+    upstreams: Box<[Rc<Upstream>]>,
+}
+
+/// A backend that was picked.
+#[derive(Debug, Clone)]
+pub struct Pick {
+    /// Its connections.
+    pub upstream: Rc<Upstream>,
+    /// It belongs to another group than this host.
+    pub cross_group: bool,
+}
+
+impl LocalSite {
+    /// The site as `worker` serves it under `routing`; what `old` has for backends that are
+    /// still there is taken over.
+    pub fn new(worker: &Worker, routing: &Routing, site: &Arc<Site>, old: Option<&LocalSite>) -> LocalSite {
+        let state = routing.site_state(site);
+        let tiers = site.pools.first().map_or(&[][..], |pool| &pool.tiers);
+        LocalSite {
+            class: worker.class_of(site.tenant_id),
+            via: Arc::clone(&routing.snapshot.via),
+            policy: Arc::clone(&routing.snapshot.policy),
+            tiers: tiers.iter().map(|tier| LocalTier::new(worker, routing, tier, old)).collect(),
+            retry_credit: Cell::new(old.map_or(RETRY_BURST * REQUESTS_PER_RETRY, |old| old.retry_credit.get())),
+            worker: worker.index,
+            site: Arc::clone(site),
+            state,
+        }
+    }
+
+    /// The compiled site.
+    pub fn site(&self) -> &Arc<Site> {
+        &self.site
+    }
+
+    /// The class of its tenant in the run queue.
+    pub fn class(&self) -> ClassId {
+        self.class
+    }
+
+    /// The pseudonym that the fleet shares in Via.
+    pub fn via(&self) -> &str {
+        &self.via
+    }
+
+    /// This worker's counters of the site.
+    pub fn counters(&self) -> &SiteCounters {
+        &self.state.counters[self.worker]
+    }
+
+    /// Whether the policy lets the site's tenant have a backend at `address`: looked at before
+    /// each connect, on the very address that is connected to.
+    pub fn may_connect(&self, address: SocketAddr) -> bool {
+        self.policy.check(&self.site.backend_networks, address).is_ok()
+    }
+
+    /// The next backend, not one of `tried`: of the first tier that has one.
+    pub fn pick(&self, tried: &[u32]) -> Option<Pick> {
+        self.tiers.iter().find_map(|tier| {
+            let upstream = tier.pick(tried)?;
+            Some(Pick { upstream: Rc::clone(upstream), cross_group: tier.cross_group })
+        })
+    }
+
+    /// A request came: it earns its part of a retry.
+    pub fn earn_retry(&self) {
+        let credit = self.retry_credit.get();
+        if credit < RETRY_BURST * REQUESTS_PER_RETRY {
+            self.retry_credit.set(credit + 1);
+        }
+    }
+
+    /// Takes one retry from the budget; `false` when it is used up.
+    pub fn spend_retry(&self) -> bool {
+        match self.retry_credit.get().checked_sub(REQUESTS_PER_RETRY) {
+            Some(left) => {
+                self.retry_credit.set(left);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// All backends' connections.
+    pub fn upstreams(&self) -> impl Iterator<Item = &Rc<Upstream>> {
+        self.tiers.iter().flat_map(|tier| &tier.upstreams)
+    }
+
+    /// The connections of the backend with this identity.
+    pub fn upstream(&self, key: &BackendKey) -> Option<&Rc<Upstream>> {
+        self.upstreams().find(|upstream| upstream.key() == key)
+    }
+}
+
+impl LocalTier {
+    fn new(worker: &Worker, routing: &Routing, tier: &Tier, old: Option<&LocalSite>) -> LocalTier {
+        let upstreams = tier.backends.iter().map(|backend| {
+            let kept = old.and_then(|old| old.upstream(&backend.key)).filter(|upstream| !upstream.is_retired());
+            match kept {
+                Some(upstream) => Rc::clone(upstream),
+                None => worker.add_upstream(|number| {
+                    let state = routing.backend_state(&backend.key);
+                    Upstream::new(number, backend.key.clone(), state, worker.index)
+                }),
+            }
+        });
+        LocalTier {
+            cross_group: tier.cross_group,
+            rotation: RefCell::new(Rotation::new(
+                tier.backends.iter().map(|backend| backend.weight),
+                worker.index,
+            )),
+            upstreams: upstreams.collect(),
+        }
+    }
+
+    fn pick(&self, tried: &[u32]) -> Option<&Rc<Upstream>> {
+        let mut rotation = self.rotation.borrow_mut();
+        let first = &self.upstreams[rotation.next()?];
+        if !tried.contains(&first.number()) {
+            return Some(first);
+        }
+        // After a failure the order matters less than finding one at all.
+        self.upstreams.iter().find(|upstream| !tried.contains(&upstream.number()))
+    }
+}

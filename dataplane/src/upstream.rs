@@ -1,0 +1,111 @@
+//! A worker's connections to one backend.
+//!
+//! An [`Upstream`] belongs to one backend of one site, so its connections are never shared
+//! between tenants. It lives as long as requests use it; once a revision drops the backend it is
+//! retired, and what comes back to it is closed instead of pooled.
+
+use crate::counters::BackendCounters;
+use crate::routing::BackendState;
+use meridian_model::snapshot::BackendKey;
+use meridian_sys::{Runtime, Socket, SocketId};
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Upstream {
+    /// What it is known as to the runtime, in the tag of its parked sockets.
+    number: u32,
+    key: BackendKey,
+    state: Arc<BackendState>,
+    worker: usize,
+    idle: RefCell<Vec<SocketId>>,
+    retired: Cell<bool>,
+}
+
+impl Upstream {
+    /// The connections of worker `worker` to the backend `key`.
+    pub fn new(number: u32, key: BackendKey, state: Arc<BackendState>, worker: usize) -> Rc<Upstream> {
+        Rc::new(Upstream {
+            number,
+            key,
+            state,
+            worker,
+            idle: RefCell::new(Vec::new()),
+            retired: Cell::new(false),
+        })
+    }
+
+    /// The backend's identity.
+    pub fn key(&self) -> &BackendKey {
+        &self.key
+    }
+
+    /// The number it was made with.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Where the backend listens.
+    pub fn address(&self) -> SocketAddr {
+        self.key.address()
+    }
+
+    /// This worker's counters of the backend.
+    pub fn counters(&self) -> &BackendCounters {
+        &self.state.counters[self.worker]
+    }
+
+    /// An open connection that nobody uses, the one used last first.
+    pub fn take_idle(&self, runtime: &Runtime) -> Option<Socket> {
+        let mut idle = self.idle.borrow_mut();
+        while let Some(id) = idle.pop() {
+            // One that stirred is on its way to `forget_idle`, which counts it.
+            if let Some(socket) = runtime.unpark(id) {
+                return Some(socket);
+            }
+        }
+        None
+    }
+
+    /// Takes back a connection whose last response ended well; closes it when it cannot be used
+    /// again. `keep_for` is how long the pool, and the backend as far as it said, will keep it.
+    pub fn put_idle(&self, socket: Socket, keep_for: Duration, tag: u64, idle_max: usize) {
+        if self.retired.get() || !socket.is_quiet() || keep_for.is_zero() || self.idle.borrow().len() >= idle_max {
+            self.close(socket);
+            return;
+        }
+        let deadline_ns = socket.runtime().deadline(keep_for);
+        let id = socket.park(deadline_ns, tag);
+        self.idle.borrow_mut().push(id);
+    }
+
+    /// A pooled connection stirred (closed by the backend, out of time, or sent what nobody
+    /// asked for): it is closed.
+    pub fn forget_idle(&self, id: SocketId, socket: Socket) {
+        self.idle.borrow_mut().retain(|&other| other != id);
+        self.close(socket);
+    }
+
+    /// Closes a connection of this backend.
+    pub fn close(&self, socket: Socket) {
+        self.counters().connections.subtract(1);
+        drop(socket);
+    }
+
+    /// The backend is gone from the site: pooled connections are closed, others when they end.
+    pub fn retire(&self, runtime: &Runtime) {
+        self.retired.set(true);
+        while let Some(socket) = self.take_idle(runtime) {
+            self.close(socket);
+        }
+    }
+
+    /// Whether the backend is gone from its site.
+    pub fn is_retired(&self) -> bool {
+        self.retired.get()
+    }
+}

@@ -1,0 +1,362 @@
+//! One worker: a thread with its own ring, listeners, connections, pools and counters.
+
+use crate::client::{self, ClientConnection};
+use crate::counters::Causes;
+use crate::routing::Routing;
+use crate::shared::{Shared, WorkerBoard};
+use crate::site::LocalSite;
+use crate::upstream::Upstream;
+use arc_swap::{ArcSwap, Cache};
+use meridian_model::snapshot::{SiteId, TenantId};
+use meridian_sys::{ClassId, Event, Runtime, RuntimeConfig, SetupError, Socket, SocketId, Stir};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+/// Buffers of heads that a worker keeps for use again.
+const SPARE_HEADS_MAX: usize = 256;
+/// A larger buffer is given back to the allocator.
+const SPARE_HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// A listener of this worker.
+#[derive(Debug)]
+pub struct WorkerListener {
+    /// The socket.
+    pub socket: OwnedFd,
+    /// The address it is bound to.
+    pub address: SocketAddr,
+}
+
+/// What is known of a connection between its requests, packed into the tag of a parked socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tag {
+    /// A client's connection.
+    Client {
+        /// Port of the listener it came through.
+        port: u16,
+        /// It was counted to a site already.
+        counted: bool,
+    },
+    /// A pooled connection of the upstream with this number.
+    Upstream(u32),
+}
+
+impl Tag {
+    fn pack(self) -> u64 {
+        match self {
+            Tag::Client { port, counted } => u64::from(port) << 1 | u64::from(counted),
+            Tag::Upstream(number) => 1 << 63 | u64::from(number),
+        }
+    }
+
+    fn unpack(bits: u64) -> Tag {
+        if bits >> 63 == 1 {
+            Tag::Upstream(bits as u32)
+        } else {
+            Tag::Client { port: (bits >> 1) as u16, counted: bits & 1 == 1 }
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Worker {
+    /// The worker's number, from 0.
+    pub index: usize,
+    /// Its runtime.
+    pub runtime: Runtime,
+    shared: Arc<Shared>,
+    routing: RefCell<Cache<Arc<ArcSwap<Routing>>, Arc<Routing>>>,
+    sites: RefCell<HashMap<SiteId, Rc<LocalSite>>>,
+    classes: RefCell<HashMap<TenantId, ClassId>>,
+    upstreams: RefCell<Vec<Option<Rc<Upstream>>>>,
+    free_upstreams: RefCell<Vec<u32>>,
+    ports: RefCell<Vec<u16>>,
+    spare_heads: RefCell<Vec<Rc<Vec<u8>>>>,
+    scratch: RefCell<Vec<u8>>,
+    date: Cell<(u64, [u8; 29])>,
+    connections: Cell<u64>,
+    draining: Cell<bool>,
+}
+
+impl Worker {
+    /// Makes the worker of the calling thread and lets it accept from `listeners`.
+    pub fn new(index: usize, shared: Arc<Shared>, listeners: Vec<WorkerListener>) -> Result<Rc<Worker>, SetupError> {
+        let runtime = Runtime::new(RuntimeConfig::default())?;
+        let routing = Cache::new(Arc::clone(&shared.routing));
+        let worker = Rc::new(Worker {
+            index,
+            runtime,
+            shared,
+            routing: RefCell::new(routing),
+            sites: RefCell::default(),
+            classes: RefCell::default(),
+            upstreams: RefCell::default(),
+            free_upstreams: RefCell::default(),
+            ports: RefCell::default(),
+            spare_heads: RefCell::default(),
+            scratch: RefCell::default(),
+            date: Cell::new((0, [b' '; 29])),
+            connections: Cell::new(0),
+            draining: Cell::new(false),
+        });
+        for listener in listeners {
+            worker.runtime.listen(listener.socket);
+            worker.ports.borrow_mut().push(listener.address.port());
+        }
+        worker.take_up_revision();
+        Ok(worker)
+    }
+
+    /// Serves until the drain ends.
+    pub fn run(self: &Rc<Self>) -> std::io::Result<()> {
+        let worker = Rc::clone(self);
+        self.runtime.run(move |event| worker.handle(event))
+    }
+
+    fn handle(self: &Rc<Self>, event: Event) {
+        match event {
+            Event::Accepted(listener, socket) => {
+                let port = self.ports.borrow().get(listener.0 as usize).copied().unwrap_or(0);
+                self.connections.set(self.connections.get() + 1);
+                self.board().accepted.add(1);
+                // A browser opens connections ahead of need: until its first byte a connection
+                // is idle, and the time for a head has not begun.
+                let keep_alive = self.routing.borrow_mut().load().snapshot.timeouts.keep_alive;
+                ClientConnection::new(Rc::clone(self), socket, port, false).park(keep_alive);
+            }
+            Event::Stirred { socket, id, tag, why } => match Tag::unpack(tag) {
+                Tag::Upstream(number) => self.upstream_stirred(number, id, socket),
+                Tag::Client { port, counted } => {
+                    let connection = ClientConnection::new(Rc::clone(self), socket, port, counted);
+                    if why == Stir::Bytes {
+                        self.runtime.spawn(ClassId::UNKNOWN, client::serve(connection));
+                    }
+                }
+            },
+            Event::Notified => self.notified(),
+        }
+    }
+
+    fn upstream_stirred(&self, number: u32, id: SocketId, socket: Socket) {
+        let upstream = self.upstreams.borrow().get(number as usize).cloned().flatten();
+        match upstream {
+            Some(upstream) => upstream.forget_idle(id, socket),
+            None => drop(socket),
+        }
+    }
+
+    /// The control thread has news: a revision, a drain, or a question about our numbers.
+    fn notified(self: &Rc<Self>) {
+        self.take_up_revision();
+        if self.shared.draining.load(Ordering::Acquire) && !self.draining.get() {
+            self.begin_drain();
+        }
+        self.publish();
+    }
+
+    /// Takes up the newest revision: sites that it changed or dropped are forgotten, with the
+    /// connections of backends that are gone, before the revision is acknowledged.
+    fn take_up_revision(&self) {
+        let routing = Arc::clone(self.routing.borrow_mut().load());
+        if self.board().revision.get() == routing.snapshot.revision {
+            return;
+        }
+        let outdated: Vec<Rc<LocalSite>> = {
+            let mut sites = self.sites.borrow_mut();
+            let mut outdated = Vec::new();
+            sites.retain(|_, local| {
+                let current = routing.is_current(local.site());
+                if !current {
+                    outdated.push(Rc::clone(local));
+                }
+                current
+            });
+            outdated
+        };
+        for local in outdated {
+            let replacement = routing.site(local.site().id);
+            if let Some(site) = replacement {
+                let local = LocalSite::new(self, &routing, site, Some(&local));
+                self.sites.borrow_mut().insert(site.id, Rc::new(local));
+            }
+            self.retire_upstreams_missing_from(replacement.map(|site| site.id), &local);
+        }
+        self.board().revision.publish(routing.snapshot.revision);
+    }
+
+    fn retire_upstreams_missing_from(&self, replacement: Option<SiteId>, old: &LocalSite) {
+        let sites = self.sites.borrow();
+        let replacement = replacement.and_then(|id| sites.get(&id));
+        for upstream in old.upstreams() {
+            let kept = replacement.is_some_and(|site| site.upstream(upstream.key()).is_some());
+            if !kept {
+                upstream.retire(&self.runtime);
+                self.upstreams.borrow_mut()[upstream.number() as usize] = None;
+                self.free_upstreams.borrow_mut().push(upstream.number());
+            }
+        }
+    }
+
+    /// The site that serves `host` (lower-case, no port, no trailing dot), as this worker has it.
+    pub fn site(&self, host: &[u8]) -> Option<Rc<LocalSite>> {
+        let mut cache = self.routing.borrow_mut();
+        let routing = cache.load();
+        let site = routing.snapshot.hostnames.find(host)?;
+        if let Some(local) = self.sites.borrow().get(&site.id)
+            && Arc::ptr_eq(local.site(), site)
+        {
+            return Some(Rc::clone(local));
+        }
+        let old = self.sites.borrow_mut().remove(&site.id);
+        let local = Rc::new(LocalSite::new(self, routing, site, old.as_deref()));
+        self.sites.borrow_mut().insert(site.id, Rc::clone(&local));
+        if let Some(old) = old {
+            self.retire_upstreams_missing_from(Some(site.id), &old);
+        }
+        Some(local)
+    }
+
+    /// The class of a tenant in the run queue.
+    pub fn class_of(&self, tenant: TenantId) -> ClassId {
+        *self.classes.borrow_mut().entry(tenant).or_insert_with(|| self.runtime.add_class())
+    }
+
+    /// Numbers a new upstream.
+    pub fn add_upstream(&self, make: impl FnOnce(u32) -> Rc<Upstream>) -> Rc<Upstream> {
+        let mut upstreams = self.upstreams.borrow_mut();
+        let number = self.free_upstreams.borrow_mut().pop().unwrap_or_else(|| {
+            upstreams.push(None);
+            upstreams.len() as u32 - 1
+        });
+        let upstream = make(number);
+        upstreams[number as usize] = Some(Rc::clone(&upstream));
+        upstream
+    }
+
+    /// The tag under which a pooled connection of an upstream is parked.
+    pub fn upstream_tag(number: u32) -> u64 {
+        Tag::Upstream(number).pack()
+    }
+
+    /// The tag under which a client's connection is parked.
+    pub fn client_tag(port: u16, counted: bool) -> u64 {
+        Tag::Client { port, counted }.pack()
+    }
+
+    /// The pseudonym in Via, and the timeouts that hold until the site is known.
+    pub fn with_routing<T>(&self, read: impl FnOnce(&Routing) -> T) -> T {
+        read(self.routing.borrow_mut().load())
+    }
+
+    /// Whether connections are to be closed after their current request.
+    pub fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// What this worker shows of itself.
+    pub fn board(&self) -> &WorkerBoard {
+        &self.shared.workers[self.index]
+    }
+
+    /// The counters of bad ends.
+    pub fn causes(&self) -> &Causes {
+        &self.board().causes
+    }
+
+    /// The time for Date (RFC 9110 §5.6.7), written anew once a second.
+    pub fn date(&self) -> [u8; 29] {
+        let now = self.shared.wall_seconds.load(Ordering::Relaxed);
+        let (written, text) = self.date.get();
+        if written == now {
+            return text;
+        }
+        let formatted = httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(now));
+        let text = formatted.as_bytes().try_into().unwrap_or([b' '; 29]);
+        self.date.set((now, text));
+        text
+    }
+
+    /// An empty buffer for a head.
+    pub fn take_head(&self) -> Rc<Vec<u8>> {
+        self.spare_heads.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes back a buffer of [`Worker::take_head`].
+    pub fn give_head(&self, mut head: Rc<Vec<u8>>) {
+        let Some(bytes) = Rc::get_mut(&mut head) else { return };
+        let mut spare = self.spare_heads.borrow_mut();
+        if spare.len() < SPARE_HEADS_MAX && bytes.capacity() <= SPARE_HEAD_BYTES_MAX {
+            bytes.clear();
+            spare.push(head);
+        }
+    }
+
+    /// An empty buffer to write a response head into, for a moment: there is only one.
+    pub fn take_scratch(&self) -> Vec<u8> {
+        let mut scratch = self.scratch.take();
+        scratch.clear();
+        scratch
+    }
+
+    /// Takes back the buffer of [`Worker::take_scratch`].
+    pub fn give_scratch(&self, scratch: Vec<u8>) {
+        self.scratch.replace(scratch);
+    }
+
+    /// A client's connection was closed.
+    pub fn connection_closed(&self) {
+        self.connections.set(self.connections.get() - 1);
+        if self.draining.get() && self.connections.get() == 0 {
+            self.runtime.stop();
+        }
+    }
+
+    fn begin_drain(self: &Rc<Self>) {
+        self.draining.set(true);
+        self.runtime.stop_listening();
+        for (id, tag) in self.runtime.parked() {
+            if let Tag::Client { port, counted } = Tag::unpack(tag)
+                && let Some(socket) = self.runtime.unpark(id)
+            {
+                drop(ClientConnection::new(Rc::clone(self), socket, port, counted));
+            }
+        }
+        if self.connections.get() == 0 {
+            self.runtime.stop();
+        }
+        let worker = Rc::clone(self);
+        let ends_ns = self.runtime.deadline(self.with_routing(|routing| routing.snapshot.timeouts.drain));
+        self.runtime.spawn(ClassId::UNKNOWN, async move {
+            while worker.runtime.now_ns() < ends_ns {
+                worker.runtime.stirred(ends_ns).await;
+            }
+            worker.runtime.stop();
+        });
+    }
+
+    fn publish(&self) {
+        let numbers = self.runtime.statistics();
+        let board = self.board();
+        board.connections.publish(self.connections.get());
+        board.idle_connections.publish(
+            self.runtime.parked().iter().filter(|(_, tag)| matches!(Tag::unpack(*tag), Tag::Client { .. })).count() as u64,
+        );
+        board.sockets.publish(numbers.sockets);
+        board.turns.publish(numbers.turns);
+        board.waited_ns.publish(numbers.waited_ns);
+        board.starved.publish(numbers.starved);
+        board.over_share.publish(numbers.over_share);
+        board.accept_failures.publish(numbers.accept_failures);
+        board.stale.publish(numbers.stale);
+        board.buffers.publish(u64::from(numbers.pool.buffers));
+        board.buffers_max.publish(u64::from(numbers.pool.buffers_max));
+        board.buffers_in_use.publish(u64::from(numbers.pool.in_use));
+        board.published.add(1);
+    }
+}
