@@ -196,7 +196,7 @@ fn controls_are_refused_wherever_vectors_look() {
             .chain([0x7f])
             .filter(|byte| !b"\t\r\n".contains(byte))
         {
-            let mut value = vec![b'v'; 80];
+            let mut value = [b'v'; 80];
             value[place] = control;
             let bytes = [b"GET / HTTP/1.1\r\nHost: a\r\nA: ", &value[..], b"\r\n\r\n"].concat();
             assert!(
@@ -212,7 +212,7 @@ fn controls_are_refused_wherever_vectors_look() {
         for wrong in [
             b' ', b'(', b',', b'/', b'@', b'[', b'{', 0x7f, 0x80, 0xff, 0, b'\t',
         ] {
-            let mut name = vec![b'n'; 80];
+            let mut name = [b'n'; 80];
             name[place] = wrong;
             let bytes = [b"GET / HTTP/1.1\r\nHost: a\r\n", &name[..], b": v\r\n\r\n"].concat();
             assert!(

@@ -200,14 +200,10 @@ impl Decoder {
     /// One byte of what is around the payload.
     fn step(&mut self, state: State, byte: u8) -> Result<State, ChunkError> {
         match state {
-            State::Size { value, digits } => step_size(value, digits, byte).inspect(|next| {
-                if matches!(
-                    next,
-                    State::ExtensionStart { .. } | State::ExtensionNameStart { .. }
-                ) {
-                    self.extension_bytes += 1;
-                }
-            }),
+            State::Size { value, digits } => {
+                let next = step_size(value, digits, byte)?;
+                self.count_extension(next)
+            }
             State::ExtensionStart { size }
             | State::ExtensionNameStart { size }
             | State::ExtensionName { size }
@@ -218,11 +214,7 @@ impl Decoder {
             | State::ExtensionEscaped { size }
             | State::ExtensionQuotedEnd { size } => {
                 let next = step_extension(state, size, byte)?;
-                self.extension_bytes += 1;
-                if self.extension_bytes > CHUNK_EXTENSION_BYTES_MAX {
-                    return Err(ChunkError::ExtensionsLong);
-                }
-                Ok(next)
+                self.count_extension(next)
             }
             State::SizeLineFeed { size } => match (byte, size) {
                 (b'\n', 0) => Ok(State::Trailers),
@@ -236,6 +228,17 @@ impl Decoder {
                 unreachable!("read in larger pieces than a byte")
             }
         }
+    }
+
+    /// Counts a byte that is neither of a size nor of a line end.
+    fn count_extension(&mut self, next: State) -> Result<State, ChunkError> {
+        if !matches!(next, State::Size { .. } | State::SizeLineFeed { .. }) {
+            self.extension_bytes += 1;
+            if self.extension_bytes > CHUNK_EXTENSION_BYTES_MAX {
+                return Err(ChunkError::ExtensionsLong);
+            }
+        }
+        Ok(next)
     }
 }
 

@@ -1,0 +1,419 @@
+//! What goes on to the other side: every byte of it.
+
+use meridian_dataplane::http::Version;
+use meridian_dataplane::http::answer::{write_answer, write_options_answer, write_reject};
+use meridian_dataplane::http::field::FieldName;
+use meridian_dataplane::http::forward::{
+    RequestContext, ResponseContext, write_interim_head, write_request_head, write_response_head,
+};
+use meridian_dataplane::http::method::Method;
+use meridian_dataplane::http::reject::Reject;
+use meridian_dataplane::http::request::{self, BodyFraming};
+use meridian_dataplane::http::response::{self, ResponseFraming};
+use proptest::prelude::*;
+
+const DATE: &[u8] = b"Sun, 06 Nov 1994 08:49:37 GMT";
+
+fn context(client: &str) -> RequestContext<'_> {
+    RequestContext {
+        client: client.parse().expect("an address"),
+        forwarded_proto: "http",
+        listener_port: 8080,
+        via: "meridian",
+        request_id: None,
+    }
+}
+
+fn forward_with(input: &str, context: &RequestContext<'_>) -> String {
+    let head = match request::parse(input.as_bytes()) {
+        Ok(request::Parsed::Complete(head)) => head,
+        other => panic!("{other:?} of {input:?}"),
+    };
+    let mut out = Vec::new();
+    write_request_head(&mut out, &head, context);
+    String::from_utf8(out).expect("text")
+}
+
+fn forward(input: &str) -> String {
+    forward_with(input, &context("192.0.2.7"))
+}
+
+/// The forwarding fields for a.example and the context above.
+const ADDED: &str = "X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\n\
+    X-Forwarded-Host: a.example\r\nX-Forwarded-Port: 8080\r\n\
+    Forwarded: for=192.0.2.7;host=a.example;proto=http\r\nVia: 1.1 meridian\r\n";
+
+#[test]
+fn a_request_is_written_anew() {
+    assert_eq!(
+        forward("GET /x?y HTTP/1.1\r\nAccept:*/*\r\nHost: a.example\r\nCookie: a=b\r\n\r\nrest"),
+        format!("GET /x?y HTTP/1.1\r\nHost: a.example\r\nAccept:*/*\r\nCookie: a=b\r\n{ADDED}\r\n")
+    );
+}
+
+#[test]
+fn an_absolute_target_becomes_origin_form_and_its_authority_host() {
+    let out = forward("GET http://b.example:81?q HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    assert!(
+        out.starts_with("GET /?q HTTP/1.1\r\nHost: b.example:81\r\n"),
+        "{out}"
+    );
+    assert!(
+        out.contains("\r\nX-Forwarded-Host: b.example:81\r\n"),
+        "{out}"
+    );
+    assert!(out.contains(";host=\"b.example:81\";"), "{out}");
+    assert!(!out.contains("a.example"), "{out}");
+}
+
+#[test]
+fn the_length_is_written_anew() {
+    let out =
+        forward("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 00012\r\nA: b\r\n\r\n");
+    assert_eq!(
+        out,
+        format!("POST / HTTP/1.1\r\nHost: a.example\r\nA: b\r\n{ADDED}Content-Length: 12\r\n\r\n")
+    );
+    let out = forward("POST / HTTP/1.1\r\nHost: a.example\r\ntransfer-encoding:CHUNKED\r\n\r\n");
+    assert_eq!(
+        out,
+        format!("POST / HTTP/1.1\r\nHost: a.example\r\n{ADDED}Transfer-Encoding: chunked\r\n\r\n")
+    );
+}
+
+#[test]
+fn fields_of_one_hop_and_those_that_connection_names_end_here() {
+    let out = forward(
+        "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: keep-alive, X-Gone,\tupgrade\r\nA: 1\r\n\
+         Keep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nProxy-Authorization: x\r\n\
+         x-gone: 1\r\nUpgrade: websocket\r\nHTTP2-Settings: AAA\r\nX-Gone-Not: 2\r\nTE: gzip\r\nX-GONE: 3\r\n\r\n",
+    );
+    assert_eq!(
+        out,
+        format!("GET / HTTP/1.1\r\nHost: a.example\r\nA: 1\r\nX-Gone-Not: 2\r\n{ADDED}\r\n")
+    );
+}
+
+#[test]
+fn a_client_can_not_name_away_what_matters() {
+    let out = forward(
+        "POST / HTTP/1.1\r\nHost: a.example\r\nConnection: Host, Content-Length, Cookie, Via, Expect, \
+         X-Forwarded-For, X-Forwarded-Proto, Forwarded, X-Request-Id\r\nContent-Length: 3\r\n\
+         Cookie: a=b\r\nVia: 1.0 x\r\nExpect: 100-continue\r\nX-Request-Id: 7\r\n\r\n",
+    );
+    assert_eq!(
+        out,
+        format!(
+            "POST / HTTP/1.1\r\nHost: a.example\r\nCookie: a=b\r\nVia: 1.0 x\r\nExpect: 100-continue\r\n\
+             X-Request-Id: 7\r\n{ADDED}Content-Length: 3\r\n\r\n"
+        )
+    );
+}
+
+#[test]
+fn forwarding_fields_of_the_client_are_dropped_in_either_spelling() {
+    for name in [
+        "X-Forwarded-For",
+        "X-Forwarded-Proto",
+        "X-Forwarded-Host",
+        "X-Forwarded-Port",
+        "Forwarded",
+        "X-Real-IP",
+        "True-Client-IP",
+        "X-Forwarded-Server",
+        "X-Forwarded-Ssl",
+        "X-Forwarded-Prefix",
+    ] {
+        for spelt in [
+            name.to_owned(),
+            name.to_ascii_lowercase(),
+            name.replace('-', "_"),
+            name.replacen('-', "_", 1),
+        ] {
+            let out = forward(&format!(
+                "GET / HTTP/1.1\r\nHost: a.example\r\n{spelt}: evil\r\nA: b\r\n\r\n"
+            ));
+            assert!(!out.contains("evil"), "{spelt}: {out}");
+            assert!(out.contains("\r\nA: b\r\n"), "{out}");
+        }
+    }
+}
+
+#[test]
+fn ipv6_clients_and_hosts_are_quoted() {
+    let input = "GET / HTTP/1.1\r\nHost: [2001:db8::1]:80\r\n\r\n";
+    let out = forward_with(input, &context("2001:db8::7"));
+    assert!(out.contains("X-Forwarded-For: 2001:db8::7\r\n"), "{out}");
+    assert!(
+        out.contains("Forwarded: for=\"[2001:db8::7]\";host=\"[2001:db8::1]:80\";proto=http\r\n"),
+        "{out}"
+    );
+    // A v4 address in the clothes of a v6 one.
+    let out = forward_with(input, &context("::ffff:192.0.2.7"));
+    assert!(out.contains("X-Forwarded-For: 192.0.2.7\r\n"), "{out}");
+    assert!(out.contains("Forwarded: for=192.0.2.7;"), "{out}");
+}
+
+#[test]
+fn via_is_appended_with_the_version_that_was_received() {
+    let out = forward("GET / HTTP/1.0\r\nHost: a.example\r\nVia: 1.1 x, 1.1 y\r\n\r\n");
+    let theirs = out.find("Via: 1.1 x, 1.1 y\r\n").expect("theirs");
+    let ours = out.find("Via: 1.0 meridian\r\n").expect("ours");
+    assert!(theirs < ours);
+    assert!(out.starts_with("GET / HTTP/1.1\r\n"));
+}
+
+#[test]
+fn max_forwards_goes_down_for_options_alone() {
+    let out = forward("OPTIONS / HTTP/1.1\r\nHost: a.example\r\nMax-Forwards: 007\r\n\r\n");
+    assert!(out.contains("\r\nMax-Forwards: 6\r\n"), "{out}");
+    assert_eq!(out.matches("Max-Forwards").count(), 1);
+    let out = forward("GET / HTTP/1.1\r\nHost: a.example\r\nMax-Forwards: 7\r\n\r\n");
+    assert!(out.contains("\r\nMax-Forwards: 7\r\n"), "{out}");
+}
+
+#[test]
+fn te_says_trailers_or_nothing() {
+    let out = forward(
+        "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: TE\r\nTE: gzip, trailers\r\n\r\n",
+    );
+    assert!(
+        out.ends_with("TE: trailers\r\nConnection: TE\r\n\r\n"),
+        "{out}"
+    );
+    let out = forward("GET / HTTP/1.1\r\nHost: a.example\r\nConnection: TE\r\nTE: gzip\r\n\r\n");
+    assert!(!out.contains("TE:"), "{out}");
+}
+
+#[test]
+fn expect_is_passed_on_but_not_from_http_1_0() {
+    let out = forward("POST / HTTP/1.1\r\nHost: a.example\r\nExpect: 100-continue\r\n\r\n");
+    assert!(out.contains("\r\nExpect: 100-continue\r\n"), "{out}");
+    let out = forward("POST / HTTP/1.0\r\nHost: a.example\r\nExpect: 100-continue\r\n\r\n");
+    assert!(!out.contains("Expect"), "{out}");
+}
+
+#[test]
+fn a_request_id_of_ours_replaces_the_clients() {
+    let mut context = context("192.0.2.7");
+    context.request_id = Some("ours");
+    let input = "GET / HTTP/1.1\r\nHost: a.example\r\nX-Request-ID: theirs\r\n\r\n";
+    let out = forward_with(input, &context);
+    assert!(out.contains("\r\nX-Request-Id: ours\r\n"), "{out}");
+    assert!(!out.contains("theirs"), "{out}");
+}
+
+fn to_client(input: &str, method: Method, client_version: Version, keep_alive: bool) -> String {
+    let head = match response::parse(input.as_bytes(), method) {
+        Ok(response::Parsed::Complete(head)) => head,
+        other => panic!("{other:?} of {input:?}"),
+    };
+    let mut out = Vec::new();
+    let context = ResponseContext {
+        client_version,
+        keep_alive,
+        framing: head.framing_to_client(client_version),
+        via: "meridian",
+        now_date: DATE,
+    };
+    write_response_head(&mut out, &head, &context);
+    String::from_utf8(out).expect("text")
+}
+
+const OURS: &str = "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nVia: 1.1 meridian\r\n";
+
+#[test]
+fn a_response_is_written_anew() {
+    let input = "HTTP/1.1 201 Made It\r\nServer: x\r\nContent-Length: 007\r\nConnection: X-A, Set-Cookie, close\r\n\
+        Keep-Alive: timeout=5\r\nx-a: 1\r\nSet-Cookie: a=b\r\nUpgrade: h2c\r\nProxy-Authenticate: x\r\n\r\n";
+    assert_eq!(
+        to_client(input, Method::Get, Version::Http11, true),
+        format!(
+            "HTTP/1.1 201 Made It\r\nServer: x\r\nSet-Cookie: a=b\r\n{OURS}Content-Length: 7\r\n\r\n"
+        )
+    );
+    assert_eq!(
+        to_client(input, Method::Get, Version::Http11, false),
+        format!(
+            "HTTP/1.1 201 Made It\r\nServer: x\r\nSet-Cookie: a=b\r\n{OURS}Content-Length: 7\r\n\
+             Connection: close\r\n\r\n"
+        )
+    );
+}
+
+#[test]
+fn a_date_of_the_backend_is_kept() {
+    let input =
+        "HTTP/1.0 200 OK\r\nDate: Mon, 07 Nov 1994 08:49:37 GMT\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(
+        to_client(input, Method::Get, Version::Http11, true),
+        "HTTP/1.1 200 OK\r\nDate: Mon, 07 Nov 1994 08:49:37 GMT\r\nVia: 1.0 meridian\r\nContent-Length: 0\r\n\r\n"
+    );
+}
+
+#[test]
+fn the_body_is_framed_for_the_client() {
+    for input in [
+        "HTTP/1.1 200 OK\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+    ] {
+        assert_eq!(
+            to_client(input, Method::Get, Version::Http11, true),
+            format!("HTTP/1.1 200 OK\r\n{OURS}Transfer-Encoding: chunked\r\n\r\n")
+        );
+        // Even when it was to be kept: the body ends with the connection.
+        assert_eq!(
+            to_client(input, Method::Get, Version::Http10, true),
+            format!("HTTP/1.1 200 OK\r\n{OURS}Connection: close\r\n\r\n")
+        );
+    }
+    let input = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n";
+    assert_eq!(
+        to_client(input, Method::Get, Version::Http10, true),
+        format!("HTTP/1.1 200 OK\r\n{OURS}Content-Length: 3\r\nConnection: keep-alive\r\n\r\n")
+    );
+}
+
+#[test]
+fn a_response_without_a_body_frames_none() {
+    let input = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n";
+    assert_eq!(
+        to_client(input, Method::Head, Version::Http11, true),
+        format!("HTTP/1.1 200 OK\r\n{OURS}Content-Length: 3\r\n\r\n")
+    );
+    let input = "HTTP/1.1 304\r\nTransfer-Encoding: chunked\r\n\r\n";
+    assert_eq!(
+        to_client(input, Method::Get, Version::Http11, true),
+        format!("HTTP/1.1 304 \r\n{OURS}\r\n")
+    );
+    let input = "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(
+        to_client(input, Method::Get, Version::Http11, true),
+        format!("HTTP/1.1 204 No Content\r\n{OURS}\r\n")
+    );
+}
+
+#[test]
+fn an_interim_response_has_no_framing() {
+    let input =
+        "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nContent-Length: 3\r\nConnection: close\r\n\r\n";
+    let Ok(response::Parsed::Complete(head)) = response::parse(input.as_bytes(), Method::Get)
+    else {
+        panic!("no head");
+    };
+    let mut out = Vec::new();
+    write_interim_head(&mut out, &head, "meridian");
+    assert_eq!(
+        out,
+        b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nVia: 1.1 meridian\r\n\r\n"
+    );
+}
+
+#[test]
+fn our_answers_have_a_date_a_length_and_say_when_they_close() {
+    let answer = |code, close, head_only, retry_after, extra: &[(&str, &str)]| {
+        let mut out = Vec::new();
+        write_answer(&mut out, code, DATE, close, head_only, retry_after, extra);
+        String::from_utf8(out).expect("text")
+    };
+    assert_eq!(
+        answer(404, false, false, None, &[]),
+        "HTTP/1.1 404 Not Found\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+         Content-Type: text/plain; charset=utf-8\r\nContent-Length: 14\r\n\r\n404 Not Found\n"
+    );
+    let refused = answer(503, true, true, Some(30), &[("A", "b")]);
+    assert!(
+        refused.ends_with("Retry-After: 30\r\nA: b\r\nConnection: close\r\n\r\n"),
+        "{refused}"
+    );
+    for code in [
+        400, 404, 405, 408, 413, 414, 421, 429, 431, 500, 501, 502, 503, 504, 505, 508,
+    ] {
+        let text = answer(code, true, false, None, &[]);
+        let parsed = response::parse(text.as_bytes(), Method::Get);
+        let Ok(response::Parsed::Complete(head)) = parsed else {
+            panic!("{parsed:?} of {text:?}");
+        };
+        assert_eq!(head.status, code);
+        assert!(!head.reason.is_empty(), "{code} has no name");
+        let body_bytes = (text.len() - head.head_bytes) as u64;
+        assert_eq!(head.framing, ResponseFraming::Length(body_bytes));
+        assert!(head.connection().close);
+        assert!(head.fields().contains(FieldName::Date));
+        assert_eq!(code == 405, text.contains("\r\nAllow: GET, "), "{text}");
+    }
+    let mut out = Vec::new();
+    write_options_answer(&mut out, DATE, false);
+    let text = String::from_utf8(out).expect("text");
+    assert!(text.starts_with("HTTP/1.1 204 No Content\r\n"), "{text}");
+    assert!(
+        text.contains("\r\nAllow: GET, ") && !text.contains("Content-Length"),
+        "{text}"
+    );
+    let mut out = Vec::new();
+    write_reject(&mut out, Reject::Framing, DATE, false, false, None);
+    assert!(
+        String::from_utf8(out)
+            .expect("text")
+            .contains("\r\nConnection: close\r\n")
+    );
+}
+
+/// A field that a client may send and that means nothing to a proxy.
+fn field() -> impl Strategy<Value = (String, String)> {
+    (
+        "[A-Za-z!#$%&'*+.^`|~-]{1,20}",
+        "([!-~]([ -~\t]{0,30}[!-~])?)?",
+    )
+        .prop_map(|(name, value)| {
+            // No name of a field that a proxy knows begins with a dot.
+            (format!(".{name}"), value)
+        })
+}
+
+proptest! {
+    /// What was parsed, written and parsed again means the same.
+    #[test]
+    fn any_request_round_trips(
+        fields in prop::collection::vec((field(), "[ \t]{0,3}", "[ \t]{0,3}"), 0..40),
+        path in "/[!-\"$-~]{0,60}",
+        length in prop::option::of(any::<u64>()),
+        close in any::<bool>(),
+    ) {
+        let mut text = format!("POST {path} HTTP/1.1\r\n");
+        for ((name, value), before, after) in &fields {
+            text.push_str(&format!("{name}:{before}{value}{after}\r\n"));
+        }
+        text.push_str("Host: a.example\r\n");
+        if let Some(length) = length {
+            text.push_str(&format!("Content-Length: {length}\r\n"));
+        }
+        if close {
+            text.push_str("Connection: close\r\n");
+        }
+        text.push_str("\r\n");
+        let Ok(request::Parsed::Complete(head)) = request::parse(text.as_bytes()) else {
+            panic!("no head: {text:?}");
+        };
+        prop_assert_eq!(head.keep_alive, !close);
+        let mut out = Vec::new();
+        write_request_head(&mut out, &head, &context("192.0.2.7"));
+        let Ok(request::Parsed::Complete(again)) = request::parse(&out) else {
+            panic!("no head: {:?}", String::from_utf8_lossy(&out));
+        };
+        prop_assert_eq!(again.head_bytes, out.len());
+        prop_assert_eq!(again.target, head.target);
+        prop_assert_eq!(again.framing, length.map_or(BodyFraming::None, BodyFraming::Length));
+        let others: Vec<_> = again
+            .fields()
+            .iter()
+            .filter(|field| field.name == FieldName::Other)
+            .map(|field| (field.name_text.to_vec(), field.value.to_vec()))
+            .collect();
+        let sent: Vec<_> = fields
+            .iter()
+            .map(|((name, value), _, _)| (name.clone().into_bytes(), value.clone().into_bytes()))
+            .collect();
+        prop_assert_eq!(others, sent);
+    }
+}
