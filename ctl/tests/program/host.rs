@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -23,10 +24,9 @@ pub(crate) struct Host {
 impl Host {
     /// A host with a manifest that is right: two workers on one free address.
     pub(crate) fn new() -> Host {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let host = Host {
             directory: tempfile::tempdir().unwrap(),
-            http: free.local_addr().unwrap(),
+            http: free_address(),
         };
         host.write_manifest(&host.manifest());
         host
@@ -163,6 +163,24 @@ address = "127.0.0.1:9003"
         stream.read_to_string(&mut response).unwrap();
         let (_, body) = response.split_once("\r\n\r\n").unwrap();
         body.parse().unwrap()
+    }
+}
+
+/// A loopback address that nobody has, and that no test gets twice. Below the
+/// ports from which the kernel takes those of clients, or else one of them
+/// might have it by the time it is listened on.
+pub(crate) fn free_address() -> SocketAddr {
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 20_000;
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let taken = TAKEN.fetch_add(1, Ordering::Relaxed);
+        assert!(taken < COUNT, "no port is free");
+        let offset = (std::process::id().wrapping_mul(97).wrapping_add(taken)) % COUNT;
+        let port = u16::try_from(FIRST + offset).unwrap();
+        if let Ok(free) = TcpListener::bind(("127.0.0.1", port)) {
+            return free.local_addr().unwrap();
+        }
     }
 }
 

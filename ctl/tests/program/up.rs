@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::host::{Host, Running, kill, wait_for};
+use crate::host::{Host, Running, free_address, kill, wait_for};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -42,10 +42,7 @@ fn it_says_so_in_json() {
 #[test]
 fn the_plane_inherits_a_listener_for_each_worker_and_nothing_more() {
     let host = Host::new();
-    let second = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let second = free_address();
     let first = host.http;
     host.write_manifest(&host.manifest().replace(
         &format!("\"{first}\""),
