@@ -14,7 +14,7 @@ const PERIOD: u64 = 1 << 32;
 
 /// See the module.
 #[derive(Debug)]
-pub struct Rotation {
+pub(crate) struct Rotation {
     due: BinaryHeap<Reverse<(u64, u32)>>,
     weights: Box<[u32]>,
 }
@@ -22,7 +22,7 @@ pub struct Rotation {
 impl Rotation {
     /// A rotation over backends 0, 1, … with these weights (at least 1 each), begun `offset`
     /// picks from the start.
-    pub fn new(weights: impl IntoIterator<Item = u32>, offset: usize) -> Rotation {
+    pub(crate) fn new(weights: impl IntoIterator<Item = u32>, offset: usize) -> Rotation {
         let weights: Box<[u32]> = weights.into_iter().map(|weight| weight.max(1)).collect();
         let due = weights
             .iter()
@@ -37,10 +37,13 @@ impl Rotation {
     }
 
     /// The backend whose turn it is; `None` when there are none.
-    pub fn next(&mut self) -> Option<usize> {
+    pub(crate) fn next(&mut self) -> Option<usize> {
         let mut front = self.due.peek_mut()?;
         let Reverse((due, index)) = *front;
-        *front = Reverse((due + PERIOD / u64::from(self.weights[index as usize]), index));
+        *front = Reverse((
+            due + PERIOD / u64::from(self.weights[index as usize]),
+            index,
+        ));
         drop(front);
         if due > u64::MAX / 2 {
             self.rebase(due);

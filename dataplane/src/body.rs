@@ -19,14 +19,14 @@ enum Framing {
 
 /// Takes payload out of received bytes.
 #[derive(Debug)]
-pub struct BodyReader {
+pub(crate) struct BodyReader {
     framing: Framing,
     done: bool,
 }
 
 /// Why a body cannot go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BodyError {
+pub(crate) enum BodyError {
     /// The chunked coding is broken.
     Chunk(ChunkError),
     /// The sender ended its side before the end of the body.
@@ -35,7 +35,7 @@ pub enum BodyError {
 
 /// Payload in the buffer that it arrived in, or copied out of it when other bytes follow there.
 #[derive(Debug)]
-pub enum Piece {
+pub(crate) enum Piece {
     /// The buffer holds this payload only.
     Received(RecvBuf),
     /// Payload that shared its buffer with the next message.
@@ -44,44 +44,62 @@ pub enum Piece {
 
 /// What was found in received bytes.
 #[derive(Debug)]
-pub struct Taken {
+pub(crate) struct Taken {
     /// Payload, if there was any.
-    pub piece: Option<Piece>,
+    pub(crate) piece: Option<Piece>,
     /// What follows the body in the buffer: the next message.
-    pub rest: Option<RecvBuf>,
+    pub(crate) rest: Option<RecvBuf>,
 }
 
 impl BodyReader {
     /// A reader for the body of a request.
-    pub fn of_request(framing: BodyFraming) -> BodyReader {
+    pub(crate) fn of_request(framing: BodyFraming) -> BodyReader {
         match framing {
             BodyFraming::None | BodyFraming::Length(0) => BodyReader::finished(),
-            BodyFraming::Length(bytes) => BodyReader { framing: Framing::Length(bytes), done: false },
-            BodyFraming::Chunked => BodyReader { framing: Framing::Chunked(Box::default()), done: false },
+            BodyFraming::Length(bytes) => BodyReader {
+                framing: Framing::Length(bytes),
+                done: false,
+            },
+            BodyFraming::Chunked => BodyReader {
+                framing: Framing::Chunked(Box::default()),
+                done: false,
+            },
         }
     }
 
     /// A reader for the body of a response.
-    pub fn of_response(framing: ResponseFraming) -> BodyReader {
+    pub(crate) fn of_response(framing: ResponseFraming) -> BodyReader {
         match framing {
             ResponseFraming::None | ResponseFraming::Length(0) => BodyReader::finished(),
-            ResponseFraming::Length(bytes) => BodyReader { framing: Framing::Length(bytes), done: false },
-            ResponseFraming::Chunked => BodyReader { framing: Framing::Chunked(Box::default()), done: false },
-            ResponseFraming::UntilClose => BodyReader { framing: Framing::UntilClose, done: false },
+            ResponseFraming::Length(bytes) => BodyReader {
+                framing: Framing::Length(bytes),
+                done: false,
+            },
+            ResponseFraming::Chunked => BodyReader {
+                framing: Framing::Chunked(Box::default()),
+                done: false,
+            },
+            ResponseFraming::UntilClose => BodyReader {
+                framing: Framing::UntilClose,
+                done: false,
+            },
         }
     }
 
     fn finished() -> BodyReader {
-        BodyReader { framing: Framing::Length(0), done: true }
+        BodyReader {
+            framing: Framing::Length(0),
+            done: true,
+        }
     }
 
     /// Whether the body ended.
-    pub fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.done
     }
 
     /// Trailer fields, written anew; empty when there are none.
-    pub fn trailers(&self) -> &[u8] {
+    pub(crate) fn trailers(&self) -> &[u8] {
         match &self.framing {
             Framing::Chunked(decoder) => decoder.trailers(),
             Framing::Length(_) | Framing::UntilClose => &[],
@@ -89,7 +107,7 @@ impl BodyReader {
     }
 
     /// The sender ended its side.
-    pub fn end(&mut self) -> Result<(), BodyError> {
+    pub(crate) fn end(&mut self) -> Result<(), BodyError> {
         match self.framing {
             Framing::UntilClose => {
                 self.done = true;
@@ -100,14 +118,18 @@ impl BodyReader {
     }
 
     /// Takes the payload out of received bytes. Once the body is done, all bytes are the rest.
-    pub fn take(&mut self, mut buffer: RecvBuf) -> Result<Taken, BodyError> {
+    pub(crate) fn take(&mut self, mut buffer: RecvBuf) -> Result<Taken, BodyError> {
         if self.done || buffer.is_empty() {
-            return Ok(Taken { piece: None, rest: (!buffer.is_empty()).then_some(buffer) });
+            return Ok(Taken {
+                piece: None,
+                rest: (!buffer.is_empty()).then_some(buffer),
+            });
         }
         let (data, consumed) = match &mut self.framing {
             Framing::UntilClose => (0..buffer.len(), buffer.len()),
             Framing::Length(left) => {
-                let count = usize::try_from(*left).map_or(buffer.len(), |left| left.min(buffer.len()));
+                let count =
+                    usize::try_from(*left).map_or(buffer.len(), |left| left.min(buffer.len()));
                 *left -= count as u64;
                 self.done = *left == 0;
                 (0..count, count)
@@ -121,7 +143,10 @@ impl BodyReader {
         if consumed < buffer.len() {
             let piece = (!data.is_empty()).then(|| Piece::Copied(buffer[data].to_vec()));
             buffer.advance(consumed);
-            return Ok(Taken { piece, rest: Some(buffer) });
+            return Ok(Taken {
+                piece,
+                rest: Some(buffer),
+            });
         }
         buffer.truncate(data.end);
         buffer.advance(data.start);
@@ -130,23 +155,8 @@ impl BodyReader {
     }
 }
 
-impl Piece {
-    /// Bytes of payload.
-    pub fn len(&self) -> usize {
-        match self {
-            Piece::Received(buffer) => buffer.len(),
-            Piece::Copied(bytes) => bytes.len(),
-        }
-    }
-
-    /// Never: a piece without payload is not made.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
 /// The bytes for payload that goes on as it is.
-pub fn plain(piece: Piece) -> SendBuf {
+pub(crate) fn plain(piece: Piece) -> SendBuf {
     match piece {
         Piece::Received(buffer) => SendBuf::Received(buffer),
         Piece::Copied(bytes) => SendBuf::Heap(bytes),
@@ -155,7 +165,7 @@ pub fn plain(piece: Piece) -> SendBuf {
 
 /// The bytes for payload that goes on as one chunk, with the end of the body behind it when
 /// `last` has its trailers. Without payload: the end alone.
-pub fn chunk(piece: Option<Piece>, last: Option<&[u8]>) -> SendBuf {
+pub(crate) fn chunk(piece: Option<Piece>, last: Option<&[u8]>) -> SendBuf {
     let ending: &[u8] = match (&piece, last) {
         (None, Some([])) => return SendBuf::Static(LAST_CHUNK),
         (Some(_), None) => CHUNK_END,
@@ -201,7 +211,7 @@ fn with_trailers(piece: Option<Piece>, trailers: &[u8]) -> SendBuf {
 /// Whether a sender moves its body fast enough, over windows of fixed length. Time in which we
 /// hold it back does not count.
 #[derive(Debug)]
-pub struct RateMeter {
+pub(crate) struct RateMeter {
     window_ns: u64,
     window_bytes_min: u64,
     ends_ns: u64,
@@ -211,24 +221,30 @@ pub struct RateMeter {
 
 impl RateMeter {
     /// A meter whose first window begins now.
-    pub fn new(rate: meridian_model::snapshot::BodyRate, now_ns: u64) -> RateMeter {
+    pub(crate) fn new(rate: meridian_model::snapshot::BodyRate, now_ns: u64) -> RateMeter {
         let window_ns = rate.window.as_nanos() as u64;
         let window_bytes_min = u64::from(rate.bytes_per_second) * window_ns / 1_000_000_000;
-        RateMeter { window_ns, window_bytes_min, ends_ns: now_ns + window_ns, bytes: 0, held_since_ns: None }
+        RateMeter {
+            window_ns,
+            window_bytes_min,
+            ends_ns: now_ns + window_ns,
+            bytes: 0,
+            held_since_ns: None,
+        }
     }
 
     /// Counts received bytes.
-    pub fn note(&mut self, bytes: usize) {
+    pub(crate) fn note(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
     }
 
     /// From now on the sender cannot send: we hold it back.
-    pub fn hold(&mut self, now_ns: u64) {
+    pub(crate) fn hold(&mut self, now_ns: u64) {
         self.held_since_ns.get_or_insert(now_ns);
     }
 
     /// The sender may send. Gives when to look again, or `None` when it was too slow.
-    pub fn wait(&mut self, now_ns: u64) -> Option<u64> {
+    pub(crate) fn wait(&mut self, now_ns: u64) -> Option<u64> {
         if let Some(since_ns) = self.held_since_ns.take() {
             self.ends_ns += now_ns - since_ns;
         }
@@ -252,7 +268,10 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     fn meter() -> RateMeter {
-        let rate = BodyRate { bytes_per_second: 500, window: Duration::from_secs(10) };
+        let rate = BodyRate {
+            bytes_per_second: 500,
+            window: Duration::from_secs(10),
+        };
         RateMeter::new(rate, SECOND)
     }
 

@@ -28,7 +28,7 @@ const LINGER_BYTES_MAX: usize = 1024 * 1024;
 
 /// What happens to a connection after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
+pub(crate) enum Next {
     /// It waits for the next request.
     Keep,
     /// It ends in order: our side first, then what the client still sends is read for a while.
@@ -41,7 +41,7 @@ pub enum Next {
 
 /// A client's connection with what is known of it.
 #[derive(Debug)]
-pub struct ClientConnection {
+pub(crate) struct ClientConnection {
     worker: Rc<Worker>,
     /// There until the connection is parked or dropped.
     socket: Option<Socket>,
@@ -51,22 +51,34 @@ pub struct ClientConnection {
 
 impl ClientConnection {
     /// A connection that came through the listener at `port`.
-    pub fn new(worker: Rc<Worker>, socket: Socket, port: u16, counted: bool) -> ClientConnection {
-        ClientConnection { worker, socket: Some(socket), port, counted }
+    pub(crate) fn new(
+        worker: Rc<Worker>,
+        socket: Socket,
+        port: u16,
+        counted: bool,
+    ) -> ClientConnection {
+        ClientConnection {
+            worker,
+            socket: Some(socket),
+            port,
+            counted,
+        }
     }
 
     /// Its worker.
-    pub fn worker(&self) -> &Rc<Worker> {
+    pub(crate) fn worker(&self) -> &Rc<Worker> {
         &self.worker
     }
 
     /// Its socket.
-    pub fn socket(&self) -> &Socket {
-        self.socket.as_ref().expect("a connection has its socket until it is parked")
+    pub(crate) fn socket(&self) -> &Socket {
+        self.socket
+            .as_ref()
+            .expect("a connection has its socket until it is parked")
     }
 
     /// Leaves it to the runtime until its next byte, for `keep_alive` at most.
-    pub fn park(mut self, keep_alive: Duration) {
+    pub(crate) fn park(mut self, keep_alive: Duration) {
         if let Some(socket) = self.socket.take() {
             let deadline_ns = self.worker.runtime.deadline(keep_alive);
             socket.park(deadline_ns, Worker::client_tag(self.port, self.counted));
@@ -92,21 +104,19 @@ impl Drop for ClientConnection {
 
 /// A request that was understood and has a site.
 #[derive(Debug)]
-pub struct Request {
+pub(crate) struct Request {
     /// Its site.
-    pub site: Rc<LocalSite>,
+    pub(crate) site: Rc<LocalSite>,
     /// Its method.
-    pub method: Method,
+    pub(crate) method: Method,
     /// The client's version.
-    pub version: Version,
+    pub(crate) version: Version,
     /// Whether the client lets its connection stay open.
-    pub keep_alive: bool,
-    /// Whether the client waits for a 100 (Continue).
-    pub expect_continue: bool,
+    pub(crate) keep_alive: bool,
     /// Where its body ends.
-    pub framing: BodyFraming,
+    pub(crate) framing: BodyFraming,
     /// The head that a backend gets.
-    pub head: Rc<Vec<u8>>,
+    pub(crate) head: Rc<Vec<u8>>,
 }
 
 /// The bytes of a head so far, and the buffer that the last of them came in.
@@ -126,12 +136,18 @@ impl HeadBytes {
                 bytes
             }
         };
-        HeadBytes { joined: Some(joined), last: next }
+        HeadBytes {
+            joined: Some(joined),
+            last: next,
+        }
     }
 
     /// What came behind the head. A head ends in the last buffer: before that came, it had no end.
     fn rest(self, head_bytes: usize) -> RecvBuf {
-        let before = self.joined.as_ref().map_or(0, |bytes| bytes.len() - self.last.len());
+        let before = self
+            .joined
+            .as_ref()
+            .map_or(0, |bytes| bytes.len() - self.last.len());
         let mut rest = self.last;
         rest.advance(head_bytes.saturating_sub(before).min(rest.len()));
         rest
@@ -150,12 +166,19 @@ impl Deref for HeadBytes {
 enum Admitted {
     Forward(Request),
     /// OPTIONS that goes no further.
-    Options { keep_alive: bool },
-    Refused { reject: Reject, site: Option<Rc<LocalSite>>, head_only: bool, keep_alive: bool },
+    Options {
+        keep_alive: bool,
+    },
+    Refused {
+        reject: Reject,
+        site: Option<Rc<LocalSite>>,
+        head_only: bool,
+        keep_alive: bool,
+    },
 }
 
 /// Serves one request of a connection whose first byte has arrived.
-pub async fn serve(mut connection: ClientConnection) {
+pub(crate) async fn serve(mut connection: ClientConnection) {
     let next = serve_request(&mut connection).await;
     let worker = Rc::clone(connection.worker());
     match next {
@@ -183,7 +206,9 @@ async fn serve_request(connection: &mut ClientConnection) -> Next {
             }
             Err(Gone::Ended) => return Next::Close,
         }
-        let Some(bytes) = &head else { return Next::Close };
+        let Some(bytes) = &head else {
+            return Next::Close;
+        };
         if parsed_bytes > 0 && !request::may_be_complete(bytes, parsed_bytes) {
             parsed_bytes = bytes.len();
             continue;
@@ -194,7 +219,9 @@ async fn serve_request(connection: &mut ClientConnection) -> Next {
             Ok(Parsed::Complete(parsed)) => (admit(connection, &parsed), parsed.head_bytes),
             Err(reject) => return refuse(connection, reject, None, false, false).await,
         };
-        let Some(bytes) = head.take() else { return Next::Close };
+        let Some(bytes) = head.take() else {
+            return Next::Close;
+        };
         return act(connection, admitted, bytes.rest(head_bytes), head_bytes).await;
     }
 }
@@ -205,7 +232,11 @@ enum Gone {
 }
 
 /// Adds the next received bytes to those of the head so far.
-async fn receive_more(socket: &Socket, head: &mut Option<HeadBytes>, deadline_ns: u64) -> Result<(), Gone> {
+async fn receive_more(
+    socket: &Socket,
+    head: &mut Option<HeadBytes>,
+    deadline_ns: u64,
+) -> Result<(), Gone> {
     let buffer = match socket.recv(deadline_ns).await {
         Ok(Some(buffer)) => buffer,
         Ok(None) => return Err(Gone::Ended),
@@ -213,7 +244,10 @@ async fn receive_more(socket: &Socket, head: &mut Option<HeadBytes>, deadline_ns
         Err(_) => return Err(Gone::Ended),
     };
     *head = Some(match head.take() {
-        None => HeadBytes { joined: None, last: buffer },
+        None => HeadBytes {
+            joined: None,
+            last: buffer,
+        },
         Some(bytes) => bytes.joined_with(buffer),
     });
     Ok(())
@@ -225,7 +259,12 @@ fn admit(connection: &ClientConnection, head: &RequestHead<'_>) -> Admitted {
     let head_only = head.method == Method::Head;
     // A body that nobody reads would be taken for the next request.
     let keep_alive = head.keep_alive && head.framing == BodyFraming::None && !worker.is_draining();
-    let refused = |reject, site| Admitted::Refused { reject, site, head_only, keep_alive };
+    let refused = |reject, site| Admitted::Refused {
+        reject,
+        site,
+        head_only,
+        keep_alive,
+    };
     if let Err(reject) = head.check_scheme(false) {
         return refused(reject, None);
     }
@@ -238,7 +277,9 @@ fn admit(connection: &ClientConnection, head: &RequestHead<'_>) -> Admitted {
         lower.make_ascii_lowercase();
         worker.site(lower)
     });
-    let Some(site) = site else { return refused(Reject::NoSite, None) };
+    let Some(site) = site else {
+        return refused(Reject::NoSite, None);
+    };
     if head.via_contains(site.via()) {
         return refused(Reject::Loop, Some(site));
     }
@@ -261,7 +302,6 @@ fn admit(connection: &ClientConnection, head: &RequestHead<'_>) -> Admitted {
         method: head.method,
         version: head.version,
         keep_alive: head.keep_alive,
-        expect_continue: head.expect_continue,
         framing: head.framing,
         head: forwarded,
     })
@@ -292,7 +332,12 @@ async fn act(
             write_options_answer(&mut answer, &connection.worker().date(), !keep_alive);
             send_answer(connection, answer, keep_alive).await
         }
-        Admitted::Refused { reject, site, head_only, keep_alive } => {
+        Admitted::Refused {
+            reject,
+            site,
+            head_only,
+            keep_alive,
+        } => {
             connection.socket().unread(rest);
             if let Some(site) = &site {
                 connection.count_to(site);
@@ -304,7 +349,7 @@ async fn act(
 }
 
 /// Answers a request with an error of ours.
-pub async fn refuse(
+pub(crate) async fn refuse(
     connection: &ClientConnection,
     reject: Reject,
     site: Option<&LocalSite>,
@@ -315,7 +360,14 @@ pub async fn refuse(
     worker.causes().count(Cause::Reject(reject));
     let keep_alive = keep_alive && !reject.closes() && !worker.is_draining();
     let mut answer = Vec::new();
-    write_reject(&mut answer, reject, &worker.date(), !keep_alive, head_only, None);
+    write_reject(
+        &mut answer,
+        reject,
+        &worker.date(),
+        !keep_alive,
+        head_only,
+        None,
+    );
     worker.board().requests.add(1);
     if let Some(site) = site {
         site.counters().count_response(reject.status());
@@ -327,11 +379,19 @@ pub async fn refuse(
 async fn send_answer(connection: &ClientConnection, answer: Vec<u8>, keep_alive: bool) -> Next {
     let worker = connection.worker();
     let write = worker.with_routing(|routing| routing.snapshot.timeouts.write);
-    match connection.socket().send(answer, write.as_nanos() as u64).await {
+    match connection
+        .socket()
+        .send(answer, write.as_nanos() as u64)
+        .await
+    {
         Ok(_) if keep_alive => Next::Keep,
         Ok(_) => Next::Linger,
         Err(error) => {
-            let cut = if error.kind() == io::ErrorKind::TimedOut { Cut::WriteTimeout } else { Cut::ClientAbort };
+            let cut = if error.kind() == io::ErrorKind::TimedOut {
+                Cut::WriteTimeout
+            } else {
+                Cut::ClientAbort
+            };
             worker.causes().count(Cause::Cut(cut));
             Next::Reset
         }

@@ -8,26 +8,32 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A number with one writer.
 #[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
+pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
     /// Adds `amount`; only the owning worker may call this.
-    pub fn add(&self, amount: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+    pub(crate) fn add(&self, amount: u64) {
+        self.0.store(
+            self.0.load(Ordering::Relaxed).wrapping_add(amount),
+            Ordering::Relaxed,
+        );
     }
 
     /// Takes `amount` away; for gauges.
-    pub fn subtract(&self, amount: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(amount), Ordering::Relaxed);
+    pub(crate) fn subtract(&self, amount: u64) {
+        self.0.store(
+            self.0.load(Ordering::Relaxed).wrapping_sub(amount),
+            Ordering::Relaxed,
+        );
     }
 
     /// Publishes a number that is counted elsewhere.
-    pub fn publish(&self, value: u64) {
+    pub(crate) fn publish(&self, value: u64) {
         self.0.store(value, Ordering::Relaxed);
     }
 
     /// Reads the number.
-    pub fn get(&self) -> u64 {
+    pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -35,30 +41,30 @@ impl Counter {
 /// One worker's counters of one site.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-pub struct SiteCounters {
+pub(crate) struct SiteCounters {
     /// Final responses begun.
-    pub requests: Counter,
+    pub(crate) requests: Counter,
     /// Of these with a status of 1xx (101 only) or 2xx, 3xx, 4xx, 5xx.
-    pub responses: [Counter; 4],
+    pub(crate) responses: [Counter; 4],
     /// Bytes that came over client connections, heads included.
-    pub bytes_in: Counter,
+    pub(crate) bytes_in: Counter,
     /// Bytes that went over client connections, heads included.
-    pub bytes_out: Counter,
+    pub(crate) bytes_out: Counter,
     /// Connections whose first served site this was.
-    pub connections: Counter,
+    pub(crate) connections: Counter,
     /// Further attempts after a failed one.
-    pub retries: Counter,
+    pub(crate) retries: Counter,
     /// Requests refused by a limit of ours (the retry budget among them).
-    pub refused: Counter,
+    pub(crate) refused: Counter,
     /// Responses that were begun and had to be cut off.
-    pub cut: Counter,
+    pub(crate) cut: Counter,
     /// Requests served by another group's backends.
-    pub cross_group: Counter,
+    pub(crate) cross_group: Counter,
 }
 
 impl SiteCounters {
     /// Counts a final response, just before its head is submitted.
-    pub fn count_response(&self, status: u16) {
+    pub(crate) fn count_response(&self, status: u16) {
         self.requests.add(1);
         let class = (usize::from(status) / 100).clamp(2, 5) - 2;
         self.responses[class].add(1);
@@ -68,21 +74,21 @@ impl SiteCounters {
 /// One worker's counters of one backend.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-pub struct BackendCounters {
+pub(crate) struct BackendCounters {
     /// Attempts that were given to it.
-    pub requests: Counter,
+    pub(crate) requests: Counter,
     /// Attempts that it failed.
-    pub failures: Counter,
+    pub(crate) failures: Counter,
     /// Connections to it that are open.
-    pub connections: Counter,
+    pub(crate) connections: Counter,
     /// Requests that wait for it or are being answered by it.
-    pub in_flight: Counter,
+    pub(crate) in_flight: Counter,
 }
 
 /// Why a request ended badly: refused with an answer of ours, or cut off. A closed list; the
 /// words are what operators see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
+pub(crate) enum Cause {
     /// Answered by us.
     Reject(Reject),
     /// Cut off, or ended without an answer.
@@ -91,7 +97,7 @@ pub enum Cause {
 
 /// Why a connection was cut off while something was under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cut {
+pub(crate) enum Cut {
     /// The client closed or reset its connection.
     ClientAbort,
     /// The client took nothing for `timeouts.write`.
@@ -102,8 +108,12 @@ pub enum Cut {
     ResponseGapTimeout,
 }
 
-const CUTS: [Cut; 4] =
-    [Cut::ClientAbort, Cut::WriteTimeout, Cut::ShortBody, Cut::ResponseGapTimeout];
+const CUTS: [Cut; 4] = [
+    Cut::ClientAbort,
+    Cut::WriteTimeout,
+    Cut::ShortBody,
+    Cut::ResponseGapTimeout,
+];
 
 const REJECTS: [Reject; 28] = [
     Reject::RequestLine,
@@ -138,12 +148,15 @@ const REJECTS: [Reject; 28] = [
 
 impl Cause {
     /// Every cause.
-    pub fn all() -> impl Iterator<Item = Cause> {
-        REJECTS.into_iter().map(Cause::Reject).chain(CUTS.into_iter().map(Cause::Cut))
+    pub(crate) fn all() -> impl Iterator<Item = Cause> {
+        REJECTS
+            .into_iter()
+            .map(Cause::Reject)
+            .chain(CUTS.into_iter().map(Cause::Cut))
     }
 
     /// The cause in one word.
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Cause::Reject(reject) => reject.cause(),
             Cause::Cut(Cut::ClientAbort) => "client_abort",
@@ -163,18 +176,18 @@ impl Cause {
 
 /// One worker's count of bad ends, by cause, and of limits that were hit.
 #[derive(Debug, Default)]
-pub struct Causes {
+pub(crate) struct Causes {
     counters: [Counter; REJECTS.len() + CUTS.len()],
 }
 
 impl Causes {
     /// Counts one.
-    pub fn count(&self, cause: Cause) {
+    pub(crate) fn count(&self, cause: Cause) {
         self.counters[cause.place()].add(1);
     }
 
     /// The number of one cause.
-    pub fn get(&self, cause: Cause) -> u64 {
+    pub(crate) fn get(&self, cause: Cause) -> u64 {
         self.counters[cause.place()].get()
     }
 }

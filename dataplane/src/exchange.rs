@@ -49,7 +49,7 @@ enum Attempt {
 }
 
 /// Forwards a request and its response.
-pub async fn run(connection: &ClientConnection, request: Request) -> Next {
+pub(crate) async fn run(connection: &ClientConnection, request: Request) -> Next {
     let mut exchange = Exchange::new(connection, request);
     let next = exchange.run().await;
     let Exchange { request, .. } = exchange;
@@ -125,7 +125,10 @@ struct Begun {
     keep_client: bool,
 }
 
-#[expect(clippy::large_enum_variant, reason = "lives on the stack for a moment; a box would cost an allocation per response")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "lives on the stack for a moment; a box would cost an allocation per response"
+)]
 enum Answer {
     Interim(Vec<u8>),
     Final(Begun),
@@ -144,7 +147,13 @@ impl<'c> Exchange<'c> {
             begun: false,
             broken: false,
         };
-        Exchange { connection, client: connection.socket(), worker, request, upload }
+        Exchange {
+            connection,
+            client: connection.socket(),
+            worker,
+            request,
+            upload,
+        }
     }
 
     async fn run(&mut self) -> Next {
@@ -190,7 +199,9 @@ impl<'c> Exchange<'c> {
         match failure.reject {
             Reject::ConnectRefused | Reject::ConnectSlow | Reject::NoBackend => true,
             Reject::Reset if failure.unsent => true,
-            Reject::Reset => self.request.method.is_idempotent() && self.request.framing == BodyFraming::None,
+            Reject::Reset => {
+                self.request.method.is_idempotent() && self.request.framing == BodyFraming::None
+            }
             _ => false,
         }
     }
@@ -198,7 +209,14 @@ impl<'c> Exchange<'c> {
     async fn refuse(&self, reject: Reject) -> Next {
         let keep_alive = self.request.keep_alive && self.upload.reader.is_done();
         let head_only = self.request.method == crate::http::method::Method::Head;
-        client::refuse(self.connection, reject, Some(&self.request.site), head_only, keep_alive).await
+        client::refuse(
+            self.connection,
+            reject,
+            Some(&self.request.site),
+            head_only,
+            keep_alive,
+        )
+        .await
     }
 
     /// Ends the connection in the middle of something.
@@ -211,13 +229,23 @@ impl<'c> Exchange<'c> {
     async fn attempt(&mut self, picked: &Pick, fresh: bool) -> Attempt {
         let upstream = &*picked.upstream;
         let in_flight = InFlight::begin(upstream.counters());
-        let pooled = if fresh { None } else { upstream.take_idle(&self.worker.runtime) };
+        let pooled = if fresh {
+            None
+        } else {
+            upstream.take_idle(&self.worker.runtime)
+        };
         let reused = pooled.is_some();
         let socket = match pooled {
             Some(socket) => socket,
             None => match self.connect(upstream).await {
                 Ok(socket) => socket,
-                Err(reject) => return Attempt::Failed(Failed { reject, reused: false, unsent: true }),
+                Err(reject) => {
+                    return Attempt::Failed(Failed {
+                        reject,
+                        reused: false,
+                        unsent: true,
+                    });
+                }
             },
         };
         let result = self.converse(picked, &socket).await;
@@ -246,10 +274,13 @@ impl<'c> Exchange<'c> {
         }
         let runtime = &self.worker.runtime;
         let deadline_ns = runtime.deadline(self.request.site.site().timeouts.connect);
-        let socket = runtime.connect(address, deadline_ns).await.map_err(|error| match error.kind() {
-            io::ErrorKind::TimedOut => Reject::ConnectSlow,
-            _ => Reject::ConnectRefused,
-        })?;
+        let socket = runtime
+            .connect(address, deadline_ns)
+            .await
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::TimedOut => Reject::ConnectSlow,
+                _ => Reject::ConnectRefused,
+            })?;
         socket.set_class(self.request.site.class());
         upstream.counters().connections.add(1);
         Ok(socket)
@@ -257,7 +288,11 @@ impl<'c> Exchange<'c> {
 
     /// Sends the request over an open connection and passes the response on. Gives how long the
     /// connection may be pooled (zero: not at all).
-    async fn converse(&mut self, picked: &Pick, upstream: &Socket) -> Result<(Next, Duration), Attempt> {
+    async fn converse(
+        &mut self,
+        picked: &Pick,
+        upstream: &Socket,
+    ) -> Result<(Next, Duration), Attempt> {
         self.send_head(upstream)?;
         let begun = self.await_response(upstream).await?;
         if picked.cross_group {
@@ -303,7 +338,11 @@ impl<'c> Exchange<'c> {
             })?;
             let rest = taken.rest.as_ref().map_or(0, |rest| rest.len());
             upload.meter.note(received - rest);
-            self.request.site.counters().bytes_in.add((received - rest) as u64);
+            self.request
+                .site
+                .counters()
+                .bytes_in
+                .add((received - rest) as u64);
             let last = upload.reader.is_done();
             upload.next = if upload.chunked {
                 (taken.piece.is_some() || last)
@@ -389,7 +428,11 @@ impl<'c> Exchange<'c> {
             let buffer = match upstream.poll_recv() {
                 Poll::Ready(Ok(Some(buffer))) => buffer,
                 Poll::Ready(Ok(None) | Err(_)) => {
-                    return Err(failed(if collected.is_some() { Reject::ResponseHead } else { Reject::Reset }));
+                    return Err(failed(if collected.is_some() {
+                        Reject::ResponseHead
+                    } else {
+                        Reject::Reset
+                    }));
                 }
                 Poll::Pending => {
                     if self.client.is_broken() {
@@ -422,11 +465,23 @@ impl<'c> Exchange<'c> {
         if self.request.version == Version::Http10 {
             return Ok(());
         }
-        self.request.site.counters().bytes_out.add(head.len() as u64);
+        self.request
+            .site
+            .counters()
+            .bytes_out
+            .add(head.len() as u64);
         let stall_ns = self.request.site.site().timeouts.write.as_nanos() as u64;
-        self.client.send(head, stall_ns).await.map(drop).map_err(|error| {
-            Attempt::Gone(if error.kind() == io::ErrorKind::TimedOut { Cut::WriteTimeout } else { Cut::ClientAbort })
-        })
+        self.client
+            .send(head, stall_ns)
+            .await
+            .map(drop)
+            .map_err(|error| {
+                Attempt::Gone(if error.kind() == io::ErrorKind::TimedOut {
+                    Cut::WriteTimeout
+                } else {
+                    Cut::ClientAbort
+                })
+            })
     }
 
     /// Reads a head from `buffer`, joined to what was collected of it before.
@@ -469,7 +524,8 @@ impl<'c> Exchange<'c> {
     /// Decides how a response goes to the client and writes its new head.
     fn begin(&self, head: &ResponseHead<'_>, out: &mut Vec<u8>) -> Begun {
         let framing = head.framing_to_client(self.request.version);
-        let whole_request = self.upload.reader.is_done() && self.upload.next.is_none() && !self.upload.broken;
+        let whole_request =
+            self.upload.reader.is_done() && self.upload.next.is_none() && !self.upload.broken;
         let keep_client = self.request.keep_alive
             && framing != ResponseFraming::UntilClose
             && !self.worker.is_draining()
@@ -499,14 +555,24 @@ impl<'c> Exchange<'c> {
             second: None,
             status: head.status,
             reusable: head.reusable && head.framing != ResponseFraming::UntilClose,
-            keep_for: self.request.site.site().timeouts.upstream_idle.min(announced),
+            keep_for: self
+                .request
+                .site
+                .site()
+                .timeouts
+                .upstream_idle
+                .min(announced),
             keep_client,
         }
     }
 
     /// Puts the new head in front of what came of the body, in the same buffer where it fits.
     fn place_head(begun: &mut Begun, head: &[u8], buffer: RecvBuf) -> Result<(), Attempt> {
-        let taken = begun.download.reader.take(buffer).map_err(|_| failed(Reject::ResponseHead))?;
+        let taken = begun
+            .download
+            .reader
+            .take(buffer)
+            .map_err(|_| failed(Reject::ResponseHead))?;
         if taken.rest.is_some() {
             // More than was announced: whatever it is, it answers no request of ours.
             begun.reusable = false;
@@ -525,8 +591,20 @@ impl<'c> Exchange<'c> {
     }
 
     /// Passes a begun response on, with the rest of the request's body beside it.
-    async fn relay(&mut self, upstream: &Socket, begun: Begun) -> Result<(Next, Duration), Attempt> {
-        let Begun { mut download, first, second, status, mut reusable, keep_for, keep_client } = begun;
+    async fn relay(
+        &mut self,
+        upstream: &Socket,
+        begun: Begun,
+    ) -> Result<(Next, Duration), Attempt> {
+        let Begun {
+            mut download,
+            first,
+            second,
+            status,
+            mut reusable,
+            keep_for,
+            keep_client,
+        } = begun;
         let counters = self.request.site.counters();
         counters.count_response(status);
         counters.bytes_out.add(first.len() as u64);
@@ -547,12 +625,22 @@ impl<'c> Exchange<'c> {
                 Err(_) => return Err(Attempt::Over(self.cut(Cut::ClientAbort))),
             };
             let deadline_ns = self.download_deadline_ns(&download)?;
-            let deadline_ns = if upload_ns == 0 { deadline_ns } else { deadline_ns.min(upload_ns) };
+            let deadline_ns = if upload_ns == 0 {
+                deadline_ns
+            } else {
+                deadline_ns.min(upload_ns)
+            };
             self.worker.runtime.stirred(deadline_ns).await;
         }
-        let whole_request = self.upload.reader.is_done() && self.upload.next.is_none() && !self.upload.broken;
-        let next = if keep_client && whole_request { Next::Keep } else { Next::Linger };
-        let reusable = reusable && whole_request && matches!(upstream.poll_sent(), Poll::Ready(Ok(_)));
+        let whole_request =
+            self.upload.reader.is_done() && self.upload.next.is_none() && !self.upload.broken;
+        let next = if keep_client && whole_request {
+            Next::Keep
+        } else {
+            Next::Linger
+        };
+        let reusable =
+            reusable && whole_request && matches!(upstream.poll_sent(), Poll::Ready(Ok(_)));
         Ok((next, if reusable { keep_for } else { Duration::ZERO }))
     }
 
@@ -560,9 +648,15 @@ impl<'c> Exchange<'c> {
     fn download_deadline_ns(&self, download: &Download) -> Result<u64, Attempt> {
         let timeouts = &self.request.site.site().timeouts;
         let (deadline_ns, cut) = if self.client.is_sending() {
-            (self.client.send_progress_ns() + timeouts.write.as_nanos() as u64, Cut::WriteTimeout)
+            (
+                self.client.send_progress_ns() + timeouts.write.as_nanos() as u64,
+                Cut::WriteTimeout,
+            )
         } else {
-            (download.progress_ns + timeouts.response_gap.as_nanos() as u64, Cut::ResponseGapTimeout)
+            (
+                download.progress_ns + timeouts.response_gap.as_nanos() as u64,
+                Cut::ResponseGapTimeout,
+            )
         };
         if deadline_ns <= self.worker.runtime.now_ns() {
             return Err(Attempt::Over(self.cut(cut)));
@@ -583,7 +677,10 @@ impl<'c> Exchange<'c> {
                 match upstream.poll_recv() {
                     Poll::Pending => {}
                     Poll::Ready(Ok(Some(buffer))) => {
-                        let taken = download.reader.take(buffer).map_err(|_| Attempt::Over(self.cut(Cut::ShortBody)))?;
+                        let taken = download
+                            .reader
+                            .take(buffer)
+                            .map_err(|_| Attempt::Over(self.cut(Cut::ShortBody)))?;
                         *reusable &= taken.rest.is_none();
                         download.next = download.frame(taken.piece);
                         download.progress_ns = self.worker.runtime.now_ns();
@@ -593,7 +690,10 @@ impl<'c> Exchange<'c> {
                     }
                     Poll::Ready(Ok(None)) => {
                         *reusable = false;
-                        download.reader.end().map_err(|_| Attempt::Over(self.cut(Cut::ShortBody)))?;
+                        download
+                            .reader
+                            .end()
+                            .map_err(|_| Attempt::Over(self.cut(Cut::ShortBody)))?;
                         download.next = download.frame(None);
                     }
                     Poll::Ready(Err(_)) => return Err(Attempt::Over(self.cut(Cut::ShortBody))),
@@ -623,13 +723,20 @@ impl Download {
         match self.framing {
             ResponseFraming::Chunked => {
                 let last = self.reader.is_done();
-                (piece.is_some() || last).then(|| body::chunk(piece, last.then(|| self.reader.trailers())))
+                (piece.is_some() || last)
+                    .then(|| body::chunk(piece, last.then(|| self.reader.trailers())))
             }
-            ResponseFraming::None | ResponseFraming::Length(_) | ResponseFraming::UntilClose => piece.map(body::plain),
+            ResponseFraming::None | ResponseFraming::Length(_) | ResponseFraming::UntilClose => {
+                piece.map(body::plain)
+            }
         }
     }
 }
 
 fn failed(reject: Reject) -> Attempt {
-    Attempt::Failed(Failed { reject, reused: false, unsent: false })
+    Attempt::Failed(Failed {
+        reject,
+        reused: false,
+        unsent: false,
+    })
 }

@@ -17,11 +17,16 @@
 mod balance;
 mod body;
 mod client;
+mod config;
+mod control;
 mod counters;
 mod exchange;
 pub mod http;
+mod listeners;
+pub mod plane;
 mod routing;
 mod shared;
 mod site;
+mod status;
 mod upstream;
 mod worker;

@@ -11,23 +11,23 @@ use std::sync::Arc;
 
 /// The runtime state of a site.
 #[derive(Debug)]
-pub struct SiteState {
+pub(crate) struct SiteState {
     /// By worker.
-    pub counters: Box<[SiteCounters]>,
+    pub(crate) counters: Box<[SiteCounters]>,
 }
 
 /// The runtime state of a backend.
 #[derive(Debug)]
-pub struct BackendState {
+pub(crate) struct BackendState {
     /// By worker.
-    pub counters: Box<[BackendCounters]>,
+    pub(crate) counters: Box<[BackendCounters]>,
 }
 
 /// See the module.
 #[derive(Debug)]
-pub struct Routing {
+pub(crate) struct Routing {
     /// The compiled revision.
-    pub snapshot: Snapshot,
+    pub(crate) snapshot: Snapshot,
     by_id: HashMap<SiteId, usize>,
     sites: HashMap<SiteId, Arc<SiteState>>,
     backends: HashMap<BackendKey, Arc<BackendState>>,
@@ -35,16 +35,23 @@ pub struct Routing {
 
 impl Routing {
     /// Joins a snapshot with the state that its parts had under `previous`.
-    pub fn new(snapshot: Snapshot, previous: Option<&Routing>, workers: usize) -> Routing {
+    pub(crate) fn new(snapshot: Snapshot, previous: Option<&Routing>, workers: usize) -> Routing {
         let mut sites = HashMap::with_capacity(snapshot.sites.len());
         let mut backends = HashMap::with_capacity(snapshot.sites.len());
         for site in &snapshot.sites {
             let kept = previous.and_then(|routing| routing.sites.get(&site.id).cloned());
             let state = kept.unwrap_or_else(|| {
-                Arc::new(SiteState { counters: (0..workers).map(|_| SiteCounters::default()).collect() })
+                Arc::new(SiteState {
+                    counters: (0..workers).map(|_| SiteCounters::default()).collect(),
+                })
             });
             sites.insert(site.id, state);
-            for backend in site.pools.iter().flat_map(|pool| &pool.tiers).flat_map(|tier| &tier.backends) {
+            for backend in site
+                .pools
+                .iter()
+                .flat_map(|pool| &pool.tiers)
+                .flat_map(|tier| &tier.backends)
+            {
                 let kept = previous.and_then(|routing| routing.backends.get(&backend.key).cloned());
                 let state = kept.unwrap_or_else(|| {
                     Arc::new(BackendState {
@@ -54,27 +61,48 @@ impl Routing {
                 backends.insert(backend.key.clone(), state);
             }
         }
-        let by_id = snapshot.sites.iter().enumerate().map(|(place, site)| (site.id, place)).collect();
-        Routing { snapshot, by_id, sites, backends }
+        let by_id = snapshot
+            .sites
+            .iter()
+            .enumerate()
+            .map(|(place, site)| (site.id, place))
+            .collect();
+        Routing {
+            snapshot,
+            by_id,
+            sites,
+            backends,
+        }
     }
 
     /// The site with this id.
-    pub fn site(&self, id: SiteId) -> Option<&Arc<Site>> {
-        self.by_id.get(&id).map(|&place| &self.snapshot.sites[place])
+    pub(crate) fn site(&self, id: SiteId) -> Option<&Arc<Site>> {
+        self.by_id
+            .get(&id)
+            .map(|&place| &self.snapshot.sites[place])
     }
 
     /// Whether `site` is served as it is by this routing.
-    pub fn is_current(&self, site: &Arc<Site>) -> bool {
-        self.site(site.id).is_some_and(|current| Arc::ptr_eq(current, site))
+    pub(crate) fn is_current(&self, site: &Arc<Site>) -> bool {
+        self.site(site.id)
+            .is_some_and(|current| Arc::ptr_eq(current, site))
     }
 
     /// The state of a site of this snapshot. Panics for another: that is a fault of ours.
-    pub fn site_state(&self, site: &Site) -> Arc<SiteState> {
-        Arc::clone(self.sites.get(&site.id).expect("every site of a snapshot has its state"))
+    pub(crate) fn site_state(&self, site: &Site) -> Arc<SiteState> {
+        Arc::clone(
+            self.sites
+                .get(&site.id)
+                .expect("every site of a snapshot has its state"),
+        )
     }
 
     /// The state of a backend of this snapshot. Panics for another: that is a fault of ours.
-    pub fn backend_state(&self, key: &BackendKey) -> Arc<BackendState> {
-        Arc::clone(self.backends.get(key).expect("every backend of a snapshot has its state"))
+    pub(crate) fn backend_state(&self, key: &BackendKey) -> Arc<BackendState> {
+        Arc::clone(
+            self.backends
+                .get(key)
+                .expect("every backend of a snapshot has its state"),
+        )
     }
 }

@@ -9,63 +9,63 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 /// What a worker shows of itself. It writes, the control thread reads.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub struct WorkerBoard {
+pub(crate) struct WorkerBoard {
     /// The revision that it serves.
-    pub revision: Counter,
+    pub(crate) revision: Counter,
     /// Connections accepted since the start.
-    pub accepted: Counter,
+    pub(crate) accepted: Counter,
     /// Final responses begun since the start.
-    pub requests: Counter,
+    pub(crate) requests: Counter,
     /// Bad ends by cause.
-    pub causes: Causes,
+    pub(crate) causes: Causes,
     /// Retries that the budget of a site did not allow.
-    pub retries_refused: Counter,
+    pub(crate) retries_refused: Counter,
     /// Connections to backends refused by the address policy.
-    pub policy_refusals: Counter,
+    pub(crate) policy_refusals: Counter,
     /// The numbers below are published when asked for; this grows by one each time.
-    pub published: Counter,
+    pub(crate) published: Counter,
     /// Client connections that are open.
-    pub connections: Counter,
+    pub(crate) connections: Counter,
     /// Of these, the ones that wait for a request.
-    pub idle_connections: Counter,
+    pub(crate) idle_connections: Counter,
     /// Sockets of any kind.
-    pub sockets: Counter,
+    pub(crate) sockets: Counter,
     /// Turns of the loop.
-    pub turns: Counter,
+    pub(crate) turns: Counter,
     /// Nanoseconds spent waiting.
-    pub waited_ns: Counter,
+    pub(crate) waited_ns: Counter,
     /// Receives that waited for a buffer.
-    pub starved: Counter,
+    pub(crate) starved: Counter,
     /// Receives that waited because their tenant held its share of the buffers.
-    pub over_share: Counter,
+    pub(crate) over_share: Counter,
     /// Accepts that failed for want of descriptors or memory.
-    pub accept_failures: Counter,
+    pub(crate) accept_failures: Counter,
     /// Completions that belonged to nobody; a fault of ours.
-    pub stale: Counter,
+    pub(crate) stale: Counter,
     /// Receive buffers in circulation.
-    pub buffers: Counter,
+    pub(crate) buffers: Counter,
     /// Receive buffers that there may be.
-    pub buffers_max: Counter,
+    pub(crate) buffers_max: Counter,
     /// Receive buffers that hold bytes.
-    pub buffers_in_use: Counter,
+    pub(crate) buffers_in_use: Counter,
 }
 
 /// See the module.
 #[derive(Debug)]
-pub struct Shared {
+pub(crate) struct Shared {
     /// The routing that new requests are served by.
-    pub routing: Arc<ArcSwap<Routing>>,
+    pub(crate) routing: Arc<ArcSwap<Routing>>,
     /// Seconds since 1970, as the control thread last looked.
-    pub wall_seconds: AtomicU64,
+    pub(crate) wall_seconds: AtomicU64,
     /// A stop was asked for.
-    pub draining: AtomicBool,
+    pub(crate) draining: AtomicBool,
     /// By worker.
-    pub workers: Box<[WorkerBoard]>,
+    pub(crate) workers: Box<[WorkerBoard]>,
 }
 
 impl Shared {
     /// What `workers` workers share, beginning with `routing`.
-    pub fn new(routing: Routing, workers: usize, wall_seconds: u64) -> Arc<Shared> {
+    pub(crate) fn new(routing: Routing, workers: usize, wall_seconds: u64) -> Arc<Shared> {
         Arc::new(Shared {
             routing: Arc::new(ArcSwap::from_pointee(routing)),
             wall_seconds: AtomicU64::new(wall_seconds),

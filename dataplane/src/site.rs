@@ -21,7 +21,7 @@ const REQUESTS_PER_RETRY: u32 = 5;
 
 /// See the module.
 #[derive(Debug)]
-pub struct LocalSite {
+pub(crate) struct LocalSite {
     site: Arc<Site>,
     state: Arc<SiteState>,
     worker: usize,
@@ -43,25 +43,35 @@ struct LocalTier {
 
 /// A backend that was picked.
 #[derive(Debug, Clone)]
-pub struct Pick {
+pub(crate) struct Pick {
     /// Its connections.
-    pub upstream: Rc<Upstream>,
+    pub(crate) upstream: Rc<Upstream>,
     /// It belongs to another group than this host.
-    pub cross_group: bool,
+    pub(crate) cross_group: bool,
 }
 
 impl LocalSite {
     /// The site as `worker` serves it under `routing`; what `old` has for backends that are
     /// still there is taken over.
-    pub fn new(worker: &Worker, routing: &Routing, site: &Arc<Site>, old: Option<&LocalSite>) -> LocalSite {
+    pub(crate) fn new(
+        worker: &Worker,
+        routing: &Routing,
+        site: &Arc<Site>,
+        old: Option<&LocalSite>,
+    ) -> LocalSite {
         let state = routing.site_state(site);
         let tiers = site.pools.first().map_or(&[][..], |pool| &pool.tiers);
         LocalSite {
             class: worker.class_of(site.tenant_id),
             via: Arc::clone(&routing.snapshot.via),
             policy: Arc::clone(&routing.snapshot.policy),
-            tiers: tiers.iter().map(|tier| LocalTier::new(worker, routing, tier, old)).collect(),
-            retry_credit: Cell::new(old.map_or(RETRY_BURST * REQUESTS_PER_RETRY, |old| old.retry_credit.get())),
+            tiers: tiers
+                .iter()
+                .map(|tier| LocalTier::new(worker, routing, tier, old))
+                .collect(),
+            retry_credit: Cell::new(old.map_or(RETRY_BURST * REQUESTS_PER_RETRY, |old| {
+                old.retry_credit.get()
+            })),
             worker: worker.index,
             site: Arc::clone(site),
             state,
@@ -69,41 +79,46 @@ impl LocalSite {
     }
 
     /// The compiled site.
-    pub fn site(&self) -> &Arc<Site> {
+    pub(crate) fn site(&self) -> &Arc<Site> {
         &self.site
     }
 
     /// The class of its tenant in the run queue.
-    pub fn class(&self) -> ClassId {
+    pub(crate) fn class(&self) -> ClassId {
         self.class
     }
 
     /// The pseudonym that the fleet shares in Via.
-    pub fn via(&self) -> &str {
+    pub(crate) fn via(&self) -> &str {
         &self.via
     }
 
     /// This worker's counters of the site.
-    pub fn counters(&self) -> &SiteCounters {
+    pub(crate) fn counters(&self) -> &SiteCounters {
         &self.state.counters[self.worker]
     }
 
     /// Whether the policy lets the site's tenant have a backend at `address`: looked at before
     /// each connect, on the very address that is connected to.
-    pub fn may_connect(&self, address: SocketAddr) -> bool {
-        self.policy.check(&self.site.backend_networks, address).is_ok()
+    pub(crate) fn may_connect(&self, address: SocketAddr) -> bool {
+        self.policy
+            .check(&self.site.backend_networks, address)
+            .is_ok()
     }
 
     /// The next backend, not one of `tried`: of the first tier that has one.
-    pub fn pick(&self, tried: &[u32]) -> Option<Pick> {
+    pub(crate) fn pick(&self, tried: &[u32]) -> Option<Pick> {
         self.tiers.iter().find_map(|tier| {
             let upstream = tier.pick(tried)?;
-            Some(Pick { upstream: Rc::clone(upstream), cross_group: tier.cross_group })
+            Some(Pick {
+                upstream: Rc::clone(upstream),
+                cross_group: tier.cross_group,
+            })
         })
     }
 
     /// A request came: it earns its part of a retry.
-    pub fn earn_retry(&self) {
+    pub(crate) fn earn_retry(&self) {
         let credit = self.retry_credit.get();
         if credit < RETRY_BURST * REQUESTS_PER_RETRY {
             self.retry_credit.set(credit + 1);
@@ -111,7 +126,7 @@ impl LocalSite {
     }
 
     /// Takes one retry from the budget; `false` when it is used up.
-    pub fn spend_retry(&self) -> bool {
+    pub(crate) fn spend_retry(&self) -> bool {
         match self.retry_credit.get().checked_sub(REQUESTS_PER_RETRY) {
             Some(left) => {
                 self.retry_credit.set(left);
@@ -122,12 +137,12 @@ impl LocalSite {
     }
 
     /// All backends' connections.
-    pub fn upstreams(&self) -> impl Iterator<Item = &Rc<Upstream>> {
+    pub(crate) fn upstreams(&self) -> impl Iterator<Item = &Rc<Upstream>> {
         self.tiers.iter().flat_map(|tier| &tier.upstreams)
     }
 
     /// The connections of the backend with this identity.
-    pub fn upstream(&self, key: &BackendKey) -> Option<&Rc<Upstream>> {
+    pub(crate) fn upstream(&self, key: &BackendKey) -> Option<&Rc<Upstream>> {
         self.upstreams().find(|upstream| upstream.key() == key)
     }
 }
@@ -135,7 +150,9 @@ impl LocalSite {
 impl LocalTier {
     fn new(worker: &Worker, routing: &Routing, tier: &Tier, old: Option<&LocalSite>) -> LocalTier {
         let upstreams = tier.backends.iter().map(|backend| {
-            let kept = old.and_then(|old| old.upstream(&backend.key)).filter(|upstream| !upstream.is_retired());
+            let kept = old
+                .and_then(|old| old.upstream(&backend.key))
+                .filter(|upstream| !upstream.is_retired());
             match kept {
                 Some(upstream) => Rc::clone(upstream),
                 None => worker.add_upstream(|number| {
@@ -161,6 +178,8 @@ impl LocalTier {
             return Some(first);
         }
         // After a failure the order matters less than finding one at all.
-        self.upstreams.iter().find(|upstream| !tried.contains(&upstream.number()))
+        self.upstreams
+            .iter()
+            .find(|upstream| !tried.contains(&upstream.number()))
     }
 }

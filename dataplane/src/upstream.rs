@@ -16,7 +16,7 @@ use std::time::Duration;
 
 /// See the module.
 #[derive(Debug)]
-pub struct Upstream {
+pub(crate) struct Upstream {
     /// What it is known as to the runtime, in the tag of its parked sockets.
     number: u32,
     key: BackendKey,
@@ -28,7 +28,12 @@ pub struct Upstream {
 
 impl Upstream {
     /// The connections of worker `worker` to the backend `key`.
-    pub fn new(number: u32, key: BackendKey, state: Arc<BackendState>, worker: usize) -> Rc<Upstream> {
+    pub(crate) fn new(
+        number: u32,
+        key: BackendKey,
+        state: Arc<BackendState>,
+        worker: usize,
+    ) -> Rc<Upstream> {
         Rc::new(Upstream {
             number,
             key,
@@ -40,27 +45,27 @@ impl Upstream {
     }
 
     /// The backend's identity.
-    pub fn key(&self) -> &BackendKey {
+    pub(crate) fn key(&self) -> &BackendKey {
         &self.key
     }
 
     /// The number it was made with.
-    pub fn number(&self) -> u32 {
+    pub(crate) fn number(&self) -> u32 {
         self.number
     }
 
     /// Where the backend listens.
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.key.address()
     }
 
     /// This worker's counters of the backend.
-    pub fn counters(&self) -> &BackendCounters {
+    pub(crate) fn counters(&self) -> &BackendCounters {
         &self.state.counters[self.worker]
     }
 
     /// An open connection that nobody uses, the one used last first.
-    pub fn take_idle(&self, runtime: &Runtime) -> Option<Socket> {
+    pub(crate) fn take_idle(&self, runtime: &Runtime) -> Option<Socket> {
         let mut idle = self.idle.borrow_mut();
         while let Some(id) = idle.pop() {
             // One that stirred is on its way to `forget_idle`, which counts it.
@@ -73,8 +78,12 @@ impl Upstream {
 
     /// Takes back a connection whose last response ended well; closes it when it cannot be used
     /// again. `keep_for` is how long the pool, and the backend as far as it said, will keep it.
-    pub fn put_idle(&self, socket: Socket, keep_for: Duration, tag: u64, idle_max: usize) {
-        if self.retired.get() || !socket.is_quiet() || keep_for.is_zero() || self.idle.borrow().len() >= idle_max {
+    pub(crate) fn put_idle(&self, socket: Socket, keep_for: Duration, tag: u64, idle_max: usize) {
+        if self.retired.get()
+            || !socket.is_quiet()
+            || keep_for.is_zero()
+            || self.idle.borrow().len() >= idle_max
+        {
             self.close(socket);
             return;
         }
@@ -85,19 +94,19 @@ impl Upstream {
 
     /// A pooled connection stirred (closed by the backend, out of time, or sent what nobody
     /// asked for): it is closed.
-    pub fn forget_idle(&self, id: SocketId, socket: Socket) {
+    pub(crate) fn forget_idle(&self, id: SocketId, socket: Socket) {
         self.idle.borrow_mut().retain(|&other| other != id);
         self.close(socket);
     }
 
     /// Closes a connection of this backend.
-    pub fn close(&self, socket: Socket) {
+    pub(crate) fn close(&self, socket: Socket) {
         self.counters().connections.subtract(1);
         drop(socket);
     }
 
     /// The backend is gone from the site: pooled connections are closed, others when they end.
-    pub fn retire(&self, runtime: &Runtime) {
+    pub(crate) fn retire(&self, runtime: &Runtime) {
         self.retired.set(true);
         while let Some(socket) = self.take_idle(runtime) {
             self.close(socket);
@@ -105,7 +114,7 @@ impl Upstream {
     }
 
     /// Whether the backend is gone from its site.
-    pub fn is_retired(&self) -> bool {
+    pub(crate) fn is_retired(&self) -> bool {
         self.retired.get()
     }
 }

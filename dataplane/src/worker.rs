@@ -25,11 +25,11 @@ const SPARE_HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// A listener of this worker.
 #[derive(Debug)]
-pub struct WorkerListener {
+pub(crate) struct WorkerListener {
     /// The socket.
-    pub socket: OwnedFd,
+    pub(crate) socket: OwnedFd,
     /// The address it is bound to.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 /// What is known of a connection between its requests, packed into the tag of a parked socket.
@@ -58,18 +58,21 @@ impl Tag {
         if bits >> 63 == 1 {
             Tag::Upstream(bits as u32)
         } else {
-            Tag::Client { port: (bits >> 1) as u16, counted: bits & 1 == 1 }
+            Tag::Client {
+                port: (bits >> 1) as u16,
+                counted: bits & 1 == 1,
+            }
         }
     }
 }
 
 /// See the module.
 #[derive(Debug)]
-pub struct Worker {
+pub(crate) struct Worker {
     /// The worker's number, from 0.
-    pub index: usize,
+    pub(crate) index: usize,
     /// Its runtime.
-    pub runtime: Runtime,
+    pub(crate) runtime: Runtime,
     shared: Arc<Shared>,
     routing: RefCell<Cache<Arc<ArcSwap<Routing>>, Arc<Routing>>>,
     sites: RefCell<HashMap<SiteId, Rc<LocalSite>>>,
@@ -86,7 +89,11 @@ pub struct Worker {
 
 impl Worker {
     /// Makes the worker of the calling thread and lets it accept from `listeners`.
-    pub fn new(index: usize, shared: Arc<Shared>, listeners: Vec<WorkerListener>) -> Result<Rc<Worker>, SetupError> {
+    pub(crate) fn new(
+        index: usize,
+        shared: Arc<Shared>,
+        listeners: Vec<WorkerListener>,
+    ) -> Result<Rc<Worker>, SetupError> {
         let runtime = Runtime::new(RuntimeConfig::default())?;
         let routing = Cache::new(Arc::clone(&shared.routing));
         let worker = Rc::new(Worker {
@@ -114,7 +121,7 @@ impl Worker {
     }
 
     /// Serves until the drain ends.
-    pub fn run(self: &Rc<Self>) -> std::io::Result<()> {
+    pub(crate) fn run(self: &Rc<Self>) -> std::io::Result<()> {
         let worker = Rc::clone(self);
         self.runtime.run(move |event| worker.handle(event))
     }
@@ -122,20 +129,37 @@ impl Worker {
     fn handle(self: &Rc<Self>, event: Event) {
         match event {
             Event::Accepted(listener, socket) => {
-                let port = self.ports.borrow().get(listener.0 as usize).copied().unwrap_or(0);
+                let port = self
+                    .ports
+                    .borrow()
+                    .get(listener.0 as usize)
+                    .copied()
+                    .unwrap_or(0);
                 self.connections.set(self.connections.get() + 1);
                 self.board().accepted.add(1);
                 // A browser opens connections ahead of need: until its first byte a connection
                 // is idle, and the time for a head has not begun.
-                let keep_alive = self.routing.borrow_mut().load().snapshot.timeouts.keep_alive;
+                let keep_alive = self
+                    .routing
+                    .borrow_mut()
+                    .load()
+                    .snapshot
+                    .timeouts
+                    .keep_alive;
                 ClientConnection::new(Rc::clone(self), socket, port, false).park(keep_alive);
             }
-            Event::Stirred { socket, id, tag, why } => match Tag::unpack(tag) {
+            Event::Stirred {
+                socket,
+                id,
+                tag,
+                why,
+            } => match Tag::unpack(tag) {
                 Tag::Upstream(number) => self.upstream_stirred(number, id, socket),
                 Tag::Client { port, counted } => {
                     let connection = ClientConnection::new(Rc::clone(self), socket, port, counted);
                     if why == Stir::Bytes {
-                        self.runtime.spawn(ClassId::UNKNOWN, client::serve(connection));
+                        self.runtime
+                            .spawn(ClassId::UNKNOWN, client::serve(connection));
                     }
                 }
             },
@@ -144,7 +168,12 @@ impl Worker {
     }
 
     fn upstream_stirred(&self, number: u32, id: SocketId, socket: Socket) {
-        let upstream = self.upstreams.borrow().get(number as usize).cloned().flatten();
+        let upstream = self
+            .upstreams
+            .borrow()
+            .get(number as usize)
+            .cloned()
+            .flatten();
         match upstream {
             Some(upstream) => upstream.forget_idle(id, socket),
             None => drop(socket),
@@ -204,7 +233,7 @@ impl Worker {
     }
 
     /// The site that serves `host` (lower-case, no port, no trailing dot), as this worker has it.
-    pub fn site(&self, host: &[u8]) -> Option<Rc<LocalSite>> {
+    pub(crate) fn site(&self, host: &[u8]) -> Option<Rc<LocalSite>> {
         let mut cache = self.routing.borrow_mut();
         let routing = cache.load();
         let site = routing.snapshot.hostnames.find(host)?;
@@ -223,12 +252,16 @@ impl Worker {
     }
 
     /// The class of a tenant in the run queue.
-    pub fn class_of(&self, tenant: TenantId) -> ClassId {
-        *self.classes.borrow_mut().entry(tenant).or_insert_with(|| self.runtime.add_class())
+    pub(crate) fn class_of(&self, tenant: TenantId) -> ClassId {
+        *self
+            .classes
+            .borrow_mut()
+            .entry(tenant)
+            .or_insert_with(|| self.runtime.add_class())
     }
 
     /// Numbers a new upstream.
-    pub fn add_upstream(&self, make: impl FnOnce(u32) -> Rc<Upstream>) -> Rc<Upstream> {
+    pub(crate) fn add_upstream(&self, make: impl FnOnce(u32) -> Rc<Upstream>) -> Rc<Upstream> {
         let mut upstreams = self.upstreams.borrow_mut();
         let number = self.free_upstreams.borrow_mut().pop().unwrap_or_else(|| {
             upstreams.push(None);
@@ -240,37 +273,37 @@ impl Worker {
     }
 
     /// The tag under which a pooled connection of an upstream is parked.
-    pub fn upstream_tag(number: u32) -> u64 {
+    pub(crate) fn upstream_tag(number: u32) -> u64 {
         Tag::Upstream(number).pack()
     }
 
     /// The tag under which a client's connection is parked.
-    pub fn client_tag(port: u16, counted: bool) -> u64 {
+    pub(crate) fn client_tag(port: u16, counted: bool) -> u64 {
         Tag::Client { port, counted }.pack()
     }
 
     /// The pseudonym in Via, and the timeouts that hold until the site is known.
-    pub fn with_routing<T>(&self, read: impl FnOnce(&Routing) -> T) -> T {
+    pub(crate) fn with_routing<T>(&self, read: impl FnOnce(&Routing) -> T) -> T {
         read(self.routing.borrow_mut().load())
     }
 
     /// Whether connections are to be closed after their current request.
-    pub fn is_draining(&self) -> bool {
+    pub(crate) fn is_draining(&self) -> bool {
         self.draining.get()
     }
 
     /// What this worker shows of itself.
-    pub fn board(&self) -> &WorkerBoard {
+    pub(crate) fn board(&self) -> &WorkerBoard {
         &self.shared.workers[self.index]
     }
 
     /// The counters of bad ends.
-    pub fn causes(&self) -> &Causes {
+    pub(crate) fn causes(&self) -> &Causes {
         &self.board().causes
     }
 
     /// The time for Date (RFC 9110 §5.6.7), written anew once a second.
-    pub fn date(&self) -> [u8; 29] {
+    pub(crate) fn date(&self) -> [u8; 29] {
         let now = self.shared.wall_seconds.load(Ordering::Relaxed);
         let (written, text) = self.date.get();
         if written == now {
@@ -283,13 +316,15 @@ impl Worker {
     }
 
     /// An empty buffer for a head.
-    pub fn take_head(&self) -> Rc<Vec<u8>> {
+    pub(crate) fn take_head(&self) -> Rc<Vec<u8>> {
         self.spare_heads.borrow_mut().pop().unwrap_or_default()
     }
 
     /// Takes back a buffer of [`Worker::take_head`].
-    pub fn give_head(&self, mut head: Rc<Vec<u8>>) {
-        let Some(bytes) = Rc::get_mut(&mut head) else { return };
+    pub(crate) fn give_head(&self, mut head: Rc<Vec<u8>>) {
+        let Some(bytes) = Rc::get_mut(&mut head) else {
+            return;
+        };
         let mut spare = self.spare_heads.borrow_mut();
         if spare.len() < SPARE_HEADS_MAX && bytes.capacity() <= SPARE_HEAD_BYTES_MAX {
             bytes.clear();
@@ -298,19 +333,19 @@ impl Worker {
     }
 
     /// An empty buffer to write a response head into, for a moment: there is only one.
-    pub fn take_scratch(&self) -> Vec<u8> {
+    pub(crate) fn take_scratch(&self) -> Vec<u8> {
         let mut scratch = self.scratch.take();
         scratch.clear();
         scratch
     }
 
     /// Takes back the buffer of [`Worker::take_scratch`].
-    pub fn give_scratch(&self, scratch: Vec<u8>) {
+    pub(crate) fn give_scratch(&self, scratch: Vec<u8>) {
         self.scratch.replace(scratch);
     }
 
     /// A client's connection was closed.
-    pub fn connection_closed(&self) {
+    pub(crate) fn connection_closed(&self) {
         self.connections.set(self.connections.get() - 1);
         if self.draining.get() && self.connections.get() == 0 {
             self.runtime.stop();
@@ -324,14 +359,21 @@ impl Worker {
             if let Tag::Client { port, counted } = Tag::unpack(tag)
                 && let Some(socket) = self.runtime.unpark(id)
             {
-                drop(ClientConnection::new(Rc::clone(self), socket, port, counted));
+                drop(ClientConnection::new(
+                    Rc::clone(self),
+                    socket,
+                    port,
+                    counted,
+                ));
             }
         }
         if self.connections.get() == 0 {
             self.runtime.stop();
         }
         let worker = Rc::clone(self);
-        let ends_ns = self.runtime.deadline(self.with_routing(|routing| routing.snapshot.timeouts.drain));
+        let ends_ns = self
+            .runtime
+            .deadline(self.with_routing(|routing| routing.snapshot.timeouts.drain));
         self.runtime.spawn(ClassId::UNKNOWN, async move {
             while worker.runtime.now_ns() < ends_ns {
                 worker.runtime.stirred(ends_ns).await;
@@ -345,7 +387,11 @@ impl Worker {
         let board = self.board();
         board.connections.publish(self.connections.get());
         board.idle_connections.publish(
-            self.runtime.parked().iter().filter(|(_, tag)| matches!(Tag::unpack(*tag), Tag::Client { .. })).count() as u64,
+            self.runtime
+                .parked()
+                .iter()
+                .filter(|(_, tag)| matches!(Tag::unpack(*tag), Tag::Client { .. }))
+                .count() as u64,
         );
         board.sockets.publish(numbers.sockets);
         board.turns.publish(numbers.turns);
@@ -355,7 +401,9 @@ impl Worker {
         board.accept_failures.publish(numbers.accept_failures);
         board.stale.publish(numbers.stale);
         board.buffers.publish(u64::from(numbers.pool.buffers));
-        board.buffers_max.publish(u64::from(numbers.pool.buffers_max));
+        board
+            .buffers_max
+            .publish(u64::from(numbers.pool.buffers_max));
         board.buffers_in_use.publish(u64::from(numbers.pool.in_use));
         board.published.add(1);
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Connections that wait to be accepted, per listener; the kernel caps it at net.core.somaxconn.
 pub const BACKLOG: i32 = 4096;
@@ -77,6 +78,46 @@ fn from_storage(storage: &libc::sockaddr_storage) -> io::Result<SocketAddr> {
 pub(crate) fn boxed_storage(address: SocketAddr) -> (Box<libc::sockaddr_storage>, libc::socklen_t) {
     let (storage, bytes) = to_storage(address);
     (Box::new(storage), bytes)
+}
+
+/// The addresses of this host's interfaces, loopback among them.
+pub fn interface_addresses() -> io::Result<Vec<IpAddr>> {
+    let mut first: *mut libc::ifaddrs = std::ptr::null_mut();
+    // SAFETY: the list is written to a pointer of ours and freed below.
+    if unsafe { libc::getifaddrs(&mut first) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let mut addresses = Vec::new();
+    let mut next = first;
+    while !next.is_null() {
+        // SAFETY: `next` is an entry of the list, which is not freed before the loop ends.
+        let entry = unsafe { &*next };
+        next = entry.ifa_next;
+        if entry.ifa_addr.is_null() {
+            continue;
+        }
+        // SAFETY: every socket address begins with its family.
+        let family = i32::from(unsafe { (*entry.ifa_addr).sa_family });
+        let bytes = match family {
+            libc::AF_INET => size_of::<libc::sockaddr_in>(),
+            libc::AF_INET6 => size_of::<libc::sockaddr_in6>(),
+            _ => continue,
+        };
+        // SAFETY: all zeroes is a valid sockaddr_storage.
+        let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+        // SAFETY: an address of this family has `bytes` octets and storage has room for more.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                entry.ifa_addr.cast::<u8>(),
+                std::ptr::from_mut(&mut storage).cast::<u8>(),
+                bytes,
+            )
+        };
+        addresses.push(from_storage(&storage)?.ip());
+    }
+    // SAFETY: the list came from getifaddrs and nothing refers to it any more.
+    unsafe { libc::freeifaddrs(first) };
+    Ok(addresses)
 }
 
 type NameCall =
@@ -166,9 +207,14 @@ pub fn address_of(listener: &OwnedFd) -> io::Result<SocketAddr> {
 
 /// Takes over `count` descriptors that the process was started with (LISTEN_FDS, from 3 on).
 ///
-/// Call it once and first of all: descriptors are taken on trust of their numbers. Each is
-/// checked to be a listening TCP socket; it is made blocking and closed on exec.
+/// Call it first of all: descriptors are taken on trust of their numbers. Each is checked to be
+/// a listening TCP socket; it is made blocking and closed on exec. A second call is an error,
+/// for the descriptors have an owner by then.
 pub fn adopt_passed(count: u32) -> io::Result<Vec<OwnedFd>> {
+    static ADOPTED: AtomicBool = AtomicBool::new(false);
+    if ADOPTED.swap(true, Ordering::Relaxed) {
+        return Err(io::Error::other("the passed listeners are taken already"));
+    }
     (FIRST_PASSED..).take(count as usize).map(adopt).collect()
 }
 

@@ -1,0 +1,303 @@
+//! The control thread: the wall clock, new revisions, and the local socket.
+//!
+//! It runs on glommio. A timer of its own comes round every [`TICK`], so that a wake-up that is
+//! lost heals, and so that Date is right to the second.
+
+use crate::config;
+use crate::routing::Routing;
+use crate::shared::Shared;
+use crate::status::{self, Facts};
+use futures_lite::{AsyncBufReadExt, AsyncWriteExt};
+use glommio::net::{UnixListener, UnixStream};
+use glommio::timer::sleep;
+use glommio::{LocalExecutorBuilder, Placement};
+use meridian_sys::Notifier;
+use serde_json::{Value, json};
+use std::cell::Cell;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+/// How often the control thread looks around.
+const TICK: Duration = Duration::from_millis(100);
+/// How long an answer waits for the workers.
+const WORKERS_TIMEOUT: Duration = Duration::from_secs(5);
+/// The version of what is said over the local socket.
+pub(crate) const PROTOCOL: u32 = 1;
+/// The longest line that is read from the local socket, in bytes.
+const LINE_BYTES_MAX: usize = 64 * 1024;
+/// Connections of the local socket that are served at a time.
+const LOCAL_CONNECTIONS_MAX: usize = 64;
+
+/// The running control thread.
+#[derive(Debug)]
+pub(crate) struct Control {
+    stopping: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+    socket: PathBuf,
+}
+
+impl Control {
+    /// Ends the thread and removes the local socket.
+    pub(crate) fn stop(self) {
+        self.stopping.store(true, Ordering::Release);
+        let _ = self.thread.join();
+        let _ = std::fs::remove_file(&self.socket);
+    }
+}
+
+/// Seconds since 1970.
+pub(crate) fn wall_seconds(now: SystemTime) -> u64 {
+    now.duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+struct ControlThread {
+    state: PathBuf,
+    shared: Arc<Shared>,
+    notifiers: Arc<[Notifier]>,
+    cpus: Vec<usize>,
+    started: Instant,
+    local_connections: Cell<usize>,
+}
+
+/// Starts the control thread and waits until the local socket answers.
+pub(crate) fn start(
+    state: &Path,
+    shared: Arc<Shared>,
+    notifiers: Arc<[Notifier]>,
+    cpus: Vec<usize>,
+) -> Result<Control, String> {
+    let socket = state.join("run").join("dataplane.sock");
+    let stopping = Arc::new(AtomicBool::new(false));
+    let (report, reports) = mpsc::sync_channel::<Result<(), String>>(1);
+    let thread = {
+        let (state, socket, stopping) = (state.to_owned(), socket.clone(), Arc::clone(&stopping));
+        let spawned = std::thread::Builder::new()
+            .name("control".to_owned())
+            .spawn(move || {
+                let executor = LocalExecutorBuilder::new(Placement::Unbound)
+                    .name("control")
+                    .io_memory(64 * 1024)
+                    .ring_depth(32)
+                    .make();
+                match executor {
+                    Ok(executor) => executor.run(async move {
+                        let control = Rc::new(ControlThread {
+                            state,
+                            shared,
+                            notifiers,
+                            cpus,
+                            started: Instant::now(),
+                            local_connections: Cell::new(0),
+                        });
+                        control.run(&socket, &stopping, &report).await;
+                    }),
+                    Err(error) => {
+                        let _ = report.send(Err(format!("starting the control thread: {error}")));
+                    }
+                }
+            });
+        spawned.map_err(|error| format!("starting the control thread: {error}"))?
+    };
+    match reports.recv() {
+        Ok(Ok(())) => Ok(Control {
+            stopping,
+            thread,
+            socket,
+        }),
+        Ok(Err(fault)) => Err(fault),
+        Err(_) => Err("the control thread ended before it was ready".to_owned()),
+    }
+}
+
+impl ControlThread {
+    async fn run(
+        self: Rc<Self>,
+        socket: &Path,
+        stopping: &AtomicBool,
+        report: &mpsc::SyncSender<Result<(), String>>,
+    ) {
+        match listen(socket) {
+            Ok(listener) => {
+                let this = Rc::clone(&self);
+                glommio::spawn_local(async move { this.accept(listener).await }).detach();
+            }
+            Err(fault) => {
+                let _ = report.send(Err(fault));
+                return;
+            }
+        }
+        let _ = report.send(Ok(()));
+        while !stopping.load(Ordering::Acquire) {
+            self.shared
+                .wall_seconds
+                .store(wall_seconds(SystemTime::now()), Ordering::Relaxed);
+            sleep(TICK).await;
+        }
+    }
+
+    async fn accept(self: Rc<Self>, listener: UnixListener) {
+        loop {
+            match listener.accept().await {
+                Ok(stream) => {
+                    if self.local_connections.get() >= LOCAL_CONNECTIONS_MAX {
+                        continue;
+                    }
+                    self.local_connections.set(self.local_connections.get() + 1);
+                    let this = Rc::clone(&self);
+                    glommio::spawn_local(async move {
+                        this.converse(stream).await;
+                        this.local_connections.set(this.local_connections.get() - 1);
+                    })
+                    .detach();
+                }
+                Err(_) => sleep(TICK).await,
+            }
+        }
+    }
+
+    /// One line in, one line out, until the other side ends or says what we do not know.
+    async fn converse(&self, stream: UnixStream) {
+        let mut stream = stream.buffered();
+        loop {
+            let Some(line) = read_line(&mut stream).await else {
+                return;
+            };
+            let (answer, go_on) = self.answer(&line).await;
+            let mut text = answer.to_string();
+            text.push('\n');
+            if stream.write_all(text.as_bytes()).await.is_err()
+                || stream.flush().await.is_err()
+                || !go_on
+            {
+                return;
+            }
+        }
+    }
+
+    async fn answer(&self, line: &str) -> (Value, bool) {
+        let asked: Value = match serde_json::from_str(line) {
+            Ok(asked) => asked,
+            Err(error) => return (json!({ "error": format!("not JSON: {error}") }), false),
+        };
+        match asked.get("op").and_then(Value::as_str) {
+            Some("status") => (self.status().await, true),
+            Some("reload") => (self.reload().await, true),
+            _ => (json!({ "error": "op: not one of status, reload" }), false),
+        }
+    }
+
+    async fn status(&self) -> Value {
+        let before: Vec<u64> = self
+            .shared
+            .workers
+            .iter()
+            .map(|board| board.published.get())
+            .collect();
+        self.notify_all();
+        let answered = self.wait_for(|| {
+            self.shared
+                .workers
+                .iter()
+                .zip(&before)
+                .all(|(board, &before)| board.published.get() > before)
+        });
+        let answered = answered.await;
+        status::report(
+            &self.shared,
+            &Facts {
+                ready: answered,
+                draining: self.shared.draining.load(Ordering::Acquire),
+                uptime: self.started.elapsed(),
+                cpus: &self.cpus,
+            },
+        )
+    }
+
+    /// Takes up what the config log holds now; answers when every worker runs it.
+    async fn reload(&self) -> Value {
+        let config = match config::load(&self.state) {
+            Ok(config) => config,
+            Err(fault) => {
+                return json!({ "error": fault, "revision": self.shared.routing.load().snapshot.revision });
+            }
+        };
+        let revision = config.snapshot.revision;
+        let current = self.shared.routing.load_full();
+        if current.snapshot.revision != revision {
+            let next = Routing::new(config.snapshot, Some(&current), self.shared.workers.len());
+            self.shared.routing.store(Arc::new(next));
+        }
+        self.notify_all();
+        let live = self
+            .wait_for(|| {
+                self.shared
+                    .workers
+                    .iter()
+                    .all(|board| board.revision.get() == revision)
+            })
+            .await;
+        if live {
+            json!({ "revision": revision })
+        } else {
+            json!({ "error": "not every worker took the revision up in time", "revision": revision })
+        }
+    }
+
+    fn notify_all(&self) {
+        self.notifiers.iter().for_each(Notifier::notify);
+    }
+
+    async fn wait_for(&self, done: impl Fn() -> bool) -> bool {
+        let begun = Instant::now();
+        while !done() {
+            if begun.elapsed() > WORKERS_TIMEOUT {
+                return false;
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+        true
+    }
+}
+
+fn listen(socket: &Path) -> Result<UnixListener, String> {
+    let fault = |error: &dyn std::fmt::Display| format!("{}: {error}", socket.display());
+    match std::fs::remove_file(socket) {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(fault(&error)),
+    }
+    if let Some(directory) = socket.parent() {
+        std::fs::create_dir_all(directory).map_err(|error| fault(&error))?;
+    }
+    let listener = UnixListener::bind(socket).map_err(|error| fault(&error))?;
+    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o660))
+        .map_err(|error| fault(&error))?;
+    Ok(listener)
+}
+
+async fn read_line(stream: &mut (impl AsyncBufReadExt + Unpin)) -> Option<String> {
+    let mut line = Vec::new();
+    loop {
+        let available = stream.fill_buf().await.ok()?;
+        if available.is_empty() {
+            return None;
+        }
+        let end = available.iter().position(|&byte| byte == b'\n');
+        let taken = end.map_or(available.len(), |end| end + 1);
+        line.extend_from_slice(&available[..taken]);
+        stream.consume(taken);
+        if end.is_some() {
+            return String::from_utf8(line).ok();
+        }
+        if line.len() > LINE_BYTES_MAX {
+            return None;
+        }
+    }
+}

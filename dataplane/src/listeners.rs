@@ -1,0 +1,97 @@
+//! The plane's listeners: adopted from the supervisor, or bound here.
+
+use crate::worker::WorkerListener;
+use meridian_sys::listener::{address_of, adopt_passed, bind};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+/// Listeners by worker.
+pub(crate) type ByWorker = Vec<Vec<WorkerListener>>;
+
+/// Takes the listeners that LISTEN_FDS and LISTEN_FDNAMES pass (sd_listen_fds(3)); `None` when
+/// none are passed to this process.
+///
+/// Names are `http-<listener>-<worker>`. Call it before anything else opens a descriptor.
+pub(crate) fn adopt() -> Result<Option<ByWorker>, String> {
+    let Some(count) = passed_count()? else {
+        return Ok(None);
+    };
+    let names = std::env::var("LISTEN_FDNAMES")
+        .map_err(|_| "LISTEN_FDNAMES: not set, though LISTEN_FDS is".to_owned())?;
+    let names: Vec<&str> = names.split(':').collect();
+    let sockets = adopt_passed(count).map_err(|error| error.to_string())?;
+    if names.len() != sockets.len() {
+        return Err(format!(
+            "LISTEN_FDNAMES: {} names for {} descriptors",
+            names.len(),
+            sockets.len()
+        ));
+    }
+    let mut workers: BTreeMap<usize, Vec<WorkerListener>> = BTreeMap::new();
+    for (name, socket) in names.into_iter().zip(sockets) {
+        let worker = worker_of(name)
+            .ok_or_else(|| format!("LISTEN_FDNAMES: {name:?} is not http-<listener>-<worker>"))?;
+        let address = address_of(&socket).map_err(|error| format!("listener {name}: {error}"))?;
+        workers
+            .entry(worker)
+            .or_default()
+            .push(WorkerListener { socket, address });
+    }
+    if workers.keys().copied().ne(0..workers.len()) {
+        return Err("LISTEN_FDNAMES: the workers are not numbered from 0 on".to_owned());
+    }
+    Ok(Some(workers.into_values().collect()))
+}
+
+fn passed_count() -> Result<Option<u32>, String> {
+    let Ok(count) = std::env::var("LISTEN_FDS") else {
+        return Ok(None);
+    };
+    if let Ok(pid) = std::env::var("LISTEN_PID")
+        && pid != std::process::id().to_string()
+    {
+        return Ok(None);
+    }
+    let count = count
+        .parse()
+        .map_err(|_| format!("LISTEN_FDS: not a number: {count:?}"))?;
+    Ok((count > 0).then_some(count))
+}
+
+fn worker_of(name: &str) -> Option<usize> {
+    let (listener, worker) = name.strip_prefix("http-")?.split_once('-')?;
+    listener.parse::<usize>().ok()?;
+    worker.parse().ok()
+}
+
+/// Binds every address once for each worker.
+pub(crate) fn bind_all(addresses: &[SocketAddr], workers: usize) -> Result<ByWorker, String> {
+    (0..workers)
+        .map(|_| {
+            addresses
+                .iter()
+                .map(|&address| {
+                    let socket = bind(address)
+                        .map_err(|error| format!("listen.http: {address}: {error}"))?;
+                    // Port 0 is the kernel's choice.
+                    let address = address_of(&socket)
+                        .map_err(|error| format!("listen.http: {address}: {error}"))?;
+                    Ok(WorkerListener { socket, address })
+                })
+                .collect()
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::worker_of;
+
+    #[test]
+    fn names_of_listeners() {
+        assert_eq!(worker_of("http-0-3"), Some(3));
+        assert_eq!(worker_of("https-0-3"), None);
+        assert_eq!(worker_of("http-0"), None);
+        assert_eq!(worker_of("http-x-3"), None);
+    }
+}

@@ -1,0 +1,191 @@
+//! Starting and stopping the plane: one thread per worker, and the control thread.
+
+use crate::config::{self, Config};
+use crate::control;
+use crate::listeners::{self, ByWorker};
+use crate::routing::Routing;
+use crate::shared::Shared;
+use crate::worker::{Worker, WorkerListener};
+use meridian_sys::Notifier;
+use meridian_sys::process::{Limit, allowed_cpus, die_with, pin_thread, raise_limit};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+/// How long the threads may take to be ready.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A started worker thread.
+struct Started {
+    thread: JoinHandle<Result<(), String>>,
+    notifier: Notifier,
+}
+
+/// Runs the plane on the state directory `state` until it was asked to stop and has drained.
+pub fn run(state: &Path) -> Result<(), String> {
+    // First of all: descriptors are passed by number.
+    let adopted = listeners::adopt()?;
+    if let Ok(supervisor) = std::env::var("MERIDIAN_SUPERVISOR") {
+        let pid = supervisor
+            .parse()
+            .map_err(|_| format!("MERIDIAN_SUPERVISOR: not a pid: {supervisor:?}"))?;
+        die_with(pid).map_err(|error| error.to_string())?;
+    }
+    let _lock = lock(state)?;
+    raise_limit(Limit::OpenFiles)
+        .map_err(|error| format!("raising the limit on open files: {error}"))?;
+    raise_limit(Limit::LockedMemory)
+        .map_err(|error| format!("raising the limit on locked memory: {error}"))?;
+    let Config {
+        local,
+        snapshot,
+        passed_over,
+    } = config::load(state)?;
+    for fault in &passed_over {
+        eprintln!(
+            "meridian-dataplane: serving revision {} because of {fault}",
+            snapshot.revision
+        );
+    }
+    let cpus =
+        allowed_cpus().map_err(|error| format!("asking for the CPUs of this process: {error}"))?;
+    let by_worker = match adopted {
+        Some(by_worker) => by_worker,
+        None => {
+            let workers = local
+                .host
+                .workers
+                .map_or(cpus.len(), |workers| workers as usize);
+            listeners::bind_all(&local.listen.http, workers)?
+        }
+    };
+    let workers = by_worker.len();
+    let shared = Shared::new(
+        Routing::new(snapshot, None, workers),
+        workers,
+        control::wall_seconds(SystemTime::now()),
+    );
+    let started = start_workers(&shared, by_worker, &cpus)?;
+    let notifiers: Arc<[Notifier]> = started
+        .iter()
+        .map(|worker| worker.notifier.clone())
+        .collect();
+    stop_on_signals(&shared, &notifiers)?;
+    let places = (0..workers)
+        .map(|worker| cpus[worker % cpus.len()])
+        .collect();
+    let control = control::start(state, Arc::clone(&shared), Arc::clone(&notifiers), places)?;
+    for (index, worker) in started.into_iter().enumerate() {
+        match worker.thread.join() {
+            Ok(Ok(())) => {}
+            Ok(Err(fault)) => return Err(format!("worker {index}: {fault}")),
+            Err(_) => return Err(format!("worker {index} panicked")),
+        }
+    }
+    control.stop();
+    Ok(())
+}
+
+/// Holds STATE/dataplane.lock for life.
+fn lock(state: &Path) -> Result<File, String> {
+    let path = state.join("dataplane.lock");
+    let fault = |error: std::io::Error| format!("{}: {error}", path.display());
+    let mut file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(fault)?;
+    if let Err(error) = file.try_lock() {
+        let mut holder = String::new();
+        let _ = file.read_to_string(&mut holder);
+        return Err(match error {
+            std::fs::TryLockError::WouldBlock => {
+                format!(
+                    "{}: held by pid {}; a data plane already runs on this state directory",
+                    path.display(),
+                    holder.trim()
+                )
+            }
+            std::fs::TryLockError::Error(error) => fault(error),
+        });
+    }
+    file.set_len(0).map_err(fault)?;
+    file.rewind().map_err(fault)?;
+    writeln!(file, "{}", std::process::id()).map_err(fault)?;
+    Ok(file)
+}
+
+/// Starts a thread for each worker and waits until every one accepts connections.
+fn start_workers(
+    shared: &Arc<Shared>,
+    by_worker: ByWorker,
+    cpus: &[usize],
+) -> Result<Vec<Started>, String> {
+    let mut started = Vec::with_capacity(by_worker.len());
+    for (index, listeners) in by_worker.into_iter().enumerate() {
+        let (report, reports) = mpsc::sync_channel(1);
+        let shared = Arc::clone(shared);
+        let cpu = cpus[index % cpus.len()];
+        let thread = std::thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(move || work(index, cpu, shared, listeners, &report))
+            .map_err(|error| format!("starting worker {index}: {error}"))?;
+        match reports.recv_timeout(START_TIMEOUT) {
+            Ok(notifier) => started.push(Started { thread, notifier }),
+            Err(_) => {
+                return Err(match thread.join() {
+                    Ok(Err(fault)) => fault,
+                    _ => format!("worker {index} did not start"),
+                });
+            }
+        }
+    }
+    Ok(started)
+}
+
+fn work(
+    index: usize,
+    cpu: usize,
+    shared: Arc<Shared>,
+    listeners: Vec<WorkerListener>,
+    report: &mpsc::SyncSender<Notifier>,
+) -> Result<(), String> {
+    pin_thread(cpu).map_err(|error| format!("pinning to CPU {cpu}: {error}"))?;
+    let worker = Worker::new(index, shared, listeners).map_err(|error| error.to_string())?;
+    let _ = report.send(worker.runtime.notifier());
+    worker
+        .run()
+        .map_err(|error| format!("waiting for the kernel: {error}"))
+}
+
+/// SIGTERM and SIGINT drain; a second one stops now. SIGHUP has nothing to open anew yet.
+fn stop_on_signals(shared: &Arc<Shared>, notifiers: &Arc<[Notifier]>) -> Result<(), String> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
+        .map_err(|error| format!("handling signals: {error}"))?;
+    let shared = Arc::clone(shared);
+    let notifiers = Arc::clone(notifiers);
+    let spawned = std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            for signal in signals.forever() {
+                if signal == SIGHUP {
+                    continue;
+                }
+                if shared.draining.swap(true, Ordering::AcqRel) {
+                    std::process::exit(0);
+                }
+                notifiers.iter().for_each(Notifier::notify);
+            }
+        });
+    spawned
+        .map(drop)
+        .map_err(|error| format!("starting the signal thread: {error}"))
+}

@@ -1,0 +1,158 @@
+//! What the plane says of itself over the local socket.
+
+use crate::control::PROTOCOL;
+use crate::counters::{BackendCounters, Cause, Counter, SiteCounters};
+use crate::shared::Shared;
+use meridian_sys::process::{Limit, kernel_release, limit};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// What is not in [`Shared`].
+#[derive(Debug)]
+pub(crate) struct Facts<'a> {
+    /// Every worker answered.
+    pub(crate) ready: bool,
+    /// A stop was asked for.
+    pub(crate) draining: bool,
+    /// Since the start.
+    pub(crate) uptime: Duration,
+    /// The CPU of each worker.
+    pub(crate) cpus: &'a [usize],
+}
+
+/// The whole report.
+pub(crate) fn report(shared: &Shared, facts: &Facts<'_>) -> Value {
+    let routing = shared.routing.load();
+    json!({
+        "program": "dataplane",
+        "protocol": PROTOCOL,
+        "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
+        "revision": routing.snapshot.revision,
+        "ready": facts.ready,
+        "draining": facts.draining,
+        "uptime_s": facts.uptime.as_secs(),
+        "workers": workers(shared, facts),
+        "kernel": {
+            "release": kernel_release(),
+            "features": ["single_issuer", "defer_taskrun", "multishot_accept", "multishot_recv", "provided_buffers"],
+            "open_files_max": limit(Limit::OpenFiles).0,
+        },
+        "sites": routing.snapshot.sites.iter().map(|site| {
+            let state = routing.site_state(site);
+            let sum = |pick: fn(&SiteCounters) -> &Counter| state.counters.iter().map(|counters| pick(counters).get()).sum::<u64>();
+            json!({
+                "tenant": site.tenant, "site": site.name,
+                "requests": sum(|counters| &counters.requests),
+                "responses_2xx": sum(|counters| &counters.responses[0]),
+                "responses_3xx": sum(|counters| &counters.responses[1]),
+                "responses_4xx": sum(|counters| &counters.responses[2]),
+                "responses_5xx": sum(|counters| &counters.responses[3]),
+                "bytes_in": sum(|counters| &counters.bytes_in),
+                "bytes_out": sum(|counters| &counters.bytes_out),
+                "connections": sum(|counters| &counters.connections),
+                "retries": sum(|counters| &counters.retries),
+                "refused": sum(|counters| &counters.refused),
+                "cut": sum(|counters| &counters.cut),
+                "cross_group": sum(|counters| &counters.cross_group),
+            })
+        }).collect::<Vec<_>>(),
+        "backends": backends(shared),
+        "limits": limits(shared),
+    })
+}
+
+fn workers(shared: &Shared, facts: &Facts<'_>) -> Vec<Value> {
+    let workers = shared.workers.iter().zip(facts.cpus).enumerate();
+    workers
+        .map(|(index, (board, cpu))| {
+            let uptime_ns = facts.uptime.as_nanos().max(1) as f64;
+            json!({
+                "worker": index,
+                "cpu": cpu,
+                "revision": board.revision.get(),
+                "accepted": board.accepted.get(),
+                "connections": board.connections.get(),
+                "idle_connections": board.idle_connections.get(),
+                "upstream_connections": board.sockets.get().saturating_sub(board.connections.get()),
+                "requests": board.requests.get(),
+                "turns": board.turns.get(),
+                "busy": (1.0 - board.waited_ns.get() as f64 / uptime_ns).clamp(0.0, 1.0),
+                "buffers": board.buffers.get(),
+                "buffers_in_use": board.buffers_in_use.get(),
+                "buffers_max": board.buffers_max.get(),
+            })
+        })
+        .collect()
+}
+
+fn backends(shared: &Shared) -> Vec<Value> {
+    let routing = shared.routing.load();
+    let mut rows = Vec::new();
+    for site in &routing.snapshot.sites {
+        for pool in &site.pools {
+            for backend in pool.tiers.iter().flat_map(|tier| &tier.backends) {
+                let state = routing.backend_state(&backend.key);
+                let sum = |pick: fn(&BackendCounters) -> &Counter| {
+                    state
+                        .counters
+                        .iter()
+                        .map(|counters| pick(counters).get())
+                        .sum::<u64>()
+                };
+                rows.push(json!({
+                    "backend": format!("{}/{}/{}/{}", site.tenant, site.name, pool.name, backend.name),
+                    "address": backend.address.to_string(),
+                    "state": "up",
+                    "weight": backend.weight,
+                    "connections": sum(|counters| &counters.connections),
+                    "in_flight": sum(|counters| &counters.in_flight),
+                    "requests": sum(|counters| &counters.requests),
+                    "failures": sum(|counters| &counters.failures),
+                }));
+            }
+        }
+    }
+    rows
+}
+
+/// Every cause and limit that was hit, by the word that operators know it by.
+fn limits(shared: &Shared) -> Vec<Value> {
+    let sum = |pick: &dyn Fn(usize) -> u64| (0..shared.workers.len()).map(pick).sum::<u64>();
+    let causes = Cause::all().map(|cause| {
+        (
+            cause.word(),
+            sum(&|worker| shared.workers[worker].causes.get(cause)),
+        )
+    });
+    let others = [
+        (
+            "retry_budget",
+            sum(&|worker| shared.workers[worker].retries_refused.get()),
+        ),
+        (
+            "backend_refused_by_policy",
+            sum(&|worker| shared.workers[worker].policy_refusals.get()),
+        ),
+        (
+            "receive_without_buffer",
+            sum(&|worker| shared.workers[worker].starved.get()),
+        ),
+        (
+            "receive_over_share",
+            sum(&|worker| shared.workers[worker].over_share.get()),
+        ),
+        (
+            "accept_failed",
+            sum(&|worker| shared.workers[worker].accept_failures.get()),
+        ),
+        (
+            "stale_completion",
+            sum(&|worker| shared.workers[worker].stale.get()),
+        ),
+    ];
+    causes
+        .chain(others)
+        .map(|(name, hits)| json!({ "name": name, "hits": hits }))
+        .collect()
+}
