@@ -187,7 +187,7 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed<'_>, Reject> {
     let (window, beyond) = within_limits(bytes);
     let mut slots = [const { MaybeUninit::uninit() }; FIELDS_MAX];
     let mut request = httparse::Request::new(&mut []);
-    let parsed = match request.parse_with_uninit_headers(window, &mut slots) {
+    match request.parse_with_uninit_headers(window, &mut slots) {
         Ok(httparse::Status::Complete(head_bytes)) => {
             let line = RequestLine {
                 method: request.method.unwrap_or_default(),
@@ -197,15 +197,14 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed<'_>, Reject> {
                     _ => Version::Http11,
                 },
             };
-            assemble(window, line, request.headers, skipped_bytes, head_bytes).map(Parsed::Complete)
+            assemble(window, line, request.headers, skipped_bytes, head_bytes)
         }
-        Ok(httparse::Status::Partial) => Ok(Parsed::Partial),
-        Err(httparse::Error::Version) => parse_odd_version(window, skipped_bytes),
+        Ok(httparse::Status::Partial) => beyond.map_or(Ok(Parsed::Partial), Err),
+        Err(httparse::Error::Version) => match (parse_odd_version(window, skipped_bytes), beyond) {
+            (Ok(Parsed::Partial), Some(reject)) => Err(reject),
+            (parsed, _) => parsed,
+        },
         Err(error) => Err(reject_of(error)),
-    };
-    match (parsed, beyond) {
-        (Ok(Parsed::Partial), Some(reject)) => Err(reject),
-        (parsed, _) => parsed,
     }
 }
 
@@ -306,20 +305,20 @@ fn parse_odd_version(bytes: &[u8], skipped_bytes: usize) -> Result<Parsed<'_>, R
                 skipped_bytes,
                 line_bytes + fields_bytes,
             )
-            .map(Parsed::Complete)
         }
     }
 }
 
-/// Everything after tokens: what the head means, and whether it may mean that.
+/// Everything behind the tokens: what the head means, and whether it may mean that.
 fn assemble<'b>(
     bytes: &'b [u8],
     line: RequestLine<'b>,
     headers: &[httparse::Header<'b>],
     skipped_bytes: usize,
     head_bytes: usize,
-) -> Result<RequestHead<'b>, Reject> {
-    let fields = Section::read(bytes, headers, head_bytes).ok_or(Reject::Field)?;
+) -> Result<Parsed<'b>, Reject> {
+    let mut fields = Section::new(bytes, head_bytes);
+    fields.fill(headers).ok_or(Reject::Field)?;
     let method = Method::from_text(line.method);
     if matches!(method, Method::Connect | Method::Trace) {
         return Err(Reject::Method);
@@ -335,7 +334,8 @@ fn assemble<'b>(
     };
     let connection = ConnectionOptions::read(&fields).ok_or(Reject::FieldsMany)?;
     let is_http11 = version == Version::Http11;
-    Ok(RequestHead {
+    // Made in the place of the result: a head is large enough for moves to show.
+    Ok(Parsed::Complete(RequestHead {
         method,
         method_text: line.method,
         host: located.authority.host,
@@ -365,7 +365,7 @@ fn assemble<'b>(
         head_bytes: skipped_bytes + head_bytes,
         fields,
         connection,
-    })
+    }))
 }
 
 struct Located<'b> {

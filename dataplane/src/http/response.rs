@@ -157,7 +157,7 @@ pub fn parse(bytes: &[u8], method: Method) -> Result<Parsed<'_>, BadResponse> {
                 status: response.code.unwrap_or_default(),
                 reason: response.reason.unwrap_or_default(),
             };
-            assemble(window, line, response.headers, method, head_bytes).map(Parsed::Complete)
+            assemble(window, line, response.headers, method, head_bytes)
         }
         Ok(httparse::Status::Partial) if window.len() == RESPONSE_HEAD_BYTES_MAX => {
             Err(BadResponse::HeadLong)
@@ -186,13 +186,14 @@ fn assemble<'b>(
     headers: &[httparse::Header<'b>],
     method: Method,
     head_bytes: usize,
-) -> Result<ResponseHead<'b>, BadResponse> {
+) -> Result<Parsed<'b>, BadResponse> {
     let StatusLine {
         version,
         status,
         reason,
     } = line;
-    let fields = Section::read(bytes, headers, head_bytes).ok_or(BadResponse::Field)?;
+    let mut fields = Section::new(bytes, head_bytes);
+    fields.fill(headers).ok_or(BadResponse::Field)?;
     if !(100..=599).contains(&status) {
         return Err(BadResponse::Status);
     }
@@ -210,7 +211,7 @@ fn assemble<'b>(
     };
     let connection = ConnectionOptions::read(&fields).ok_or(BadResponse::FieldsMany)?;
     let stays_open = !connection.close && (version == Version::Http11 || connection.keep_alive);
-    Ok(ResponseHead {
+    Ok(Parsed::Complete(ResponseHead {
         status,
         reason,
         version,
@@ -224,7 +225,7 @@ fn assemble<'b>(
         head_bytes,
         fields,
         connection,
-    })
+    }))
 }
 
 /// `timeout` of Keep-Alive, the smallest when there are several. An old field

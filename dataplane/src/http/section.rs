@@ -4,6 +4,7 @@ use meridian_model::limits::FIELDS_MAX;
 
 use super::field::{FieldName, NameSet, classify};
 use super::list;
+use super::syntax::trim;
 
 /// The fields of one head, in order. Borrowed from the bytes that were parsed.
 ///
@@ -19,24 +20,24 @@ pub struct Section<'b> {
     present: NameSet,
 }
 
-/// Offsets of one line. It ends where the next one starts. 16 bits hold any
-/// offset of a head, which keeps a hundred of these in a kilobyte.
+/// Where one line starts and where its name ends; the line ends where the next one
+/// starts, and its value is what is between, trimmed. 16 bits hold any offset of a
+/// head. A hundred lines are 600 bytes: every byte more is paid for by each request,
+/// for the array is filled and moved whole.
 #[derive(Clone, Copy)]
 struct Line {
     start: u16,
     name_end: u16,
-    value_start: u16,
-    value_end: u16,
     name: FieldName,
 }
 
 const NO_LINE: Line = Line {
     start: 0,
     name_end: 0,
-    value_start: 0,
-    value_end: 0,
     name: FieldName::Other,
 };
+
+const _: () = assert!(size_of::<Line>() == 6);
 
 /// One field.
 #[derive(Clone, Copy, Debug)]
@@ -52,52 +53,52 @@ pub struct Field<'b> {
 }
 
 impl<'b> Section<'b> {
-    /// Keeps what `httparse` found in `bytes`, a head that ends at `head_bytes`
-    /// with its empty line. `None` when a line, the start line included, ends
-    /// in a bare LF: `httparse` takes it for a line end, others do not.
+    /// An empty section of `bytes`, a head that ends at `head_bytes` with its empty line.
     ///
     /// # Panics
     ///
-    /// When there are more than [`FIELDS_MAX`] headers, or they are no part of
-    /// `bytes`, or the head is longer than 16 bits can say: a caller limits all three.
-    pub(crate) fn read(
-        bytes: &'b [u8],
-        headers: &[httparse::Header<'b>],
-        head_bytes: usize,
-    ) -> Option<Section<'b>> {
+    /// When the head is longer than 16 bits can say: a caller limits it.
+    #[inline]
+    pub(crate) fn new(bytes: &'b [u8], head_bytes: usize) -> Section<'b> {
+        Section {
+            bytes,
+            lines: [NO_LINE; FIELDS_MAX],
+            count: 0,
+            end: u16::try_from(head_bytes - 2).expect("heads are limited to 32 KiB"),
+            present: NameSet::default(),
+        }
+    }
+
+    /// Keeps what `httparse` found in the bytes. `None` when a line, the start line
+    /// included, ends in a bare LF: `httparse` takes it for a line end, others do not.
+    ///
+    /// # Panics
+    ///
+    /// When there are more than [`FIELDS_MAX`] headers, or they are no part of the head.
+    pub(crate) fn fill(&mut self, headers: &[httparse::Header<'b>]) -> Option<()> {
+        assert!(headers.len() <= FIELDS_MAX);
+        let bytes = self.bytes;
         let origin = bytes.as_ptr().addr();
-        let offset = |slice: &[u8]| -> u16 {
-            u16::try_from(slice.as_ptr().addr() - origin).expect("heads are limited to 32 KiB")
-        };
         // A value holds no CR, so a CR before the LF is that of the line end.
         let ends_in_crlf = |end: u16| end >= 2 && bytes[usize::from(end) - 2] == b'\r';
 
-        let end = u16::try_from(head_bytes - 2).expect("heads are limited to 32 KiB");
-        let mut section = Section {
-            bytes,
-            lines: [NO_LINE; FIELDS_MAX],
-            count: headers.len(),
-            end,
-            present: NameSet::default(),
-        };
-        for (line, header) in section.lines.iter_mut().zip(headers) {
+        for (line, header) in self.lines.iter_mut().zip(headers) {
             let name_text = header.name.as_bytes();
-            let start = offset(name_text);
+            let start = name_text.as_ptr().addr() - origin;
+            let start = u16::try_from(start).expect("a name lies in its head");
             if !ends_in_crlf(start) {
                 return None;
             }
-            let value_start = offset(header.value);
             *line = Line {
                 start,
                 name_end: start + name_text.len() as u16,
-                value_start,
-                value_end: value_start + header.value.len() as u16,
                 name: classify(name_text),
             };
-            section.present.insert(line.name);
+            self.present.insert(line.name);
         }
-        let closed = bytes[usize::from(end)] == b'\r' && ends_in_crlf(end);
-        closed.then_some(section)
+        self.count = headers.len();
+        let closed = bytes[usize::from(self.end)] == b'\r' && ends_in_crlf(self.end);
+        closed.then_some(())
     }
 
     /// How many fields there are.
@@ -126,10 +127,9 @@ impl<'b> Section<'b> {
     /// The values of all fields of this name.
     pub fn values(&self, name: FieldName) -> impl Iterator<Item = &'b [u8]> + '_ {
         let count = if self.contains(name) { self.count } else { 0 };
-        self.lines[..count]
-            .iter()
-            .filter(move |line| line.name == name)
-            .map(|line| self.value(line))
+        (0..count)
+            .filter(move |&at| self.lines[at].name == name)
+            .map(|at| self.field(at).value)
     }
 
     /// The value of the only field of this name, or that there are several.
@@ -165,22 +165,23 @@ impl<'b> Section<'b> {
     }
 
     fn field(&self, at: usize) -> Field<'b> {
-        let line = &self.lines[at];
+        let line = self.lines[at];
         let end = if at + 1 < self.count {
             self.lines[at + 1].start
         } else {
             self.end
         };
+        let (start, name_end, end) = (
+            usize::from(line.start),
+            usize::from(line.name_end),
+            usize::from(end),
+        );
         Field {
             name: line.name,
-            name_text: &self.bytes[usize::from(line.start)..usize::from(line.name_end)],
-            value: self.value(line),
-            line: &self.bytes[usize::from(line.start)..usize::from(end)],
+            name_text: &self.bytes[start..name_end],
+            value: trim(&self.bytes[name_end + 1..end - 2]),
+            line: &self.bytes[start..end],
         }
-    }
-
-    fn value(&self, line: &Line) -> &'b [u8] {
-        &self.bytes[usize::from(line.value_start)..usize::from(line.value_end)]
     }
 }
 
