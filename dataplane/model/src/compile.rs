@@ -108,11 +108,13 @@ fn compile_tenants<'a>(
     tenants: &'a [desired::Tenant],
 ) -> HashMap<&'a Name, Tenant<'a>> {
     let compiled = tenants.iter().map(|tenant| {
-        let networks = match (&tenant.backend_networks, &tenant.owner) {
+        let mut networks = match (&tenant.backend_networks, &tenant.owner) {
             (Some(networks), _) => common_networks(&host.backend_networks, networks),
             (None, Owner::Manifest(_)) => host.backend_networks.clone(),
             (None, Owner::Api) => Vec::new(),
         };
+        networks.sort_unstable();
+        networks.dedup();
         let compiled = Tenant {
             desired: tenant,
             name: Arc::from(tenant.name.as_str()),

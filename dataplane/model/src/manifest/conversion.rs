@@ -171,7 +171,7 @@ fn convert_peer(peer: written::Peer, owner: &Owner) -> Peer {
     } = peer;
     Peer {
         owner: owner.clone(),
-        name: name.value,
+        name: complete(name),
         group,
         addresses,
         probe,
@@ -190,7 +190,7 @@ fn convert_zone(zone: written::Zone, owner: &Owner) -> Zone {
     } = zone;
     Zone {
         owner: owner.clone(),
-        name: name.value,
+        name: complete(name),
         nameservers: values(nameservers),
         ttl,
         negative_ttl,
@@ -210,8 +210,8 @@ fn convert_certificate(certificate: written::Certificate, owner: &Owner) -> Cert
     Certificate {
         id: 0,
         owner: owner.clone(),
-        tenant: tenant.value,
-        name: name.value,
+        tenant: complete(tenant),
+        name: complete(name),
         chain,
         key,
     }
@@ -238,8 +238,8 @@ fn convert_site(site: written::Site, owner: &Owner) -> Site {
     Site {
         id: SiteId(0),
         owner: owner.clone(),
-        tenant: tenant.value,
-        name: name.value,
+        tenant: complete(tenant),
+        name: complete(name),
         hostnames: values(hostnames),
         certificates: values(certificates),
         redirect_to_https,
@@ -298,6 +298,7 @@ fn convert_pool(pool: written::Pool) -> Pool {
 
 fn convert_backend(backend: written::Backend) -> (Option<Name>, Backend) {
     let written::Backend {
+        line: _,
         pool,
         name,
         address,
@@ -307,8 +308,8 @@ fn convert_backend(backend: written::Backend) -> (Option<Name>, Backend) {
         backup,
     } = backend;
     let backend = Backend {
-        name: name.value,
-        address: address.value,
+        name: complete(name),
+        address: complete(address),
         group: group.map(value),
         weight,
         connections,
@@ -325,6 +326,11 @@ fn convert_route(route: written::Route) -> Route {
         written::Outcome::Respond(respond) => Outcome::Respond(respond),
     };
     Route { matching, outcome }
+}
+
+/// A required value. Where one is missing there is a problem, and then no manifest.
+fn complete<T>(required: Option<Located<T>>) -> T {
+    required.expect("a missing value is a problem").value
 }
 
 fn value<T>(located: Located<T>) -> T {

@@ -22,6 +22,7 @@ pub(super) fn read(reader: &mut Reader<'_>, document: &DeTable<'_>) -> (Written,
     let manifest = root.take(reader, "manifest", values::name);
     let host = match root.table(reader, "host", "host") {
         Some(section) => host::read_host(reader, section),
+        None if root.contains("host") => None,
         None => {
             reader.report(
                 None,

@@ -9,9 +9,9 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 
 use super::reader::{Located, Reader, closest};
-use super::written::{Backend, Host, Outcome, Pool, Site, Tenant, Written};
+use super::written::{Backend, Certificate, Host, Outcome, Pool, Site, Tenant, Written};
 use crate::address_policy::{AddressPolicy, Refusal, common_networks};
-use crate::desired::BackendAddress;
+use crate::desired::{BackendAddress, SiteName};
 use crate::limits::BACKENDS_PER_POOL_MAX;
 use crate::name::Name;
 
@@ -110,48 +110,44 @@ fn check_fleet(reader: &mut Reader<'_>, written: &Written, host: Option<&Host>) 
         hosts.add(reader, "host.name", &host.name.value, "", host.name.line);
     }
     for peer in &written.peers {
-        let name = &peer.name.value;
-        hosts.add(reader, "peer.name", name, name.as_str(), peer.name.line);
+        if let Some(Located { value: name, line }) = &peer.name {
+            hosts.add(reader, "peer.name", name, name.as_str(), *line);
+        }
     }
 }
 
 fn check_unique(reader: &mut Reader<'_>, written: &Written) {
     let mut groups = Declared::new();
-    for group in &written.groups {
-        let name = &group.name.value;
-        groups.add(reader, "group.name", name, name.as_str(), group.name.line);
+    for Located { value: name, line } in written.groups.iter().map(|group| &group.name) {
+        groups.add(reader, "group.name", name, name.as_str(), *line);
     }
     let mut zones = Declared::new();
-    for zone in &written.zones {
-        let name = &zone.name.value;
-        zones.add(reader, "zone.name", name, name.as_str(), zone.name.line);
+    for Located { value: name, line } in written.zones.iter().filter_map(|it| it.name.as_ref()) {
+        zones.add(reader, "zone.name", name, name.as_str(), *line);
     }
     let mut tenants = Declared::new();
-    for tenant in &written.tenants {
-        let name = &tenant.name.value;
-        tenants.add(reader, "tenant.name", name, name.as_str(), tenant.name.line);
+    for Located { value: name, line } in written.tenants.iter().map(|tenant| &tenant.name) {
+        tenants.add(reader, "tenant.name", name, name.as_str(), *line);
     }
     let mut certificates = Declared::new();
-    for certificate in &written.certificates {
-        let name = &certificate.name.value;
-        let full = (&certificate.tenant.value, name);
-        certificates.add(
-            reader,
-            "certificate.name",
-            full,
-            name.as_str(),
-            certificate.name.line,
-        );
+    for (tenant, name) in written
+        .certificates
+        .iter()
+        .filter_map(Certificate::full_name)
+    {
+        let shown = name.value.as_str();
+        let full = (&tenant.value, &name.value);
+        certificates.add(reader, "certificate.name", full, shown, name.line);
     }
     let mut sites = Declared::new();
-    for site in &written.sites {
-        let name = &site.name.value;
+    for (tenant, name) in written.sites.iter().filter_map(Site::full_name) {
+        let shown = name.value.as_str();
         sites.add(
             reader,
             "site.name",
-            (&site.tenant.value, name),
-            name.as_str(),
-            site.name.line,
+            (&tenant.value, &name.value),
+            shown,
+            name.line,
         );
     }
 }
@@ -183,8 +179,8 @@ fn check_zones(reader: &mut Reader<'_>, written: &Written, host: Option<&Host>) 
     let of_peers = written
         .peers
         .iter()
-        .map(|peer| (&peer.name.value, &peer.addresses));
-    let hosts: BTreeMap<&Name, &Vec<IpAddr>> = of_host.into_iter().chain(of_peers).collect();
+        .filter_map(|peer| Some((&peer.name.as_ref()?.value, &peer.addresses)));
+    let hosts: BTreeMap<&Name, &Vec<IpAddr>> = of_peers.chain(of_host).collect();
     let names: BTreeSet<&Name> = hosts.keys().copied().collect();
     for nameserver in written.zones.iter().flat_map(|zone| &zone.nameservers) {
         let declare = "it must be this host or a [[peer]]";
@@ -201,11 +197,13 @@ fn check_zones(reader: &mut Reader<'_>, written: &Written, host: Option<&Host>) 
             reader.report(Some(nameserver.line), "zone.nameservers", what, hint);
         }
     }
+    let names = written.sites.iter().filter_map(Site::full_name);
+    let sites: BTreeSet<_> = names
+        .map(|(tenant, name)| (&tenant.value, &name.value))
+        .collect();
     for apex in written.zones.iter().filter_map(|zone| zone.apex.as_ref()) {
-        let is_there = written.sites.iter().any(|site| {
-            site.tenant.value == apex.value.tenant && site.name.value == apex.value.site
-        });
-        if !is_there {
+        let SiteName { tenant, site } = &apex.value;
+        if !sites.contains(&(tenant, site)) {
             let what = format!("there is no site {:?}", apex.value.to_string());
             reader.report(
                 Some(apex.line),
@@ -224,21 +222,17 @@ fn check_tenants(reader: &mut Reader<'_>, written: &Written) {
         .map(|tenant| &tenant.name.value)
         .collect();
     let declare = "declare it with [[tenant]]";
-    for certificate in &written.certificates {
-        check_exists(
-            reader,
-            "certificate.tenant",
-            &certificate.tenant,
-            &tenants,
-            declare,
-        );
-    }
-    for site in &written.sites {
-        check_exists(reader, "site.tenant", &site.tenant, &tenants, declare);
+    for tenant in written
+        .certificates
+        .iter()
+        .filter_map(|it| it.tenant.as_ref())
+    {
+        check_exists(reader, "certificate.tenant", tenant, &tenants, declare);
     }
     let mut counts: HashMap<&Name, u32> = HashMap::new();
-    for site in &written.sites {
-        *counts.entry(&site.tenant.value).or_default() += 1;
+    for tenant in written.sites.iter().filter_map(|site| site.tenant.as_ref()) {
+        check_exists(reader, "site.tenant", tenant, &tenants, declare);
+        *counts.entry(&tenant.value).or_default() += 1;
     }
     for tenant in &written.tenants {
         let sites = counts.get(&tenant.name.value).copied().unwrap_or(0);
@@ -266,9 +260,13 @@ fn check_hostnames(reader: &mut Reader<'_>, written: &Written) {
                 claims.insert(hostname.value.as_str(), (site, hostname.line));
                 continue;
             };
-            let (tenant, name) = (&other.tenant.value, &other.name.value);
             let what = format!("{:?} is already claimed", hostname.value.as_str());
-            let hint = format!("by {tenant}/{name} on line {first}");
+            let hint = match other.full_name() {
+                Some((tenant, name)) => {
+                    format!("by {}/{} on line {first}", tenant.value, name.value)
+                }
+                None => format!("on line {first}"),
+            };
             reader.report(Some(hostname.line), "site.hostnames", what, hint);
         }
     }
@@ -309,19 +307,14 @@ fn check_pools(reader: &mut Reader<'_>, site: &Site) {
             .pool
             .as_ref()
             .map_or(&default_pool, |pool| &pool.value);
-        let name = &backend.name;
-        backends.add(
-            reader,
-            "site.backend.name",
-            (pool, &name.value),
-            &name.value,
-            name.line,
-        );
+        if let Some(Located { value: name, line }) = &backend.name {
+            backends.add(reader, "site.backend.name", (pool, name), name, *line);
+        }
         let count = counts.entry(pool).or_default();
         *count += 1;
         if *count == BACKENDS_PER_POOL_MAX + 1 {
             let what = format!("at most {BACKENDS_PER_POOL_MAX} backends in a pool");
-            reader.report(Some(name.line), "site.backend", what, "");
+            reader.report(backend.line, "site.backend", what, "");
         }
     }
 }
@@ -330,16 +323,25 @@ type Certificates<'a> = HashMap<&'a Name, BTreeSet<&'a Name>>;
 
 fn certificates_by_tenant(written: &Written) -> Certificates<'_> {
     let mut by_tenant: Certificates<'_> = HashMap::new();
-    for certificate in &written.certificates {
-        let names = by_tenant.entry(&certificate.tenant.value).or_default();
-        names.insert(&certificate.name.value);
+    for (tenant, name) in written
+        .certificates
+        .iter()
+        .filter_map(Certificate::full_name)
+    {
+        by_tenant
+            .entry(&tenant.value)
+            .or_default()
+            .insert(&name.value);
     }
     by_tenant
 }
 
 fn check_certificates(reader: &mut Reader<'_>, by_tenant: &Certificates<'_>, site: &Site) {
     let none = BTreeSet::new();
-    let certificates = by_tenant.get(&site.tenant.value).unwrap_or(&none);
+    let Some(tenant) = &site.tenant else {
+        return;
+    };
+    let certificates = by_tenant.get(&tenant.value).unwrap_or(&none);
     let declare = "declare it with [[certificate]] and the same tenant";
     for certificate in &site.certificates {
         check_exists(
@@ -389,7 +391,8 @@ fn check_addresses(reader: &mut Reader<'_>, written: &Written, host: &Host) {
         .collect();
     for site in &written.sites {
         // A site of an unknown tenant has been reported as that.
-        if let Some(networks) = networks.get(&site.tenant.value) {
+        let tenant = site.tenant.as_ref();
+        if let Some(networks) = tenant.and_then(|tenant| networks.get(&tenant.value)) {
             for backend in &site.backends {
                 check_address(reader, host, &policy, networks, backend);
             }
@@ -404,7 +407,11 @@ fn check_address(
     networks: &[IpNet],
     backend: &Backend,
 ) {
-    let BackendAddress::Ip(address) = backend.address.value else {
+    let Some(Located {
+        value: BackendAddress::Ip(address),
+        line,
+    }) = backend.address
+    else {
         return;
     };
     let Err(refusal) = policy.check(networks, address) else {
@@ -417,12 +424,7 @@ fn check_address(
     }
     let what = format!("{address} can not be a backend: {refusal}");
     let hint = hint_for(refusal, address, &host.backend_networks);
-    reader.report(
-        Some(backend.address.line),
-        "site.backend.address",
-        what,
-        hint,
-    );
+    reader.report(Some(line), "site.backend.address", what, hint);
 }
 
 fn tenant_networks(host: &Host, tenant: &Tenant) -> Vec<IpNet> {

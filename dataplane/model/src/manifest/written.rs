@@ -1,5 +1,8 @@
 //! A manifest as it was typed: what was left out is not there yet, and whatever must
 //! fit something else knows its line.
+//!
+//! A required value that is missing or wrong is none here. It has been reported, so no
+//! manifest comes of it; the rest is kept to be checked all the same.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -81,7 +84,7 @@ pub(super) struct Group {
 
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
-    pub(super) name: Located<Name>,
+    pub(super) name: Option<Located<Name>>,
     pub(super) group: Option<Name>,
     pub(super) addresses: Vec<IpAddr>,
     pub(super) probe: Option<SocketAddr>,
@@ -89,7 +92,7 @@ pub(super) struct Peer {
 
 #[derive(Clone, Debug)]
 pub(super) struct Zone {
-    pub(super) name: Located<DomainName>,
+    pub(super) name: Option<Located<DomainName>>,
     pub(super) nameservers: Vec<Located<Name>>,
     pub(super) ttl: u32,
     pub(super) negative_ttl: u32,
@@ -107,16 +110,28 @@ pub(super) struct Tenant {
 
 #[derive(Clone, Debug)]
 pub(super) struct Certificate {
-    pub(super) tenant: Located<Name>,
-    pub(super) name: Located<Name>,
+    pub(super) tenant: Option<Located<Name>>,
+    pub(super) name: Option<Located<Name>>,
     pub(super) chain: String,
     pub(super) key: String,
 }
 
+impl Certificate {
+    pub(super) fn full_name(&self) -> Option<(&Located<Name>, &Located<Name>)> {
+        self.tenant.as_ref().zip(self.name.as_ref())
+    }
+}
+
+impl Site {
+    pub(super) fn full_name(&self) -> Option<(&Located<Name>, &Located<Name>)> {
+        self.tenant.as_ref().zip(self.name.as_ref())
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Site {
-    pub(super) tenant: Located<Name>,
-    pub(super) name: Located<Name>,
+    pub(super) tenant: Option<Located<Name>>,
+    pub(super) name: Option<Located<Name>>,
     pub(super) hostnames: Vec<Located<Hostname>>,
     pub(super) certificates: Vec<Located<Name>>,
     pub(super) redirect_to_https: bool,
@@ -146,9 +161,10 @@ pub(super) struct Pool {
 
 #[derive(Clone, Debug)]
 pub(super) struct Backend {
+    pub(super) line: Option<u32>,
     pub(super) pool: Option<Located<Name>>,
-    pub(super) name: Located<String>,
-    pub(super) address: Located<BackendAddress>,
+    pub(super) name: Option<Located<String>>,
+    pub(super) address: Option<Located<BackendAddress>>,
     pub(super) group: Option<Located<Name>>,
     pub(super) weight: u32,
     pub(super) connections: Option<u32>,

@@ -8,6 +8,7 @@ use crate::location::Location;
 use crate::manifest::reader::{Reader, Section};
 use crate::manifest::values;
 use crate::manifest::written::{Fleet, Group, Peer};
+use crate::quantity::shown_duration;
 
 /// A check that failed this often in a row says nothing new.
 const CHECKS_IN_A_ROW_MAX: u32 = 100;
@@ -70,7 +71,9 @@ pub(super) fn read_cadence(
     if timeout > interval {
         let hint = "a check must have ended before the next one begins";
         let key = format!("{path}.timeout");
-        reader.report(section.line(), &key, "must be at most the interval", hint);
+        let (timeout, interval) = (shown_duration(timeout), shown_duration(interval));
+        let what = format!("must be at most the interval of {interval} (is {timeout})");
+        reader.report(section.line(), &key, what, hint);
     }
     (interval, timeout, rise, fall)
 }
@@ -106,7 +109,7 @@ pub(super) fn read_peer(reader: &mut Reader<'_>, mut section: Section<'_>) -> Op
     let probe = section.take(reader, "probe", values::probe_address);
     section.finish(reader);
     Some(Peer {
-        name: name?,
+        name,
         group: group.map(|located| located.value),
         addresses: plain(addresses),
         probe: probe.map(|located| located.value),

@@ -237,9 +237,11 @@ fn read_queue(reader: &mut Reader<'_>, mut section: Section<'_>) -> Queue {
 }
 
 pub(super) fn read_backend(reader: &mut Reader<'_>, mut section: Section<'_>) -> Option<Backend> {
-    let line = section.line().unwrap_or(1);
+    let section_line = section.line();
+    let line = section_line.unwrap_or(1);
     let pool_is_set = section.contains("pool");
     let pool = section.take(reader, "pool", values::name);
+    let name_is_set = section.contains("name");
     let name = section.take(reader, "name", values::name);
     let example = "address = \"203.0.113.10:80\"";
     let address = section.require(reader, "address", values::backend_address, example);
@@ -249,24 +251,27 @@ pub(super) fn read_backend(reader: &mut Reader<'_>, mut section: Section<'_>) ->
     let connections = section.take(reader, "connections", values::integer(1, u32::MAX));
     let backup = section.take_or(reader, "backup", values::flag, (false, "false"));
     section.finish(reader);
-    let address = address?;
-    if let BackendAddress::Name { .. } = address.value {
-        reader.note_form("site.backend.address", ADDRESS_BY_NAME, address.line);
+    if let Some(Located {
+        value: BackendAddress::Name { .. },
+        line,
+    }) = &address
+    {
+        reader.note_form("site.backend.address", ADDRESS_BY_NAME, *line);
     }
-    if pool.is_none() && pool_is_set {
-        return None;
-    }
-    let name = match name {
-        Some(name) => Located {
+    let name = match (name, name_is_set, &address) {
+        (Some(name), ..) => Some(Located {
             value: name.value.to_string(),
             line: name.line,
-        },
-        None => Located {
+        }),
+        (None, false, Some(address)) => Some(Located {
             value: address.value.to_string(),
             line,
-        },
+        }),
+        (None, ..) => None,
     };
-    Some(Backend {
+    // A wrong pool is not the pool "default".
+    (pool.is_some() || !pool_is_set).then_some(Backend {
+        line: section_line,
         pool,
         name,
         address,

@@ -60,8 +60,8 @@ pub(super) fn read_site(reader: &mut Reader<'_>, mut section: Section<'_>) -> Op
     let backends = read_each(reader, backends, read_backend);
     let routes = read_each(reader, routes, read_route);
     Some(Site {
-        tenant: tenant?,
-        name: name?,
+        tenant,
+        name,
         hostnames: hostnames.unwrap_or_default(),
         certificates: certificates.unwrap_or_default(),
         redirect_to_https: redirect,

@@ -43,9 +43,9 @@ pub(super) fn read_certificate(
     let key = section.require(reader, "key", values::text, "key = \"shop.key\"");
     section.finish(reader);
     Some(Certificate {
-        tenant: tenant?,
-        name: name?,
-        chain: chain?.value,
-        key: key?.value,
+        tenant,
+        name,
+        chain: chain.map(|located| located.value).unwrap_or_default(),
+        key: key.map(|located| located.value).unwrap_or_default(),
     })
 }

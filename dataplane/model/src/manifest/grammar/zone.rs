@@ -149,7 +149,7 @@ pub(super) fn read_zone(reader: &mut Reader<'_>, mut section: Section<'_>) -> Op
     }
     section.finish(reader);
     Some(Zone {
-        name: name?,
+        name,
         nameservers: nameservers.unwrap_or_default(),
         ttl: service_ttl,
         negative_ttl,

@@ -1,0 +1,123 @@
+//! The hostname table against a plain map that says the rule in three lines.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use meridian_model::snapshot::{HostnameTable, Site, SiteId, TenantId, Timeouts};
+use proptest::prelude::*;
+
+fn site(id: u64) -> Arc<Site> {
+    Arc::new(Site {
+        id: SiteId(id),
+        tenant_id: TenantId(1),
+        tenant: "acme".into(),
+        name: format!("site-{id}").into(),
+        timeouts: Timeouts::default(),
+        pools: Box::new([]),
+        backend_networks: Arc::new([]),
+    })
+}
+
+fn found(table: &HostnameTable, host: &str) -> Option<u64> {
+    table.find(host.as_bytes()).map(|site| site.id.0)
+}
+
+/// Exact before wildcard; a wildcard covers exactly one label, which is not empty.
+fn found_by_rule(claims: &HashMap<String, u64>, host: &str) -> Option<u64> {
+    let exact = claims.get(host);
+    let parent = host.split_once('.').filter(|(label, _)| !label.is_empty());
+    let wildcard = parent.and_then(|(_, parent)| claims.get(&format!("*.{parent}")));
+    exact.or(wildcard).copied()
+}
+
+#[test]
+fn exact_names_win_over_wildcards_of_one_label() {
+    let mut table = HostnameTable::new();
+    table.insert("shop.example.com", site(1));
+    table.insert("*.example.com", site(2));
+    table.insert("*.shop.example.com", site(3));
+    assert_eq!(found(&table, "shop.example.com"), Some(1));
+    assert_eq!(found(&table, "other.example.com"), Some(2));
+    assert_eq!(found(&table, "a.shop.example.com"), Some(3));
+    assert_eq!(found(&table, "a.b.shop.example.com"), None);
+    assert_eq!(found(&table, "example.com"), None);
+    assert_eq!(found(&table, ".example.com"), None);
+    assert_eq!(found(&table, "*.example.com"), Some(2));
+    assert_eq!(found(&table, ""), None);
+    assert_eq!(found(&table, "."), None);
+}
+
+#[test]
+fn a_changed_copy_leaves_the_old_revision_alone() {
+    let mut old = HostnameTable::new();
+    for id in 0..5000 {
+        assert!(
+            old.insert(&format!("host-{id}.example.com"), site(id))
+                .is_none()
+        );
+    }
+    let mut new = old.clone();
+    assert_eq!(
+        new.insert("host-7.example.com", site(9999))
+            .map(|site| site.id.0),
+        Some(7)
+    );
+    assert_eq!(
+        new.remove("host-8.example.com").map(|site| site.id.0),
+        Some(8)
+    );
+    assert!(new.remove("host-8.example.com").is_none());
+    assert_eq!((old.len(), new.len()), (5000, 4999));
+    assert_eq!(found(&old, "host-7.example.com"), Some(7));
+    assert_eq!(found(&old, "host-8.example.com"), Some(8));
+    assert_eq!(found(&new, "host-7.example.com"), Some(9999));
+    assert_eq!(found(&new, "host-8.example.com"), None);
+    assert_eq!(new.iter().count(), 4999);
+}
+
+fn names() -> impl Strategy<Value = String> {
+    // Few labels, so that names meet each other; empty ones too, as strangers send them.
+    proptest::collection::vec(prop_oneof!["[ab]{1,2}", "", Just(String::from("*"))], 1..5)
+        .prop_map(|labels| labels.join("."))
+}
+
+fn claimed_names() -> impl Strategy<Value = String> {
+    (any::<bool>(), proptest::collection::vec("[ab]{1,2}", 1..4))
+        .prop_map(|(wild, labels)| format!("{}{}", if wild { "*." } else { "" }, labels.join(".")))
+}
+
+proptest! {
+    #[test]
+    fn every_look_up_agrees_with_the_rule(
+        changes in proptest::collection::vec((any::<bool>(), claimed_names()), 0..60),
+        asked in proptest::collection::vec(names(), 1..60),
+    ) {
+        let mut table = HostnameTable::new();
+        let mut claims = HashMap::new();
+        for (id, (is_claim, name)) in changes.into_iter().enumerate() {
+            let id = id as u64;
+            let before = if is_claim {
+                (table.insert(&name, site(id)), claims.insert(name, id))
+            } else {
+                (table.remove(&name), claims.remove(&name))
+            };
+            prop_assert_eq!(before.0.map(|site| site.id.0), before.1);
+        }
+        prop_assert_eq!(table.len(), claims.len());
+        for (name, site) in table.iter() {
+            prop_assert_eq!(claims.get(&name), Some(&site.id.0));
+        }
+        for host in &asked {
+            prop_assert_eq!(found(&table, host), found_by_rule(&claims, host), "{}", host);
+        }
+    }
+
+    #[test]
+    fn any_bytes_may_be_asked_for(host in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let mut table = HostnameTable::new();
+        table.insert("*.example.com", site(1));
+        let is_covered = host.strip_suffix(b".example.com")
+            .is_some_and(|label| !label.is_empty() && !label.contains(&b'.'));
+        prop_assert_eq!(table.find(&host).is_some(), is_covered);
+    }
+}
