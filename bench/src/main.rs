@@ -1,2 +1,63 @@
-//! bench
-fn main() {}
+//! `meridian-bench`: load, and comparison of Meridian's proxy with its peers.
+//!
+//! Everything runs on loopback, for a bounded time, and is ended by process id.
+
+mod backend;
+mod bare;
+mod cores;
+mod failure;
+mod file_limit;
+mod generator;
+mod histogram;
+mod idle;
+mod listener;
+mod load;
+mod message_head;
+mod process_tree;
+mod program;
+mod quantity;
+mod readiness;
+mod slab;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "meridian-bench",
+    version,
+    about = "Load, and comparison of Meridian's proxy with its peers"
+)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Send requests at a rate (open loop) or as fast as they are answered (closed loop).
+    Load(load::Options),
+    /// Measure a server's memory for each idle keep-alive connection.
+    Idle(idle::Options),
+    /// A small fast web server: /b/<bytes> answers a body of that size.
+    Backend(backend::Options),
+    /// The least HTTP proxy there can be, for the choice of a runtime.
+    BareProxy(bare::Options),
+}
+
+fn main() -> ExitCode {
+    let done = match CommandLine::parse().command {
+        Command::Load(options) => load::run(options),
+        Command::Idle(options) => idle::run(&options),
+        Command::Backend(options) => backend::run(&options),
+        Command::BareProxy(options) => bare::run(&options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("meridian-bench: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

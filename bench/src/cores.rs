@@ -1,0 +1,92 @@
+//! The two cores of a comparison: which they are, who runs there, how busy they were.
+
+use std::fs;
+
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+use crate::failure::Failure;
+
+/// The core of the server under test, and the one of everything else.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cores {
+    pub(crate) server: usize,
+    pub(crate) load: usize,
+}
+
+impl Cores {
+    /// The first two cores that this process may use, unless they were named.
+    pub(crate) fn choose(server: Option<usize>, load: Option<usize>) -> Result<Self, Failure> {
+        let allowed = sched_getaffinity(None).map_err(Failure::at("affinity of this process"))?;
+        let usable: Vec<usize> = (0..CpuSet::MAX_CPU)
+            .filter(|&core| allowed.is_set(core))
+            .collect();
+        for named in [server, load].into_iter().flatten() {
+            if !usable.contains(&named) {
+                return Err(Failure::new(format!(
+                    "core {named} is not one that this process may use: {usable:?}"
+                )));
+            }
+        }
+        let server = server.or_else(|| usable.iter().copied().find(|&core| Some(core) != load));
+        let load = load.or_else(|| usable.iter().copied().find(|&core| Some(core) != server));
+        match (server, load) {
+            (Some(server), Some(load)) if server != load => Ok(Self { server, load }),
+            _ => Err(Failure::new(format!(
+                "a comparison needs two different cores, one for the server and one for the load; usable: {usable:?}"
+            ))),
+        }
+    }
+}
+
+/// Pins the calling thread; programs that it starts inherit this.
+pub(crate) fn pin(core: usize) -> Result<(), Failure> {
+    let mut set = CpuSet::new();
+    set.set(core);
+    sched_setaffinity(None, &set).map_err(Failure::at(format!("pinning to core {core}")))
+}
+
+/// Time a core spent on anything, the hypervisor's other guests included, in seconds since boot.
+pub(crate) fn busy_s(core: usize) -> Result<f64, Failure> {
+    let text = fs::read_to_string("/proc/stat").map_err(Failure::at("/proc/stat"))?;
+    parse_busy_s(&text, core)
+        .ok_or_else(|| Failure::new(format!("/proc/stat has no line for cpu{core}")))
+}
+
+fn parse_busy_s(text: &str, core: usize) -> Option<f64> {
+    let name = format!("cpu{core}");
+    let line = text
+        .lines()
+        .find(|line| line.split_ascii_whitespace().next() == Some(&name))?;
+    let ticks: Vec<u64> = line
+        .split_ascii_whitespace()
+        .skip(1)
+        .filter_map(|field| field.parse().ok())
+        .collect();
+    // user nice system idle iowait irq softirq steal; guest time is within user time.
+    let busy: u64 = [0, 1, 2, 5, 6, 7]
+        .iter()
+        .filter_map(|&field| ticks.get(field))
+        .sum();
+    Some(busy as f64 / rustix::param::clock_ticks_per_second() as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_and_iowait_are_not_busy() {
+        let text =
+            "cpu  9 9 9 9 9 9 9 9 0 0\ncpu0 1 2 3 1000 2000 4 5 6 7 8\ncpu1 0 0 0 5 0 0 0 0 0 0\n";
+        let tick_s = 1.0 / rustix::param::clock_ticks_per_second() as f64;
+        assert!((parse_busy_s(text, 0).unwrap() - 21.0 * tick_s).abs() < 1e-9);
+        assert_eq!(parse_busy_s(text, 1), Some(0.0));
+        assert_eq!(parse_busy_s(text, 2), None);
+    }
+
+    #[test]
+    fn a_core_that_is_not_there_is_refused() {
+        let failure = Cores::choose(Some(9999), None).unwrap_err();
+        assert!(failure.to_string().contains("9999"), "{failure}");
+    }
+}

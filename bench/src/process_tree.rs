@@ -1,0 +1,179 @@
+//! What a process and its descendants used: CPU time and memory, read from /proc.
+
+use std::collections::HashMap;
+use std::fs;
+
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+/// CPU time of a tree since its processes began. The kernel keeps the sum exact and splits it
+/// into user and system by its ticks, so the sum is the figure and the split a hint.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct CpuTime {
+    pub(crate) user_s: f64,
+    pub(crate) system_s: f64,
+}
+
+impl CpuTime {
+    pub(crate) fn total_s(self) -> f64 {
+        self.user_s + self.system_s
+    }
+
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        Self {
+            user_s: self.user_s - earlier.user_s,
+            system_s: self.system_s - earlier.system_s,
+        }
+    }
+}
+
+/// Memory of a tree in bytes.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct Memory {
+    pub(crate) rss_bytes: u64,
+    /// Shared pages count in proportion.
+    pub(crate) pss_bytes: u64,
+    /// Pages that only this process holds.
+    pub(crate) private_bytes: u64,
+}
+
+/// The process and every descendant that lives now, the process first.
+pub(crate) fn members(root: u32) -> Result<Vec<u32>, Failure> {
+    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
+    let listing = fs::read_dir("/proc").map_err(Failure::at("/proc"))?;
+    for entry in listing.flatten() {
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        // A process that ended between the listing and here is no member.
+        if let Ok(stat) = read_stat(pid) {
+            children.entry(stat.parent).or_default().push(pid);
+        }
+    }
+    let mut members = vec![root];
+    let mut next = 0;
+    while let Some(&pid) = members.get(next) {
+        members.extend(children.remove(&pid).unwrap_or_default());
+        next += 1;
+    }
+    Ok(members)
+}
+
+/// CPU time of all threads of these processes. One that is gone is an error: its time would be missing.
+pub(crate) fn cpu_time(pids: &[u32]) -> Result<CpuTime, Failure> {
+    let mut sum = CpuTime::default();
+    for &pid in pids {
+        let stat = read_stat(pid)?;
+        sum.user_s += stat.own.user_s;
+        sum.system_s += stat.own.system_s;
+    }
+    Ok(sum)
+}
+
+/// CPU time of this process and of those it started and waited for.
+pub(crate) fn own_cpu_time_s() -> Result<f64, Failure> {
+    let stat = read_stat(std::process::id())?;
+    Ok(stat.own.total_s() + stat.waited_for_s)
+}
+
+/// What tells a process from a later one with the same number: when it was started, in
+/// kernel ticks since boot. `None` when it is gone or waits only to be collected.
+pub(crate) fn started_ticks(pid: u32) -> Option<u64> {
+    read_stat(pid)
+        .ok()
+        .filter(|stat| stat.state != "Z")
+        .map(|stat| stat.started_ticks)
+}
+
+/// Memory of these processes.
+pub(crate) fn memory(pids: &[u32]) -> Result<Memory, Failure> {
+    let mut sum = Memory::default();
+    for &pid in pids {
+        let path = format!("/proc/{pid}/smaps_rollup");
+        let text = fs::read_to_string(&path).map_err(Failure::at(&path))?;
+        let bytes = |key: &str| -> u64 {
+            text.lines()
+                .find_map(|line| {
+                    line.strip_prefix(key)?
+                        .trim()
+                        .strip_suffix("kB")?
+                        .trim()
+                        .parse::<u64>()
+                        .ok()
+                })
+                .unwrap_or(0)
+                * 1024
+        };
+        sum.rss_bytes += bytes("Rss:");
+        sum.pss_bytes += bytes("Pss:");
+        sum.private_bytes += bytes("Private_Clean:") + bytes("Private_Dirty:");
+    }
+    Ok(sum)
+}
+
+struct Stat {
+    state: String,
+    started_ticks: u64,
+    parent: u32,
+    own: CpuTime,
+    waited_for_s: f64,
+}
+
+fn read_stat(pid: u32) -> Result<Stat, Failure> {
+    let path = format!("/proc/{pid}/stat");
+    let text = fs::read_to_string(&path).map_err(Failure::at(&path))?;
+    parse_stat(&text).ok_or_else(|| Failure::new(format!("{path}: not the format of proc(5)")))
+}
+
+fn parse_stat(text: &str) -> Option<Stat> {
+    // The name of the program stands in parentheses and may hold any character, `)` too.
+    let behind_name = &text[text.rfind(')')? + 1..];
+    let fields: Vec<&str> = behind_name.split_ascii_whitespace().collect();
+    let per_second = rustix::param::clock_ticks_per_second() as f64;
+    // proc(5) counts from 1 and the state is field 3, the first one here.
+    let seconds = |field: usize| -> Option<f64> {
+        Some(fields.get(field - 3)?.parse::<f64>().ok()? / per_second)
+    };
+    Some(Stat {
+        state: (*fields.first()?).to_owned(),
+        started_ticks: fields.get(22 - 3)?.parse().ok()?,
+        parent: fields.get(4 - 3)?.parse().ok()?,
+        own: CpuTime {
+            user_s: seconds(14)?,
+            system_s: seconds(15)?,
+        },
+        waited_for_s: seconds(16)? + seconds(17)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_does_not_shift_the_fields() {
+        let text = "7 (a) b) R 3 7 7 0 -1 0 1 2 3 4 150 50 20 10 20 0 1 0 12345";
+        let stat = parse_stat(text).unwrap();
+        let tick_s = 1.0 / rustix::param::clock_ticks_per_second() as f64;
+        assert_eq!(stat.parent, 3);
+        assert_eq!(stat.started_ticks, 12345);
+        assert!((stat.own.user_s - 150.0 * tick_s).abs() < 1e-9);
+        assert!((stat.own.system_s - 50.0 * tick_s).abs() < 1e-9);
+        assert!((stat.waited_for_s - 30.0 * tick_s).abs() < 1e-9);
+    }
+
+    #[test]
+    fn this_process_has_time_memory_and_itself_as_member() {
+        let own = std::process::id();
+        assert_eq!(members(own).unwrap()[0], own);
+        assert!(cpu_time(&[own]).unwrap().total_s() >= 0.0);
+        let memory = memory(&[own]).unwrap();
+        assert!(memory.rss_bytes > 100_000);
+        assert!(memory.pss_bytes > 0 && memory.private_bytes > 0);
+    }
+}
