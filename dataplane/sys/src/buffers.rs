@@ -13,6 +13,7 @@ use crate::run_queue::ClassId;
 use io_uring::types::BufRingEntry;
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::rc::Rc;
@@ -106,13 +107,18 @@ pub(crate) struct Pool {
     peak_in_use: Cell<u16>,
     wanted: Cell<u16>,
     grown: Cell<u64>,
+    /// A buffer came back or changed its class since receives that wait were last looked at.
+    stirred: Cell<bool>,
+    /// Bytes that the kernel may put into a buffer; less than [`RECV_BYTES_MAX`] in tests only.
+    lent_bytes: Cell<u32>,
     ceiling: u16,
 }
 
 impl Pool {
-    /// Makes a pool that may grow to `ceiling` buffers; the caller registers
-    /// [`Pool::ring_address`] with its ring and then calls [`Pool::publish_first`].
+    /// Makes a pool that may grow to `ceiling` buffers, within [`BUFFERS_MAX`]; the caller
+    /// registers [`Pool::ring_address`] with its ring and then calls [`Pool::publish_first`].
     pub(crate) fn new(ceiling: u16) -> io::Result<Rc<Pool>> {
+        let ceiling = ceiling.clamp(1, BUFFERS_MAX);
         let ring_entries = ceiling.next_power_of_two();
         let empty = Received {
             class: ClassId::UNKNOWN,
@@ -134,6 +140,8 @@ impl Pool {
             peak_in_use: Cell::new(0),
             wanted: Cell::new(BUFFERS_MIN.min(ceiling)),
             grown: Cell::new(0),
+            stirred: Cell::new(false),
+            lent_bytes: Cell::new(RECV_BYTES_MAX as u32),
             ceiling,
         }))
     }
@@ -170,6 +178,7 @@ impl Pool {
         self.wanted.set(self.wanted.get().max(wanted));
         let grown = self.grow_to(wanted);
         self.grown.set(self.grown.get() + u64::from(grown));
+        self.stirred.set(self.stirred.get() || grown);
         grown
     }
 
@@ -215,7 +224,7 @@ impl Pool {
                     .as_ptr()
                     .add(usize::from(buffer) * RECV_STRIDE + HEADROOM) as u64,
             );
-            entry.set_len(RECV_BYTES_MAX as u32);
+            entry.set_len(self.lent_bytes.get());
             entry.set_bid(buffer);
         }
         let tail = tail.wrapping_add(1);
@@ -229,6 +238,7 @@ impl Pool {
 
     /// Takes back a buffer that the kernel filled with `bytes` octets.
     pub(crate) fn take(&self, buffer: u16, bytes: u32, class: ClassId) {
+        assert!(bytes <= RECV_BYTES_MAX as u32, "more than was lent");
         self.published.set(self.published.get() - 1);
         self.received.borrow_mut()[usize::from(buffer)] = Received {
             class,
@@ -250,6 +260,7 @@ impl Pool {
     pub(crate) fn release(&self, buffer: u16) {
         let class = self.received.borrow()[usize::from(buffer)].class;
         self.held_by_class.borrow_mut()[class.0 as usize] -= 1;
+        self.stirred.set(true);
         if self.circulating.get() > self.wanted.get() {
             self.circulating.set(self.circulating.get() - 1);
             self.withdrawn.borrow_mut().push(buffer);
@@ -273,6 +284,17 @@ impl Pool {
         }
         held[class.0 as usize] += 1;
         entry.class = class;
+        self.stirred.set(true);
+    }
+
+    /// Whether receives that wait for a buffer have reason to be looked at.
+    pub(crate) fn has_stirred(&self) -> bool {
+        self.stirred.get()
+    }
+
+    /// Every receive that waits was looked at.
+    pub(crate) fn settle_stir(&self) {
+        self.stirred.set(false);
     }
 
     /// Whether a class holds its full share: half of all the buffers that there may be.
@@ -280,7 +302,7 @@ impl Pool {
         self.held_by_class
             .borrow()
             .get(class.0 as usize)
-            .is_some_and(|&held| held >= self.ceiling / 2)
+            .is_some_and(|&held| held >= (self.ceiling / 2).max(1))
     }
 
     pub(crate) fn link(&self, buffer: u16, next: u16) {
@@ -313,10 +335,23 @@ impl Pool {
         }
     }
 
+    /// From now on the kernel finds room for `bytes` octets in each buffer that it was lent.
+    #[cfg(test)]
+    pub(crate) fn shorten(&self, bytes: u32) {
+        self.lent_bytes.set(bytes);
+        for back in 1..=self.published.get() {
+            let slot = usize::from(self.tail.get().wrapping_sub(back) & (self.ring_entries - 1));
+            let base = self.ring.address.as_ptr().cast::<BufRingEntry>();
+            // SAFETY: as in `publish`; the kernel reads entries only while this thread is in a
+            // system call of the ring.
+            unsafe { (*base.add(slot)).set_len(bytes) };
+        }
+    }
+
     pub(crate) fn statistics(&self) -> PoolStatistics {
         PoolStatistics {
             buffers: u32::from(self.circulating.get()),
-            buffers_max: u32::from(self.ceiling.min(BUFFERS_MAX)),
+            buffers_max: u32::from(self.ceiling),
             in_use: u32::from(self.in_use()),
             grown: self.grown.get(),
         }
@@ -377,15 +412,17 @@ impl RecvBuf {
         self.pool.charge(self.buffer, class);
     }
 
-    /// Undoes [`Pool::own`]: the buffer goes back to a socket's list, with what is left in it.
-    pub(crate) fn disown(self) -> u16 {
+    /// Undoes [`Pool::own`]: the buffer goes back to a list of `pool`, with what is left in it.
+    pub(crate) fn disown(self, pool: &Rc<Pool>) -> u16 {
+        // A number of another pool would name somebody else's buffer in this one.
+        assert!(Rc::ptr_eq(&self.pool, pool), "a buffer of another runtime");
         let buffer = self.buffer;
         {
             let mut received = self.pool.received.borrow_mut();
             let entry = &mut received[usize::from(buffer)];
             (entry.start, entry.end, entry.next) = (self.start, self.end, NO_BUFFER);
         }
-        let mut this = std::mem::ManuallyDrop::new(self);
+        let mut this = ManuallyDrop::new(self);
         // SAFETY: `this` is never used nor dropped again, so the `Rc` is dropped exactly once
         // and the buffer stays taken, which is what the caller asked for.
         unsafe { std::ptr::drop_in_place(&mut this.pool) };

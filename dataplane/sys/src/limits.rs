@@ -19,6 +19,8 @@ pub const RECV_STRIDE: usize = 32 * 1024;
 pub const HEADROOM: usize = 1024;
 /// Room kept free behind received bytes, for the end of a chunk, in bytes.
 pub const TAILROOM: usize = 64;
+/// Bytes that one send can be begun with.
+pub const SEND_BYTES_MAX: usize = 1 << 30;
 /// Receive buffers that a worker starts with, and never goes below.
 pub const BUFFERS_MIN: u16 = 64;
 /// Receive buffers that a worker never goes above.

@@ -2,6 +2,7 @@
 
 use crate::limits::{CQ_ENTRIES, SQ_ENTRIES};
 use io_uring::{IoUring, squeue, types};
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::time::Duration;
@@ -107,6 +108,11 @@ pub(crate) struct Completion {
 /// See the module.
 pub(crate) struct Ring {
     inner: IoUring,
+    /// What did not fit into the queue while the kernel took nothing; in order.
+    backlog: VecDeque<squeue::Entry>,
+    /// Times that the kernel shall take nothing, as with EAGAIN.
+    #[cfg(test)]
+    pub(crate) refusals: u32,
 }
 
 impl fmt::Debug for Ring {
@@ -131,7 +137,12 @@ impl Ring {
         let inner = builder
             .build(SQ_ENTRIES)
             .map_err(|error| SetupError::explain("making an io_uring", error))?;
-        Ok(Ring { inner })
+        Ok(Ring {
+            inner,
+            backlog: VecDeque::new(),
+            #[cfg(test)]
+            refusals: 0,
+        })
     }
 
     pub(crate) fn register_buffers(
@@ -154,24 +165,46 @@ impl Ring {
     /// Whatever the entry points to (a send's bytes, a connect's address) must stay valid until
     /// its completion has been reaped; `socket` and `runtime` keep it in the socket's slot.
     pub(crate) fn push(&mut self, entry: &squeue::Entry) {
-        loop {
+        if self.backlog.is_empty() {
             // SAFETY: upheld by the callers, as said above.
             if unsafe { self.inner.submission().push(entry) }.is_ok() {
                 return;
             }
-            if self.enter(0, None).is_err() {
-                std::thread::yield_now();
+            // A kernel that can not take it now (no memory, completions that overflow) may
+            // want its completions reaped first, which is not done here; what is wrong for
+            // good is an error of the next turn.
+            let _ = self.enter(0, None);
+        }
+        self.backlog.push_back(entry.clone());
+        self.refill();
+    }
+
+    /// Moves what waits into the queue, as far as it goes.
+    fn refill(&mut self) {
+        while let Some(entry) = self.backlog.front() {
+            // SAFETY: as in `push`: the callers keep what it points to.
+            if unsafe { self.inner.submission().push(entry) }.is_err() {
+                return;
             }
+            self.backlog.pop_front();
         }
     }
 
     pub(crate) fn queued(&mut self) -> usize {
-        self.inner.submission().len()
+        self.inner.submission().len() + self.backlog.len()
     }
 
     /// Submits everything and runs the kernel's deferred work; waits for `want` completions, for
-    /// at most `timeout`. A wait that ends by time or by a signal is no error.
+    /// at most `timeout`. A wait that ends by time or by a signal is no error. It does not wait
+    /// when more stands in line than the queue holds: then it is to be called again.
     pub(crate) fn enter(&mut self, want: u32, timeout: Option<Duration>) -> io::Result<()> {
+        #[cfg(test)]
+        if self.refusals > 0 {
+            self.refusals -= 1;
+            return Ok(());
+        }
+        self.refill();
+        let want = if self.backlog.is_empty() { want } else { 0 };
         let queued = self.inner.submission().len() as u32;
         let timespec = timeout.map(types::Timespec::from);
         let mut arguments = types::SubmitArgs::new();
@@ -208,12 +241,11 @@ impl Ring {
         }));
     }
 
-    /// Cancels everything that is under way; says whether the kernel answered that it did.
-    pub(crate) fn cancel_everything(&self) -> bool {
+    /// Cancels everything that is under way. Completions still say what was.
+    pub(crate) fn cancel_everything(&self) -> io::Result<()> {
         let builder = types::CancelBuilder::any().all();
         self.inner
             .submitter()
             .register_sync_cancel(Some(types::Timespec::from(Duration::from_secs(1))), builder)
-            .is_ok()
     }
 }

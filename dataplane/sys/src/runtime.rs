@@ -3,7 +3,7 @@
 use crate::buffers::{BUFFER_GROUP, NO_BUFFER, Pool, PoolStatistics, RecvBuf};
 use crate::clock::Clock;
 use crate::limits::{
-    ACCEPT_PAUSE_NS, BUFFERS_MAX, QUEUED_BUFFERS_HIGH, QUEUED_BUFFERS_LOW, TURN_NS,
+    ACCEPT_PAUSE_NS, BUFFERS_MAX, QUEUED_BUFFERS_HIGH, QUEUED_BUFFERS_LOW, SEND_BYTES_MAX, TURN_NS,
 };
 use crate::listener;
 use crate::ring::{Completion, Ring, SetupError};
@@ -17,6 +17,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
@@ -29,6 +30,10 @@ use std::time::Duration;
 const RECV_POLL_FIRST: u16 = 1;
 /// Kernel work that one cheap operation stands for, until measured, in nanoseconds.
 const UNIT_NS_FIRST: u64 = 1_000;
+/// System calls that the end of a run makes at most to get sockets cancelled and closed.
+const CLOSING_ROUNDS: u32 = 4;
+/// Sockets waiting for a buffer that a turn with other work looks at; an idle one looks at all.
+const STARVED_LOOKS: usize = 256;
 
 /// What a runtime is made with.
 #[derive(Debug, Clone, Copy)]
@@ -94,8 +99,9 @@ impl Notifier {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: the descriptor is new and ours.
+        let eventfd = unsafe { OwnedFd::from_raw_fd(fd) };
         Ok(Notifier {
-            eventfd: Arc::new(unsafe { OwnedFd::from_raw_fd(fd) }),
+            eventfd: Arc::new(eventfd),
         })
     }
 
@@ -133,7 +139,8 @@ pub struct Statistics {
     pub starved: u64,
     /// Times a receive waited because its class held its full share of the buffers.
     pub over_share: u64,
-    /// Accepts that failed for want of descriptors or memory.
+    /// Accepts that failed for want of descriptors or memory, or because of the listener; it
+    /// then rests for [`crate::limits::ACCEPT_PAUSE_NS`].
     pub accept_failures: u64,
     /// Completions that belonged to nobody. Anything but 0 is a fault of ours.
     pub stale: u64,
@@ -172,6 +179,8 @@ struct Inner {
     /// Sockets whose receive waits for a buffer.
     starved: VecDeque<(u32, u32)>,
     completions: Vec<Completion>,
+    /// Sockets of which the kernel did not find the operation to cancel.
+    uncancelled: Vec<(u32, u32)>,
     now_ns: u64,
     settled_ns: u64,
     /// Kernel work asked for since the last submit, in units of a cheap operation.
@@ -221,8 +230,10 @@ impl Runtime {
     /// Makes the runtime of the calling thread.
     pub fn new(config: RuntimeConfig) -> Result<Runtime, SetupError> {
         let ring = Ring::new()?;
-        let pool = Pool::new(config.buffers_max)
-            .map_err(|error| SetupError::explain("mapping the receive buffers", error))?;
+        let pool = Pool::new(config.buffers_max).map_err(|source| SetupError::Other {
+            step: "mapping the receive buffers",
+            source,
+        })?;
         let (address, entries) = pool.ring_address();
         ring.register_buffers(address, entries, BUFFER_GROUP)
             .map_err(|error| SetupError::explain("registering the receive buffers", error))?;
@@ -242,6 +253,7 @@ impl Runtime {
             listeners: Vec::new(),
             starved: VecDeque::new(),
             completions: Vec::with_capacity(256),
+            uncancelled: Vec::new(),
             now_ns,
             settled_ns: now_ns,
             units: 0,
@@ -281,7 +293,8 @@ impl Runtime {
 
     /// A deadline `after` from the start of this turn.
     pub fn deadline(&self, after: Duration) -> u64 {
-        self.now_ns() + after.as_nanos() as u64
+        let after_ns = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
+        self.now_ns().saturating_add(after_ns)
     }
 
     /// Accepts connections from `listener` from now on.
@@ -307,11 +320,11 @@ impl Runtime {
                     op: Op::Accept,
                     generation: 0,
                     index: index as u32,
-                }
-                .pack();
-                inner.push_cancel(token);
+                };
+                inner.push_cancel(token.pack(), Op::Forget);
             }
             inner.listeners[index].socket = None;
+            inner.listeners[index].resume_ns = 0;
         }
     }
 
@@ -485,16 +498,22 @@ impl Runtime {
             if let Err(error) = self.core.turn() {
                 break Err(error);
             }
-            while let Some(event) = self.core.next_event() {
+            // Only those that are there now: a handler that parks a socket with bytes left in
+            // it makes an event at once, and must not keep the tasks from running.
+            let events = self.core.inner.borrow().events.len();
+            for _ in 0..events {
+                let Some(event) = self.core.next_event() else {
+                    break;
+                };
                 on_event(event);
             }
             self.core.run_tasks();
-            if self.core.inner.borrow().stopping {
+            if std::mem::take(&mut self.core.inner.borrow_mut().stopping) {
                 break Ok(());
             }
         };
         self.core.drop_tasks();
-        result
+        result.and_then(|()| self.core.finish_closing())
     }
 }
 
@@ -504,6 +523,9 @@ impl Core {
         let mut guard = self.inner.borrow_mut();
         let inner = &mut *guard;
         let idle = inner.queue.is_empty() && inner.events.is_empty();
+        // Before the wait: the tasks that ran may have given back the buffers that the last
+        // receives wait for, and then nothing else would end the wait.
+        inner.feed_starved(&self.pool, if idle { usize::MAX } else { STARVED_LOOKS });
         let before_ns = self.clock.now_ns();
         if idle {
             let timeout = inner
@@ -523,18 +545,10 @@ impl Core {
         }
         inner.units = 0;
         inner.statistics.turns += 1;
-        let mut completions = std::mem::take(&mut inner.completions);
-        inner.ring.reap(&mut completions);
-        for completion in completions.drain(..) {
-            inner.complete(&self.pool, completion);
-        }
-        inner.completions = completions;
+        inner.reap(&self.pool);
         inner.fire_timers();
         if self.pool.is_short() {
             self.pool.grow();
-        }
-        if !inner.starved.is_empty() {
-            inner.feed_starved(&self.pool);
         }
         if inner.now_ns - inner.settled_ns > 1_000_000_000 {
             inner.settled_ns = inner.now_ns;
@@ -597,6 +611,11 @@ impl Core {
                 };
                 let task = &mut inner.tasks[index as usize];
                 task.queued = false;
+                if task.class != class && task.alive {
+                    // It changed its class, or a new task has its slot, since it was queued.
+                    inner.schedule(index);
+                    continue;
+                }
                 let Some(work) = task.work.take() else {
                     continue;
                 };
@@ -633,16 +652,40 @@ impl Core {
     }
 
     fn drop_tasks(&self) {
+        let mut index = 0;
         loop {
             let work = {
                 let mut inner = self.inner.borrow_mut();
-                inner.tasks.iter_mut().find_map(|task| task.work.take())
+                let Some(task) = inner.tasks.get_mut(index) else {
+                    break;
+                };
+                let work = task.work.take();
+                if work.is_some() {
+                    task.alive = false;
+                    task.deadline.at_ns = 0;
+                    inner.free_tasks.push(index as u32);
+                }
+                work
             };
-            match work {
-                Some(work) => drop(work),
-                None => break,
-            }
+            // Dropped while the runtime is not borrowed: it closes the task's sockets.
+            drop(work);
+            index += 1;
         }
+    }
+
+    /// Gives the kernel what closing asked for: the cancels, then the closes they lead to.
+    fn finish_closing(&self) -> io::Result<()> {
+        for _ in 0..CLOSING_ROUNDS {
+            let mut guard = self.inner.borrow_mut();
+            let inner = &mut *guard;
+            if inner.ring.queued() == 0 {
+                break;
+            }
+            inner.ring.enter(0, None)?;
+            inner.now_ns = self.clock.now_ns();
+            inner.reap(&self.pool);
+        }
+        Ok(())
     }
 
     pub(crate) fn or_timeout<T>(
@@ -705,7 +748,7 @@ impl Core {
     }
 
     pub(crate) fn unread(&self, index: u32, buffer: RecvBuf) {
-        let buffer = buffer.disown();
+        let buffer = buffer.disown(&self.pool);
         let mut inner = self.inner.borrow_mut();
         let entry = &mut inner.sockets[index];
         self.pool.link(buffer, entry.first_buffer);
@@ -721,6 +764,10 @@ impl Core {
         let inner = &mut *guard;
         let entry = &mut inner.sockets[index];
         assert!(!entry.sending && entry.send.is_none(), "one send at a time");
+        assert!(
+            bytes.len() <= SEND_BYTES_MAX,
+            "a send has at most {SEND_BYTES_MAX} bytes"
+        );
         entry.task = self.current.get();
         entry.send = Some(bytes);
         entry.sent = 0;
@@ -799,18 +846,31 @@ impl Core {
     }
 
     pub(crate) fn set_socket_class(&self, index: u32, class: ClassId) {
-        self.inner.borrow_mut().sockets[index].class = class;
+        let mut inner = self.inner.borrow_mut();
+        let entry = &mut inner.sockets[index];
+        entry.class = class;
+        let mut buffer = entry.first_buffer;
+        while buffer != NO_BUFFER {
+            self.pool.charge(buffer, class);
+            buffer = self.pool.next(buffer);
+        }
     }
 
     pub(crate) fn set_mode(&self, index: u32, mode: RecvMode) {
-        self.inner.borrow_mut().sockets[index].mode = mode;
+        let mut inner = self.inner.borrow_mut();
+        let entry = &mut inner.sockets[index];
+        entry.mode = mode;
+        if mode == RecvMode::OnDemand && entry.multishot {
+            inner.cancel_recv(index);
+        }
     }
 
     pub(crate) fn park(&self, index: u32, deadline_ns: u64, tag: u64) -> SocketId {
         let mut guard = self.inner.borrow_mut();
         let inner = &mut *guard;
         let entry = &mut inner.sockets[index];
-        debug_assert!(!entry.sending, "a socket that sends is not idle");
+        // Not only our own logic: giving the bytes free under the kernel would be unsound.
+        assert!(!entry.sending, "a socket that sends is not idle");
         entry.send = None;
         entry.task = NO_TASK;
         entry.parked = true;
@@ -845,21 +905,39 @@ impl Inner {
     /// Queues a submission that is worth `units` cheap operations of the kernel.
     fn push(&mut self, submission: &squeue::Entry, units: u64) {
         self.units += units;
+        #[cfg(test)]
+        let submission = &self.faults.divert(submission);
         self.ring.push(submission);
     }
 
-    fn push_cancel(&mut self, token: u64) {
-        let forget = Token {
-            op: Op::Forget,
-            generation: 0,
-            index: 0,
-        }
-        .pack();
+    /// Cancels the operation of `token`; a refusal of the kernel comes back as `refusal`.
+    fn push_cancel(&mut self, token: u64, refusal: Op) {
+        let answer = Token {
+            op: refusal,
+            ..Token::unpack(token)
+        };
         let submission = opcode::AsyncCancel::new(token)
             .build()
             .flags(squeue::Flags::SKIP_SUCCESS)
-            .user_data(forget);
+            .user_data(answer.pack());
         self.push(&submission, 1);
+    }
+
+    /// The kernel did not find what it was to cancel. Mostly it had just ended; but if it is
+    /// still under way, between two tries of the kernel's, its socket would never be closed.
+    fn cancel_again(&mut self, index: u32) {
+        let entry = &self.sockets[index];
+        if entry.receiving == Receiving::Cancelling {
+            self.push_cancel(entry.token(Op::Recv, index), Op::Cancel);
+        }
+        let entry = &self.sockets[index];
+        if entry.closing && entry.sending {
+            self.push_cancel(entry.token(Op::Send, index), Op::Cancel);
+        }
+        let entry = &self.sockets[index];
+        if entry.closing && matches!(entry.connecting, Some(None)) {
+            self.push_cancel(entry.token(Op::Connect, index), Op::Cancel);
+        }
     }
 
     fn arm_notifier(&mut self) {
@@ -879,12 +957,12 @@ impl Inner {
 
     fn arm_accept(&mut self, id: ListenerId) {
         let listener = &mut self.listeners[id.0 as usize];
+        listener.resume_ns = 0;
         let Some(socket) = &listener.socket else {
             return;
         };
         let fd = types::Fd(socket.as_raw_fd());
         listener.armed = true;
-        listener.resume_ns = 0;
         let token = Token {
             op: Op::Accept,
             generation: 0,
@@ -917,13 +995,13 @@ impl Inner {
             } else {
                 self.statistics.starved += 1;
             }
-            entry.starved = true;
-            self.starved.push_back((index, entry.generation));
+            self.starve(index);
             return;
         }
         let fd = types::Fd(entry.fd);
         let token = entry.token(Op::Recv, index);
         entry.receiving = Receiving::Armed;
+        entry.multishot = entry.mode == RecvMode::Multishot;
         entry.in_flight += 1;
         let submission = match entry.mode {
             RecvMode::Multishot => opcode::RecvMulti::new(fd, BUFFER_GROUP).build(),
@@ -941,7 +1019,7 @@ impl Inner {
         if entry.receiving == Receiving::Armed {
             entry.receiving = Receiving::Cancelling;
             let token = entry.token(Op::Recv, index);
-            self.push_cancel(token);
+            self.push_cancel(token, Op::Cancel);
         }
     }
 
@@ -995,12 +1073,28 @@ impl Inner {
         }
     }
 
+    fn reap(&mut self, pool: &Rc<Pool>) {
+        let mut completions = std::mem::take(&mut self.completions);
+        self.ring.reap(&mut completions);
+        for completion in completions.drain(..) {
+            self.complete(pool, completion);
+        }
+        self.completions = completions;
+        while let Some((index, generation)) = self.uncancelled.pop() {
+            let entry = &self.sockets[index];
+            if entry.generation == generation && entry.in_flight > 0 {
+                self.cancel_again(index);
+            }
+        }
+    }
+
     fn complete(&mut self, pool: &Rc<Pool>, completion: Completion) {
         #[cfg(test)]
         let completion = self.faults.alter(completion);
         let token = Token::unpack(completion.token);
         match token.op {
             Op::Forget => {}
+            Op::Cancel => self.uncancelled.push((token.index, token.generation)),
             Op::Notified => self.complete_notified(completion),
             Op::Accept => self.complete_accept(token.index, completion),
             Op::Recv | Op::Send | Op::Connect => {
@@ -1016,7 +1110,7 @@ impl Inner {
                 match token.op {
                     Op::Recv => self.complete_recv(pool, token.index, completion),
                     Op::Send => self.complete_send(token.index, completion.result),
-                    _ => self.complete_connect(token.index, completion.result),
+                    _ => self.complete_connect(pool, token.index, completion.result),
                 }
                 let entry = &self.sockets[token.index];
                 if entry.closing && entry.in_flight == 0 {
@@ -1047,13 +1141,21 @@ impl Inner {
             return;
         }
         self.listeners[listener as usize].armed = false;
-        match -completion.result {
-            libc::ECANCELED => {}
-            libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS => {
-                self.statistics.accept_failures += 1;
-                self.listeners[listener as usize].resume_ns = self.now_ns + ACCEPT_PAUSE_NS;
-            }
-            _ => self.arm_accept(id),
+        match completion.result {
+            // What accept(2) says of one connection that came to nothing, or of no error at all.
+            0.. => self.arm_accept(id),
+            failed => match -failed {
+                libc::ECONNABORTED | libc::EINTR | libc::EAGAIN | libc::EPROTO => {
+                    self.arm_accept(id);
+                }
+                // Want of descriptors or memory, or a fault that asking again at once would
+                // only show again, as fast as a core can ask.
+                _ if self.listeners[listener as usize].socket.is_some() => {
+                    self.statistics.accept_failures += 1;
+                    self.listeners[listener as usize].resume_ns = self.now_ns + ACCEPT_PAUSE_NS;
+                }
+                _ => {}
+            },
         }
     }
 
@@ -1089,20 +1191,17 @@ impl Inner {
             0 => entry.ended = true,
             1.. => {}
             failed => match -failed {
-                libc::ENOBUFS => {
-                    pool.grow();
-                    self.arm_recv(pool, index);
-                    return;
-                }
-                libc::ECANCELED | libc::EINTR | libc::EAGAIN => {
+                // What the kernel lacked is counted by now: arming grows the pool or waits.
+                libc::ENOBUFS | libc::ECANCELED | libc::EINTR | libc::EAGAIN => {
                     self.rearm_multishot(pool, index);
                     return;
                 }
                 errno => entry.recv_errno = errno,
             },
         }
+        // Only a multishot receive is still under way here.
         let entry = &self.sockets[index];
-        if entry.queued_buffers >= QUEUED_BUFFERS_HIGH && entry.mode == RecvMode::Multishot {
+        if entry.queued_buffers >= QUEUED_BUFFERS_HIGH || pool.is_over_share(class) {
             self.cancel_recv(index);
         }
         let why = if self.sockets[index].first_buffer == NO_BUFFER {
@@ -1155,11 +1254,21 @@ impl Inner {
         }
     }
 
-    fn complete_connect(&mut self, index: u32, result: i32) {
+    fn complete_connect(&mut self, pool: &Pool, index: u32, result: i32) {
         let entry = &mut self.sockets[index];
         entry.in_flight -= 1;
         entry.connect_address = None;
         entry.connecting = Some(Some(-result));
+        if entry.closing {
+            return;
+        }
+        if result < 0 {
+            // Whoever reads hears of it too.
+            entry.recv_errno = -result;
+        } else if entry.parked {
+            self.arm_recv(pool, index);
+            return;
+        }
         self.wake(index, Stir::Ended);
     }
 
@@ -1183,7 +1292,7 @@ impl Inner {
         let in_flight = entry.in_flight;
         self.cancel_recv(index);
         for token in [sending, connecting].into_iter().flatten() {
-            self.push_cancel(token);
+            self.push_cancel(token, Op::Cancel);
         }
         if in_flight == 0 {
             self.finish_close(index);
@@ -1245,45 +1354,89 @@ impl Inner {
         }
     }
 
-    /// Arms the receives that waited for a buffer, oldest first, as far as buffers go.
-    fn feed_starved(&mut self, pool: &Pool) {
-        for _ in 0..self.starved.len() {
+    /// Arms the receives that waited for a buffer, oldest first, as far as buffers go. Those of
+    /// a class over its share go to the end and keep nobody waiting.
+    fn feed_starved(&mut self, pool: &Pool, looks_max: usize) {
+        if self.starved.is_empty() || !pool.has_stirred() {
+            return;
+        }
+        let looks = self.starved.len().min(looks_max);
+        let all = looks == self.starved.len();
+        for _ in 0..looks {
             if !pool.has_published() && !pool.grow() {
-                return;
+                break;
             }
             let Some((index, generation)) = self.starved.pop_front() else {
-                return;
+                break;
             };
             let entry: &mut Entry = &mut self.sockets[index];
-            if entry.generation == generation && entry.starved {
+            if entry.generation != generation || !entry.starved || entry.closing {
+                continue;
+            }
+            if pool.is_over_share(entry.class) {
+                self.starved.push_back((index, generation));
+            } else {
                 entry.starved = false;
                 self.arm_recv(pool, index);
             }
         }
+        if all || !pool.has_published() {
+            pool.settle_stir();
+        }
+    }
+
+    /// Makes a receive wait for a buffer. Sockets that were closed while they waited leave their
+    /// places behind; they are swept out before they are more than the living.
+    fn starve(&mut self, index: u32) {
+        let entry = &mut self.sockets[index];
+        entry.starved = true;
+        let generation = entry.generation;
+        if self.starved.len() > 64 + 2 * self.sockets.live() {
+            let sockets = &self.sockets;
+            self.starved.retain(|&(index, generation)| {
+                let entry = &sockets[index];
+                entry.generation == generation && entry.starved && !entry.closing
+            });
+        }
+        self.starved.push_back((index, generation));
     }
 }
 
-impl Drop for Inner {
+impl Drop for Core {
     /// Ends everything that the kernel does with memory of ours before that memory is freed.
     fn drop(&mut self) {
-        if self.ring.queued() > 0 {
-            let _ = self.ring.enter(0, None);
-        }
-        let cancelled = self.ring.cancel_everything();
-        let _ = self.ring.enter(0, None);
+        let inner = self.inner.get_mut();
+        let _ = inner.ring.enter(0, None);
+        let _ = inner.ring.cancel_everything();
         let mut completions = Vec::new();
-        self.ring.reap(&mut completions);
-        for index in self.sockets.indices() {
-            let entry = &mut self.sockets[index];
+        for _ in 0..CLOSING_ROUNDS {
+            let _ = inner.ring.enter(0, None);
+            inner.ring.reap(&mut completions);
+        }
+        for completion in completions {
+            let token = Token::unpack(completion.token);
+            if token.op == Op::Accept && completion.result >= 0 {
+                // SAFETY: the kernel made this descriptor for us and nobody else knows of it.
+                drop(unsafe { OwnedFd::from_raw_fd(completion.result) });
+            }
+            let ended = !cqueue::more(completion.flags);
+            if matches!(token.op, Op::Recv | Op::Send | Op::Connect) && ended {
+                let entry = &mut inner.sockets[token.index];
+                if entry.generation == token.generation {
+                    entry.in_flight = entry.in_flight.saturating_sub(1);
+                }
+            }
+        }
+        for index in inner.sockets.indices() {
+            let entry = &mut inner.sockets[index];
             if entry.fd < 0 {
                 continue;
             }
-            if !cancelled && entry.in_flight > 0 {
+            if entry.in_flight > 0 {
                 // The kernel did not say that it is done with these bytes: better to lose them.
-                if let Some(bytes) = entry.send.take() {
-                    let _ = std::mem::ManuallyDrop::new(bytes);
-                }
-                let _ = std::mem::ManuallyDrop::new(entry.connect_address.take());
+                let _ = ManuallyDrop::new(entry.send.take());
+                let _ = ManuallyDrop::new(entry.connect_address.take());
+                let _ = ManuallyDrop::new(Rc::clone(&self.pool));
             }
             // SAFETY: the slot is in use, so the descriptor is open and ours.
             drop(unsafe { OwnedFd::from_raw_fd(entry.fd) });

@@ -31,6 +31,8 @@ pub(crate) struct Entry {
     /// Operations that the kernel has not completed; the slot lives until there are none.
     pub(crate) in_flight: u8,
     pub(crate) receiving: Receiving,
+    /// The receive under way is a multishot one, whatever the mode is by now.
+    pub(crate) multishot: bool,
     pub(crate) mode: RecvMode,
     /// The peer will send nothing more.
     pub(crate) ended: bool,
@@ -77,6 +79,7 @@ impl Entry {
             class: ClassId::UNKNOWN,
             in_flight: 0,
             receiving: Receiving::Off,
+            multishot: false,
             mode: RecvMode::OnDemand,
             ended: false,
             closing: false,

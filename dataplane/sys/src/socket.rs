@@ -86,7 +86,8 @@ impl Socket {
         self.core.poll_recv(self.index)
     }
 
-    /// Puts back bytes that belong to what is read next, such as a pipelined request.
+    /// Puts back bytes that belong to what is read next, such as a pipelined request. Panics
+    /// on a buffer of another runtime.
     pub fn unread(&self, buffer: RecvBuf) {
         if !buffer.is_empty() {
             self.core.unread(self.index, buffer);
@@ -98,7 +99,8 @@ impl Socket {
         poll_fn(|_| self.core.or_timeout(deadline_ns, self.poll_recv())).await
     }
 
-    /// Begins to send. One send at a time: panics while another is under way.
+    /// Begins to send at most [`crate::limits::SEND_BYTES_MAX`] bytes. One send at a time:
+    /// panics while another is under way, or its end was not taken with [`Socket::poll_sent`].
     ///
     /// `more_follows` lets the kernel wait with a short segment for what comes next (MSG_MORE).
     pub fn start_send(&self, bytes: impl Into<SendBuf>, more_follows: bool) {
@@ -129,8 +131,8 @@ impl Socket {
         self.start_send(bytes, false);
         poll_fn(|_| {
             let sent = self.poll_sent();
-            self.core
-                .or_timeout(self.send_progress_ns() + stall_ns, sent)
+            let stalled_ns = self.send_progress_ns().saturating_add(stall_ns);
+            self.core.or_timeout(stalled_ns, sent)
         })
         .await
     }
@@ -146,7 +148,7 @@ impl Socket {
         self.core.is_broken(self.index)
     }
 
-    /// Ends our side (FIN); receiving goes on.
+    /// Ends our side (FIN) at once, so after the end of the last send was seen; receiving goes on.
     pub fn shutdown_write(&self) {
         self.core.shutdown_write(self.index);
     }
@@ -167,7 +169,8 @@ impl Socket {
         crate::listener::local_address(self.core.fd(self.index))
     }
 
-    /// Counts this connection's buffers and kernel time to a class from now on.
+    /// Counts this connection's kernel time and its buffers, those that wait to be read too, to
+    /// a class from now on.
     pub fn set_class(&self, class: ClassId) {
         self.core.set_socket_class(self.index, class);
     }
@@ -179,7 +182,7 @@ impl Socket {
 
     /// Leaves the socket to the runtime until something happens: bytes, its end, or the
     /// deadline (0: none). It then comes back as [`crate::Event::Stirred`] with `tag`. Bytes
-    /// that are already there bring it back at once.
+    /// that are already there bring it back at once. Panics while a send is under way.
     pub fn park(self, deadline_ns: u64, tag: u64) -> SocketId {
         let this = std::mem::ManuallyDrop::new(self);
         // SAFETY: `this` is not used again and never dropped; the `Rc` is moved out once.

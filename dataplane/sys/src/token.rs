@@ -8,13 +8,15 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Op {
-    /// A completion nobody waits for: close and cancel.
+    /// A completion nobody waits for: the close of a socket, the cancel of a listener's accept.
     Forget = 0,
     Accept = 1,
     Recv = 2,
     Send = 3,
     Connect = 4,
     Notified = 5,
+    /// The kernel refused to cancel an operation of this socket.
+    Cancel = 6,
 }
 
 const GENERATION_BITS: u32 = 24;
@@ -43,6 +45,7 @@ impl Token {
             3 => Op::Send,
             4 => Op::Connect,
             5 => Op::Notified,
+            6 => Op::Cancel,
             _ => Op::Forget,
         };
         Token {
@@ -60,8 +63,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_token_survives_the_kernel(kind in 0u8..6, generation in 0..=GENERATION_MASK, index: u32) {
-            let op = [Op::Forget, Op::Accept, Op::Recv, Op::Send, Op::Connect, Op::Notified][kind as usize];
+        fn a_token_survives_the_kernel(kind in 0u8..7, generation in 0..=GENERATION_MASK, index: u32) {
+            let op = [Op::Forget, Op::Accept, Op::Recv, Op::Send, Op::Connect, Op::Notified, Op::Cancel][kind as usize];
             let token = Token { op, generation, index };
             prop_assert_eq!(Token::unpack(token.pack()), token);
         }

@@ -1,14 +1,28 @@
 //! The runtime against the real kernel, and with faults injected.
 
 use super::*;
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+mod buffers;
+mod closing;
+mod connecting;
+mod fairness;
+mod idleness;
+mod listening;
+mod parking;
+mod transfer;
 
 /// Faults that a test asks for.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     /// Submit no more than this many bytes with one send.
     pub(super) send_bytes_max: Option<usize>,
-    /// Answers to give instead of the kernel's, by kind of operation, first come first served.
+    /// What the next operations of a kind come to, first come first served: the kernel is
+    /// given nothing to do, so no bytes and no descriptors of its are lost by the lie.
     pub(super) results: VecDeque<(Op, i32)>,
+    diverted: HashMap<u64, i32>,
 }
 
 impl Faults {
@@ -16,23 +30,38 @@ impl Faults {
         &bytes[..bytes.len().min(self.send_bytes_max.unwrap_or(usize::MAX))]
     }
 
-    pub(super) fn alter(&mut self, completion: Completion) -> Completion {
-        let op = Token::unpack(completion.token).op;
+    pub(super) fn divert(&mut self, submission: &squeue::Entry) -> squeue::Entry {
+        let token = submission.get_user_data();
         match self.results.front() {
-            Some(&(wanted, result)) if wanted == op => {
+            Some(&(wanted, result)) if wanted == Token::unpack(token).op => {
                 self.results.pop_front();
-                Completion {
-                    result,
-                    ..completion
-                }
+                self.diverted.insert(token, result);
+                opcode::Nop::new().build().user_data(token)
             }
-            _ => completion,
+            _ => submission.clone(),
+        }
+    }
+
+    pub(super) fn alter(&mut self, completion: Completion) -> Completion {
+        match self.diverted.remove(&completion.token) {
+            Some(result) => Completion {
+                result,
+                ..completion
+            },
+            None => completion,
         }
     }
 }
 
+/// Nanoseconds of a second.
+const SECOND_NS: u64 = 1_000_000_000;
+
 fn runtime() -> Runtime {
-    Runtime::new(RuntimeConfig::default()).expect("io_uring is available")
+    runtime_of(BUFFERS_MAX)
+}
+
+fn runtime_of(buffers_max: u16) -> Runtime {
+    Runtime::new(RuntimeConfig { buffers_max }).expect("io_uring is available")
 }
 
 fn loopback() -> (OwnedFd, SocketAddr) {
@@ -41,58 +70,138 @@ fn loopback() -> (OwnedFd, SocketAddr) {
     (listener, address)
 }
 
-/// Sends back what comes in, parking between messages, until `clients` connections have ended.
-fn echo_until(runtime: &Runtime, clients: usize) {
-    let left = Rc::new(Cell::new(clients));
-    let handle = runtime.clone();
-    runtime
-        .run(move |event| match event {
-            Event::Accepted(_, socket) => {
-                socket.park(0, 7);
-            }
-            Event::Stirred { socket, tag, why, .. } => {
-                assert_eq!(tag, 7);
-                if why == Stir::Ended {
-                    left.set(left.get() - 1);
-                    if left.get() == 0 {
-                        handle.stop();
-                    }
-                    return;
-                }
-                handle.spawn(ClassId::UNKNOWN, async move {
-                    while let Poll::Ready(Ok(Some(bytes))) = socket.poll_recv() {
-                        socket.send(bytes, 1_000_000_000).await.expect("the client reads");
-                    }
-                    socket.park(0, 7);
-                });
-            }
-            Event::Notified => {}
-        })
-        .expect("the loop runs");
-}
-
-#[test]
-fn bytes_come_back_as_they_went() {
+/// A runtime that listens, and where.
+fn listening() -> (Runtime, SocketAddr) {
     let (listener, address) = loopback();
-    let client = std::thread::spawn(move || {
-        use std::io::{Read, Write};
-        let mut stream = std::net::TcpStream::connect(address).expect("it accepts");
-        for size in [1, 100, 31_000, 200_000, 3] {
-            let sent: Vec<u8> = (0..size).map(|n: u32| (n * 7) as u8).collect();
-            let mut writer = stream.try_clone().expect("a second handle");
-            let copy = sent.clone();
-            let writing = std::thread::spawn(move || writer.write_all(&copy));
-            let mut got = vec![0; sent.len()];
-            stream.read_exact(&mut got).expect("it all comes back");
-            writing.join().expect("no panic").expect("it writes");
-            assert_eq!(got, sent);
-        }
-    });
     let runtime = runtime();
     runtime.listen(listener);
-    echo_until(&runtime, 1);
-    client.join().expect("the client saw its bytes");
+    (runtime, address)
+}
+
+fn fail_next(runtime: &Runtime, op: Op, errno: i32) {
+    let mut inner = runtime.core.inner.borrow_mut();
+    inner.faults.results.push_back((op, -errno));
+}
+
+/// Bytes that differ from their neighbours.
+fn pattern(count: usize) -> Vec<u8> {
+    (0..count).map(|n| (n * 7 + n / 251) as u8).collect()
+}
+
+/// Runs `main` as a task until it ends, giving other events than its own to `on_event`.
+fn run_until<T: 'static>(
+    runtime: &Runtime,
+    main: impl Future<Output = T> + 'static,
+    on_event: impl FnMut(Event),
+) -> T {
+    let output = Rc::new(Cell::new(None));
+    let (slot, handle) = (Rc::clone(&output), runtime.clone());
+    runtime.spawn(ClassId::UNKNOWN, async move {
+        slot.set(Some(main.await));
+        handle.stop();
+    });
+    runtime.run(on_event).expect("the loop runs");
+    output.take().expect("the task ended")
+}
+
+/// Sleeps without keeping the loop from its work.
+async fn pause(runtime: &Runtime, millis: u64) {
+    let until_ns = runtime.deadline(Duration::from_millis(millis));
+    while runtime.now_ns() < until_ns {
+        runtime.stirred(until_ns).await;
+    }
+}
+
+/// Gives the next accepted connection.
+async fn accepted(accepted: &RefCell<VecDeque<Socket>>, runtime: &Runtime) -> Socket {
+    let until_ns = runtime.deadline(Duration::from_secs(5));
+    while runtime.now_ns() < until_ns {
+        let next = accepted.borrow_mut().pop_front();
+        if let Some(socket) = next {
+            return socket;
+        }
+        runtime.yield_now().await;
+    }
+    panic!("nobody connected within 5 s")
+}
+
+/// Closes whatever is left and checks that nothing was lost and nothing came that was not due.
+fn assert_clean(runtime: &Runtime) {
+    runtime.stop_listening();
+    for (id, _) in runtime.parked() {
+        drop(runtime.unpark(id));
+    }
+    let handle = runtime.clone();
+    run_until(
+        runtime,
+        async move {
+            for _ in 0..200 {
+                if handle.statistics().sockets == 0 {
+                    break;
+                }
+                pause(&handle, 10).await;
+            }
+        },
+        drop,
+    );
     let numbers = runtime.statistics();
-    assert_eq!(numbers.stale, 0);
-    assert_eq!(numbers.pool.in_use, 0);
+    assert_eq!(numbers.sockets, 0, "sockets left: {numbers:?}");
+    assert_eq!(numbers.stale, 0, "stale completions: {numbers:?}");
+    assert_eq!(numbers.pool.in_use, 0, "buffers lost: {numbers:?}");
+}
+
+/// A seeded generator (xorshift64*): enough to vary a test, and it runs again from its seed.
+struct Dice(u64);
+
+impl Dice {
+    /// From MERIDIAN_SEED, or from the clock; says which on stderr.
+    fn seeded() -> Dice {
+        let seed = std::env::var("MERIDIAN_SEED")
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or_else(|| {
+                let since = std::time::UNIX_EPOCH.elapsed().expect("after 1970");
+                since.as_nanos() as u64 | 1
+            });
+        eprintln!("MERIDIAN_SEED={seed}");
+        Dice(seed)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % limit
+    }
+}
+
+/// CPU time of the calling thread.
+fn thread_cpu() -> Duration {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the structure is ours and outlives the call.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    assert_eq!(result, 0);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Makes the stream reset the connection when it is dropped.
+fn reset_when_dropped(stream: &TcpStream) {
+    let linger = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    // SAFETY: the option value is a linger that outlives the call.
+    let result = unsafe {
+        libc::setsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            std::ptr::from_ref(&linger).cast(),
+            size_of::<libc::linger>() as libc::socklen_t,
+        )
+    };
+    assert_eq!(result, 0);
 }

@@ -1,0 +1,458 @@
+//! Receive buffers: few of them, shares of classes, slow readers.
+
+use super::*;
+
+/// Hands accepted connections over in the order of their coming.
+fn collect(queue: &Rc<RefCell<VecDeque<Socket>>>) -> impl FnMut(Event) + use<> {
+    let queue = Rc::clone(queue);
+    move |event| {
+        if let Event::Accepted(_, socket) = event {
+            queue.borrow_mut().push_back(socket);
+        }
+    }
+}
+
+fn listening_with(buffers_max: u16) -> (Runtime, SocketAddr) {
+    let (listener, address) = loopback();
+    let runtime = runtime_of(buffers_max);
+    runtime.listen(listener);
+    (runtime, address)
+}
+
+#[test]
+fn hundreds_of_connections_share_a_few_buffers() {
+    const CLIENTS: usize = 300;
+    for mode in [RecvMode::Multishot, RecvMode::OnDemand] {
+        let (runtime, address) = listening_with(8);
+        let clients = std::thread::spawn(move || {
+            let mut streams: Vec<TcpStream> = (0..CLIENTS)
+                .map(|_| TcpStream::connect(address).expect("it accepts"))
+                .collect();
+            let sent = pattern(5_000);
+            for stream in &mut streams {
+                stream.write_all(&sent).expect("it writes");
+            }
+            for stream in &mut streams {
+                let mut got = vec![0; sent.len()];
+                stream.read_exact(&mut got).expect("it all comes back");
+                assert!(got == sent);
+            }
+        });
+        let (handle, left) = (runtime.clone(), Rc::new(Cell::new(CLIENTS)));
+        runtime
+            .run(move |event| match event {
+                Event::Accepted(_, socket) => {
+                    socket.set_mode(mode);
+                    socket.park(0, 0);
+                }
+                Event::Stirred { socket, .. } => {
+                    let (runtime, left) = (handle.clone(), Rc::clone(&left));
+                    handle.spawn(ClassId::UNKNOWN, async move {
+                        while let Ok(Some(bytes)) = socket.recv(0).await {
+                            // Held for a while, as one that waits for a backend would be.
+                            runtime.yield_now().await;
+                            socket.send(bytes, SECOND_NS).await.expect("it reads");
+                        }
+                        left.set(left.get() - 1);
+                        if left.get() == 0 {
+                            runtime.stop();
+                        }
+                    });
+                }
+                Event::Notified => {}
+            })
+            .expect("the loop runs");
+        clients.join().expect("the clients saw their bytes");
+        let numbers = runtime.statistics();
+        assert!(numbers.starved + numbers.over_share > 0, "{numbers:?}");
+        assert_eq!(numbers.pool.buffers, 8);
+        assert_clean(&runtime);
+    }
+}
+
+/// Receives on `socket` once and gives the buffer.
+async fn one(runtime: &Runtime, socket: &Socket) -> RecvBuf {
+    let deadline_ns = runtime.deadline(Duration::from_secs(3));
+    let bytes = socket.recv(deadline_ns).await.expect("bytes come");
+    bytes.expect("not the end")
+}
+
+#[test]
+fn a_class_over_its_share_waits_keeps_nobody_waiting_and_goes_on() {
+    let (runtime, address) = listening_with(4);
+    let mut clients: Vec<TcpStream> = (0..5)
+        .map(|_| TcpStream::connect(address).expect("it accepts"))
+        .collect();
+    let sockets = Rc::new(RefCell::new(VecDeque::new()));
+    let on_event = collect(&sockets);
+    let handle = runtime.clone();
+    run_until(
+        &runtime,
+        async move {
+            let (greedy, modest) = (handle.add_class(), handle.add_class());
+            let mut own = Vec::new();
+            for n in 0..5 {
+                let socket = accepted(&sockets, &handle).await;
+                socket.set_mode(RecvMode::OnDemand);
+                socket.set_class(if n < 4 { greedy } else { modest });
+                own.push(socket);
+            }
+            for client in &mut clients {
+                client.write_all(b"x").expect("it writes");
+            }
+            let first = one(&handle, &own[0]).await;
+            let second = one(&handle, &own[1]).await;
+            // Half of the buffers are held: the third and fourth wait, in front of the other class.
+            let soon_ns = handle.deadline(Duration::from_millis(60));
+            for socket in &own[2..4] {
+                let error = socket.recv(soon_ns).await.expect_err("it waits");
+                assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            }
+            assert_eq!(handle.statistics().over_share, 2);
+            let other = one(&handle, &own[4]).await;
+            assert_eq!(handle.core.inner.borrow().starved.len(), 2);
+            // Waiting costs nothing.
+            let (cpu, turns) = (thread_cpu(), handle.statistics().turns);
+            pause(&handle, 300).await;
+            assert!(handle.statistics().turns - turns < 10);
+            assert!(thread_cpu() - cpu < Duration::from_millis(3));
+            // One comes back: one of those that wait goes on, then the other.
+            drop(first);
+            let third = one(&handle, &own[2]).await;
+            drop((second, third));
+            drop(one(&handle, &own[3]).await);
+            drop(other);
+        },
+        on_event,
+    );
+    assert_clean(&runtime);
+}
+
+#[test]
+fn a_buffer_charged_to_another_class_makes_room_in_the_first() {
+    let (runtime, address) = listening_with(2);
+    let mut clients = [(), ()].map(|()| TcpStream::connect(address).expect("it accepts"));
+    let sockets = Rc::new(RefCell::new(VecDeque::new()));
+    let on_event = collect(&sockets);
+    let handle = runtime.clone();
+    run_until(
+        &runtime,
+        async move {
+            let (tenant, other) = (handle.add_class(), handle.add_class());
+            let first = accepted(&sockets, &handle).await;
+            let second = accepted(&sockets, &handle).await;
+            for (socket, client) in [&first, &second].into_iter().zip(&mut clients) {
+                socket.set_mode(RecvMode::OnDemand);
+                socket.set_class(tenant);
+                client.write_all(b"x").expect("it writes");
+            }
+            let held = one(&handle, &first).await;
+            assert!(second.poll_recv().is_pending());
+            pause(&handle, 20).await;
+            assert_eq!(handle.statistics().over_share, 1);
+            held.charge(other);
+            drop(one(&handle, &second).await);
+            // What waits to be read moves with its socket.
+            first.unread(held);
+            first.set_class(tenant);
+            assert!(handle.core.pool.is_over_share(tenant));
+            assert!(!handle.core.pool.is_over_share(other));
+            first.set_class(other);
+            assert!(!handle.core.pool.is_over_share(tenant));
+            assert!(handle.core.pool.is_over_share(other));
+        },
+        on_event,
+    );
+    assert_clean(&runtime);
+}
+
+#[test]
+fn buffers_given_back_by_the_last_task_end_the_wait_of_others() {
+    let (runtime, address) = listening_with(2);
+    let mut clients: Vec<TcpStream> = (0..3)
+        .map(|_| TcpStream::connect(address).expect("it accepts"))
+        .collect();
+    let (handle, mut seen) = (runtime.clone(), 0);
+    let stirred_ns = Rc::new(Cell::new(0));
+    let (noted, mut classes) = (Rc::clone(&stirred_ns), Vec::new());
+    for _ in 0..3 {
+        classes.push(runtime.add_class());
+    }
+    runtime.spawn(ClassId::UNKNOWN, {
+        let handle = runtime.clone();
+        async move {
+            pause(&handle, 3_000).await;
+            handle.stop();
+        }
+    });
+    let begun_ns = runtime.clock_ns();
+    runtime
+        .run(move |event| match event {
+            Event::Accepted(_, socket) => {
+                let (class, runtime) = (classes[seen], handle.clone());
+                socket.set_mode(RecvMode::OnDemand);
+                socket.set_class(class);
+                clients[seen].write_all(b"x").expect("it writes");
+                seen += 1;
+                if seen <= 2 {
+                    handle.spawn(class, async move {
+                        let held = socket.recv(0).await.expect("it reads");
+                        pause(&runtime, 300).await;
+                        // Given back by a task, with nothing else under way to end a wait.
+                        drop(held);
+                    });
+                } else {
+                    handle.spawn(class, async move {
+                        pause(&runtime, 100).await;
+                        socket.park(0, 0);
+                    });
+                }
+            }
+            Event::Stirred { .. } => {
+                noted.set(handle.clock_ns() - begun_ns);
+                handle.stop();
+            }
+            Event::Notified => {}
+        })
+        .expect("the loop runs");
+    let stirred_ns = stirred_ns.get();
+    assert!(
+        (200_000_000..1_000_000_000).contains(&stirred_ns),
+        "stirred after {stirred_ns} ns"
+    );
+    assert_eq!(runtime.statistics().starved, 1);
+    assert_clean(&runtime);
+}
+
+#[test]
+fn places_of_closed_sockets_in_the_line_for_buffers_are_swept_out() {
+    let (runtime, address) = listening_with(2);
+    let mut clients = [(), ()].map(|()| TcpStream::connect(address).expect("it accepts"));
+    let sockets = Rc::new(RefCell::new(VecDeque::new()));
+    let on_event = collect(&sockets);
+    let handle = runtime.clone();
+    run_until(
+        &runtime,
+        async move {
+            let mut held = Vec::new();
+            let mut own = Vec::new();
+            for client in &mut clients {
+                let socket = accepted(&sockets, &handle).await;
+                socket.set_mode(RecvMode::OnDemand);
+                socket.set_class(handle.add_class());
+                client.write_all(b"x").expect("it writes");
+                held.push(one(&handle, &socket).await);
+                own.push(socket);
+            }
+            for _ in 0..500 {
+                let socket = handle.connect(address, 0).await.expect("it opens");
+                assert!(socket.poll_recv().is_pending());
+                drop(socket);
+                drop(accepted(&sockets, &handle).await);
+            }
+            let line = handle.core.inner.borrow().starved.len();
+            assert!(line < 100, "{line} in the line");
+        },
+        on_event,
+    );
+    assert_eq!(runtime.statistics().starved, 500);
+    assert_clean(&runtime);
+}
+
+/// A client that writes as much as it can; the end of its sending is told by the channel.
+fn flood(address: SocketAddr, bytes_max: usize) -> std::sync::mpsc::Receiver<usize> {
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut stream = TcpStream::connect(address).expect("it accepts");
+        let timeout = Some(Duration::from_millis(150));
+        stream.set_write_timeout(timeout).expect("it is set");
+        let bytes = pattern(64 * 1024);
+        let mut sent = 0;
+        while sent < bytes_max {
+            match stream.write(&bytes[sent % bytes.len()..]) {
+                Ok(count) => sent += count,
+                Err(_) => break,
+            }
+        }
+        tell.send(sent).expect("somebody listens");
+    });
+    told
+}
+
+/// Buffers that one multishot receive may fill within one system call, before its cancel is seen.
+const BURST_MAX: u32 = 64;
+
+/// Lets `socket` alone until its sender stands still, then reads everything.
+async fn read_late(
+    runtime: &Runtime,
+    socket: &Socket,
+    told: &std::sync::mpsc::Receiver<usize>,
+    held_max: u32,
+) {
+    let sent = loop {
+        if let Ok(sent) = told.try_recv() {
+            break sent;
+        }
+        let numbers = runtime.statistics();
+        assert!(numbers.pool.in_use <= held_max, "{numbers:?}");
+        pause(runtime, 5).await;
+    };
+    assert!(
+        sent < 100 << 20,
+        "the sender was never stopped: {sent} bytes"
+    );
+    let deadline_ns = runtime.deadline(Duration::from_secs(10));
+    let mut got = 0;
+    let chunk = pattern(64 * 1024);
+    while let Some(bytes) = socket.recv(deadline_ns).await.expect("it reads") {
+        let at = got % chunk.len();
+        let same = bytes.len().min(chunk.len() - at);
+        assert!(bytes[..same] == chunk[at..at + same], "changed at {got}");
+        got += bytes.len();
+    }
+    assert_eq!(got, sent);
+}
+
+#[test]
+fn a_slow_reader_holds_few_buffers_and_stops_its_sender() {
+    let modes = [(RecvMode::Multishot, BURST_MAX), (RecvMode::OnDemand, 1)];
+    for (mode, held_max) in modes {
+        let (runtime, address) = listening();
+        let told = flood(address, 200 << 20);
+        let sockets = Rc::new(RefCell::new(VecDeque::new()));
+        let on_event = collect(&sockets);
+        let handle = runtime.clone();
+        run_until(
+            &runtime,
+            async move {
+                let socket = accepted(&sockets, &handle).await;
+                socket.set_mode(mode);
+                assert!(socket.poll_recv().is_pending());
+                read_late(&handle, &socket, &told, held_max).await;
+            },
+            on_event,
+        );
+        assert_clean(&runtime);
+    }
+}
+
+#[test]
+fn a_reader_that_turns_to_receiving_on_demand_is_not_flooded() {
+    let (runtime, address) = listening();
+    let told = flood(address, 200 << 20);
+    let sockets = Rc::new(RefCell::new(VecDeque::new()));
+    let on_event = collect(&sockets);
+    let handle = runtime.clone();
+    run_until(
+        &runtime,
+        async move {
+            let socket = accepted(&sockets, &handle).await;
+            assert!(socket.poll_recv().is_pending());
+            // The multishot receive stands already.
+            socket.set_mode(RecvMode::OnDemand);
+            read_late(&handle, &socket, &told, BURST_MAX).await;
+        },
+        on_event,
+    );
+    assert_clean(&runtime);
+}
+
+#[test]
+fn a_multishot_receive_is_cancelled_at_the_high_mark_and_armed_at_the_low_one() {
+    let (runtime, address) = listening();
+    let mut client = TcpStream::connect(address).expect("it accepts");
+    let sockets = Rc::new(RefCell::new(VecDeque::new()));
+    let on_event = collect(&sockets);
+    let handle = runtime.clone();
+    run_until(
+        &runtime,
+        async move {
+            let socket = accepted(&sockets, &handle).await;
+            let index = socket.index;
+            let state = |handle: &Runtime| {
+                let inner = handle.core.inner.borrow();
+                let entry = &inner.sockets[index];
+                (entry.queued_buffers, entry.receiving)
+            };
+            assert!(socket.poll_recv().is_pending());
+            for n in 1..QUEUED_BUFFERS_HIGH {
+                client.write_all(&[n as u8]).expect("it writes");
+                pause(&handle, 10).await;
+                assert_eq!(state(&handle), (n, Receiving::Armed));
+            }
+            client.write_all(&[9]).expect("it writes");
+            pause(&handle, 10).await;
+            assert_eq!(state(&handle), (QUEUED_BUFFERS_HIGH, Receiving::Off));
+            // What comes now stays with the kernel.
+            client.write_all(&[10]).expect("it writes");
+            pause(&handle, 10).await;
+            assert_eq!(state(&handle), (QUEUED_BUFFERS_HIGH, Receiving::Off));
+            let mut got = Vec::new();
+            while got.len() < usize::from(QUEUED_BUFFERS_HIGH) + 1 {
+                got.extend_from_slice(&one(&handle, &socket).await);
+                let (queued, receiving) = state(&handle);
+                let armed = receiving == Receiving::Armed;
+                assert_eq!(armed, queued <= QUEUED_BUFFERS_LOW, "{queued} queued");
+            }
+            assert_eq!(got, [1, 2, 3, 9, 10]);
+        },
+        on_event,
+    );
+    assert_clean(&runtime);
+}
+
+#[test]
+fn a_buffer_of_another_runtime_is_not_taken_in() {
+    let make = || {
+        let (runtime, address) = listening_with(4);
+        let mut client = TcpStream::connect(address).expect("it accepts");
+        client.write_all(b"x").expect("it writes");
+        let sockets = Rc::new(RefCell::new(VecDeque::new()));
+        let on_event = collect(&sockets);
+        let handle = runtime.clone();
+        let (socket, buffer) = run_until(
+            &runtime,
+            async move {
+                let socket = accepted(&sockets, &handle).await;
+                let buffer = one(&handle, &socket).await;
+                (socket, buffer)
+            },
+            on_event,
+        );
+        (runtime, socket, buffer, client)
+    };
+    let (first, own, buffer, _client) = make();
+    let (second, other, foreign, _other_client) = make();
+    let refused = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| own.unread(foreign)));
+    assert!(refused.is_err());
+    assert!(own.is_quiet(), "nothing was taken in");
+    own.unread(buffer);
+    assert!(!own.is_quiet());
+    drop((own, other));
+    assert_clean(&first);
+    assert_clean(&second);
+}
+
+#[test]
+fn a_buffer_outlives_its_runtime() {
+    let (runtime, address) = listening();
+    let mut client = TcpStream::connect(address).expect("it accepts");
+    client.write_all(b"kept").expect("it writes");
+    let sockets = Rc::new(RefCell::new(VecDeque::new()));
+    let on_event = collect(&sockets);
+    let handle = runtime.clone();
+    let (socket, mut buffer) = run_until(
+        &runtime,
+        async move {
+            let socket = accepted(&sockets, &handle).await;
+            let buffer = one(&handle, &socket).await;
+            (socket, buffer)
+        },
+        on_event,
+    );
+    drop(runtime);
+    assert!(socket.poll_recv().is_pending());
+    drop(socket);
+    assert!(buffer.prepend(b"still ") && buffer.append(b" here"));
+    assert_eq!(&buffer[..], b"still kept here");
+}

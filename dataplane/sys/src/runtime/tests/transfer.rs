@@ -1,0 +1,265 @@
+//! Bytes arrive whole and in order, whatever the kernel answers.
+
+use super::*;
+use std::net::Shutdown;
+
+/// Sends back what comes in, parking between messages, until `clients` connections have ended.
+fn echo_until(runtime: &Runtime, clients: usize, mode: RecvMode) {
+    let left = Rc::new(Cell::new(clients));
+    let handle = runtime.clone();
+    runtime
+        .run(move |event| match event {
+            Event::Accepted(_, socket) => {
+                socket.set_mode(mode);
+                socket.park(0, 7);
+            }
+            Event::Stirred {
+                tag,
+                why: Stir::Ended,
+                ..
+            } => {
+                assert_eq!(tag, 7);
+                left.set(left.get() - 1);
+                if left.get() == 0 {
+                    handle.stop();
+                }
+            }
+            Event::Stirred { socket, why, .. } => {
+                assert_eq!(why, Stir::Bytes);
+                handle.spawn(ClassId::UNKNOWN, async move {
+                    while let Poll::Ready(Ok(Some(bytes))) = socket.poll_recv() {
+                        let sent = socket.send(bytes, SECOND_NS).await;
+                        sent.expect("the client reads");
+                    }
+                    socket.park(0, 7);
+                });
+            }
+            Event::Notified => {}
+        })
+        .expect("the loop runs");
+}
+
+fn echo_client(address: SocketAddr, sizes: Vec<usize>) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        let mut stream = TcpStream::connect(address).expect("it accepts");
+        for size in sizes {
+            let sent = pattern(size);
+            let mut got = vec![0; sent.len()];
+            let mut writer = stream.try_clone().expect("a second handle");
+            let copy = sent.clone();
+            let writing = std::thread::spawn(move || writer.write_all(&copy));
+            stream.read_exact(&mut got).expect("it all comes back");
+            writing.join().expect("no panic").expect("it writes");
+            assert!(got == sent, "{size} bytes came back changed");
+        }
+    })
+}
+
+fn echoes(mode: RecvMode, sizes: &[usize], prepare: impl FnOnce(&Runtime)) {
+    let (runtime, address) = listening();
+    prepare(&runtime);
+    let client = echo_client(address, sizes.to_vec());
+    echo_until(&runtime, 1, mode);
+    client.join().expect("the client saw its bytes");
+    assert!(runtime.core.inner.borrow().faults.results.is_empty());
+    assert_clean(&runtime);
+}
+
+const MODES: [RecvMode; 2] = [RecvMode::Multishot, RecvMode::OnDemand];
+
+#[test]
+fn bytes_come_back_as_they_went() {
+    for mode in MODES {
+        echoes(mode, &[1, 100, 31_000, 2_000_000, 3], |_| {});
+    }
+}
+
+#[test]
+fn short_sends_are_finished() {
+    for (bytes_max, size) in [(1, 5_000), (13, 50_000), (4_096, 500_000)] {
+        for mode in MODES {
+            echoes(mode, &[1, size, 2], |runtime| {
+                let mut inner = runtime.core.inner.borrow_mut();
+                inner.faults.send_bytes_max = Some(bytes_max);
+            });
+        }
+    }
+}
+
+#[test]
+fn short_reads_are_put_together() {
+    for (bytes_max, size) in [(1, 3_000), (17, 50_000)] {
+        for mode in MODES {
+            echoes(mode, &[1, size, 2], |runtime| {
+                runtime.core.pool.shorten(bytes_max);
+            });
+        }
+    }
+}
+
+#[test]
+fn interruptions_are_tried_again() {
+    let faults = [
+        (Op::Accept, libc::ECONNABORTED),
+        (Op::Recv, libc::EINTR),
+        (Op::Recv, libc::EAGAIN),
+        (Op::Recv, libc::ENOBUFS),
+        (Op::Recv, libc::ECANCELED),
+        (Op::Send, libc::EINTR),
+        (Op::Send, libc::EAGAIN),
+        (Op::Recv, libc::ENOBUFS),
+        (Op::Send, libc::EAGAIN),
+    ];
+    echoes(
+        RecvMode::OnDemand,
+        &[10, 10, 40_000, 40_000, 5],
+        |runtime| {
+            for (op, errno) in faults {
+                fail_next(runtime, op, errno);
+            }
+            // The first accept was armed before the faults were set.
+            runtime.listen(loopback().0);
+        },
+    );
+    echoes(RecvMode::Multishot, &[10, 400_000, 5], |runtime| {
+        for (op, errno) in &faults[1..5] {
+            fail_next(runtime, *op, *errno);
+        }
+    });
+}
+
+#[test]
+fn a_send_that_fails_says_so_and_the_socket_closes_well() {
+    let (runtime, address) = listening();
+    let client = TcpStream::connect(address).expect("it accepts");
+    let sockets = Rc::new(RefCell::new(VecDeque::new()));
+    let (queue, handle) = (Rc::clone(&sockets), runtime.clone());
+    fail_next(&runtime, Op::Send, libc::EPIPE);
+    let result = run_until(
+        &runtime,
+        async move {
+            let socket = accepted(&sockets, &handle).await;
+            socket.send(pattern(100), SECOND_NS).await
+        },
+        move |event| {
+            if let Event::Accepted(_, socket) = event {
+                queue.borrow_mut().push_back(socket);
+            }
+        },
+    );
+    assert_eq!(
+        result.expect_err("a broken pipe").raw_os_error(),
+        Some(libc::EPIPE)
+    );
+    drop(client);
+    assert_clean(&runtime);
+}
+
+#[test]
+fn a_peer_that_ends_its_side_still_gets_its_answer() {
+    let (runtime, address) = listening();
+    let client = std::thread::spawn(move || {
+        let mut stream = TcpStream::connect(address).expect("it accepts");
+        stream.write_all(&pattern(100_000)).expect("it writes");
+        stream.shutdown(Shutdown::Write).expect("it ends");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("it reads");
+        answer
+    });
+    let sockets = Rc::new(RefCell::new(VecDeque::new()));
+    let (queue, handle) = (Rc::clone(&sockets), runtime.clone());
+    let got = run_until(
+        &runtime,
+        async move {
+            let socket = accepted(&sockets, &handle).await;
+            let deadline_ns = handle.deadline(Duration::from_secs(5));
+            let mut got = Vec::new();
+            while let Some(bytes) = socket.recv(deadline_ns).await.expect("it reads") {
+                got.extend_from_slice(&bytes);
+            }
+            assert!(!socket.is_quiet() && !socket.is_broken());
+            let answer: Vec<u8> = got.iter().rev().copied().collect();
+            socket.send(answer, SECOND_NS).await.expect("it writes");
+            got
+        },
+        move |event| {
+            if let Event::Accepted(_, socket) = event {
+                queue.borrow_mut().push_back(socket);
+            }
+        },
+    );
+    assert!(got == pattern(100_000));
+    let answer = client.join().expect("the client ends well");
+    assert!(answer.iter().rev().copied().eq(pattern(100_000)));
+    assert_clean(&runtime);
+}
+
+#[test]
+fn a_reset_reaches_reader_and_writer_and_a_parked_socket() {
+    let (runtime, address) = listening();
+    let [first, second] = [(), ()].map(|()| TcpStream::connect(address).expect("it accepts"));
+    for stream in [&first, &second] {
+        reset_when_dropped(stream);
+    }
+    let sockets = Rc::new(RefCell::new(VecDeque::new()));
+    let (queue, handle) = (Rc::clone(&sockets), runtime.clone());
+    let ended = Rc::new(Cell::new(0));
+    let count = Rc::clone(&ended);
+    run_until(
+        &runtime,
+        async move {
+            let reading = accepted(&sockets, &handle).await;
+            let parking = accepted(&sockets, &handle).await;
+            parking.park(0, 3);
+            assert!(reading.poll_recv().is_pending());
+            drop((first, second));
+            let deadline_ns = handle.deadline(Duration::from_secs(5));
+            let error = reading.recv(deadline_ns).await.expect_err("a reset");
+            assert_eq!(error.raw_os_error(), Some(libc::ECONNRESET));
+            assert!(reading.is_broken() && !reading.is_quiet());
+            let sent = reading.send(pattern(10), SECOND_NS).await;
+            let errno = sent.expect_err("nobody is there").raw_os_error();
+            assert!(matches!(errno, Some(libc::EPIPE | libc::ECONNRESET)));
+            pause(&handle, 20).await;
+        },
+        move |event| match event {
+            Event::Accepted(_, socket) => queue.borrow_mut().push_back(socket),
+            Event::Stirred { why, tag, .. } => {
+                assert_eq!((why, tag), (Stir::Ended, 3));
+                count.set(count.get() + 1);
+            }
+            Event::Notified => {}
+        },
+    );
+    assert_eq!(ended.get(), 1);
+    assert_clean(&runtime);
+}
+
+#[test]
+fn a_cut_answer_is_reset_and_not_ended() {
+    let (runtime, address) = listening();
+    let client = std::thread::spawn(move || {
+        let mut stream = TcpStream::connect(address).expect("it accepts");
+        let mut got = Vec::new();
+        stream.read_to_end(&mut got)
+    });
+    let sockets = Rc::new(RefCell::new(VecDeque::new()));
+    let (queue, handle) = (Rc::clone(&sockets), runtime.clone());
+    run_until(
+        &runtime,
+        async move {
+            let socket = accepted(&sockets, &handle).await;
+            assert!(socket.poll_recv().is_pending());
+            socket.send(pattern(10), SECOND_NS).await.expect("it goes");
+            socket.reset_on_close();
+        },
+        move |event| {
+            if let Event::Accepted(_, socket) = event {
+                queue.borrow_mut().push_back(socket);
+            }
+        },
+    );
+    let error = client.join().expect("no panic").expect_err("no clean end");
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    assert_clean(&runtime);
+}
