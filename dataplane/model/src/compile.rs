@@ -17,7 +17,7 @@ use crate::location::Location;
 use crate::name::Name;
 use crate::problem::{Problem, Problems};
 use crate::snapshot::{
-    Algorithm, Backend, BackendKey, HostnameTable, Pool, Site, SiteId, Snapshot, Tier,
+    Algorithm, Backend, BackendKey, HostnameTable, Pool, Site, SiteId, Snapshot, TenantId, Tier,
 };
 
 /// Compiles one revision of `desired` for the host that `local` belongs to.
@@ -92,23 +92,28 @@ pub fn compile(local: &Local, desired: &Desired, revision: u64) -> Result<Snapsh
 
 struct Compiler<'a> {
     host: &'a Host,
-    tenants: HashMap<&'a Name, Tenant<'a>>,
+    tenants: HashMap<&'a Name, Tenant>,
     locations: HashMap<&'a Name, Location>,
     problems: Vec<Problem>,
 }
 
-struct Tenant<'a> {
-    desired: &'a desired::Tenant,
+struct Tenant {
+    id: TenantId,
     name: Arc<str>,
     networks: Arc<[IpNet]>,
+    has_limits: bool,
 }
 
-fn compile_tenants<'a>(
-    host: &Host,
-    tenants: &'a [desired::Tenant],
-) -> HashMap<&'a Name, Tenant<'a>> {
+fn compile_tenants<'a>(host: &Host, tenants: &'a [desired::Tenant]) -> HashMap<&'a Name, Tenant> {
     let compiled = tenants.iter().map(|tenant| {
-        let mut networks = match (&tenant.backend_networks, &tenant.owner) {
+        let desired::Tenant {
+            id,
+            owner,
+            name,
+            limits,
+            backend_networks,
+        } = tenant;
+        let mut networks = match (backend_networks, owner) {
             (Some(networks), _) => common_networks(&host.backend_networks, networks),
             (None, Owner::Manifest(_)) => host.backend_networks.clone(),
             (None, Owner::Api) => Vec::new(),
@@ -116,11 +121,12 @@ fn compile_tenants<'a>(
         networks.sort_unstable();
         networks.dedup();
         let compiled = Tenant {
-            desired: tenant,
-            name: Arc::from(tenant.name.as_str()),
+            id: *id,
+            name: Arc::from(name.as_str()),
             networks: networks.into(),
+            has_limits: *limits != desired::TenantLimits::default(),
         };
-        (&tenant.name, compiled)
+        (name, compiled)
     });
     compiled.collect()
 }
@@ -167,25 +173,24 @@ impl Compiler<'_> {
             self.report(site, "pool", String::from("the first must be \"default\""));
         }
         let pools = pools.iter().map(|pool| self.pool(site, pool)).collect();
-        let Some(owner) = self.tenants.get(tenant) else {
+        let Some(tenant) = self.tenants.get(tenant) else {
             self.report(site, "tenant", format!("there is no {tenant}"));
             return None;
         };
-        let (tenant_id, limits) = (owner.desired.id, owner.desired.limits);
         let compiled = Site {
             id: *id,
-            tenant_id,
-            tenant: Arc::clone(&owner.name),
+            tenant_id: tenant.id,
+            tenant: Arc::clone(&tenant.name),
             name: Arc::from(name.as_str()),
             timeouts: timeouts.on(&self.host.timeouts),
             pools,
-            backend_networks: Arc::clone(&owner.networks),
+            backend_networks: Arc::clone(&tenant.networks),
         };
-        self.refuse(
-            site,
-            "tenant.limits",
-            limits != desired::TenantLimits::default(),
-        );
+        let has_limits = tenant.has_limits;
+        self.refuse(site, "tenant.limits", has_limits);
+        if compiled.tenant_id == TenantId(0) {
+            self.report(site, "tenant id", String::from("was never assigned"));
+        }
         Some(compiled)
     }
 

@@ -1,0 +1,199 @@
+//! What compiling refuses, and what it works out from host, tenant and site together.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use meridian_model::availability::unavailable;
+use meridian_model::desired::{Owner, TenantLimits};
+use meridian_model::{Desired, Local, Manifest, compile};
+
+const SMALL: &str = r#"
+[host]
+name = "ams-1"
+backend_networks = ["127.0.0.0/8", "10.0.0.0/8"]
+timeouts = { head = "5s", first_byte = "20s" }
+
+[listen]
+http = ["127.0.0.1:8080"]
+
+[[tenant]]
+name = "acme"
+
+[[site]]
+tenant = "acme"
+name = "shop"
+hostnames = ["shop.example.com"]
+timeouts = { first_byte = "7s" }
+
+[[site.backend]]
+address = "127.0.0.1:9001"
+
+[[site]]
+tenant = "acme"
+name = "blog"
+hostnames = ["blog.example.com"]
+"#;
+
+fn parts(text: &str) -> (Local, Desired) {
+    let manifest = Manifest::parse(text, "ams.toml").unwrap_or_else(|all| panic!("{all}"));
+    let (local, mut desired) = manifest.into_parts();
+    desired.assign_ids(None);
+    (local, desired)
+}
+
+fn refusals(local: &Local, desired: &Desired) -> String {
+    compile(local, desired, 1)
+        .expect_err("it is to be refused")
+        .to_string()
+}
+
+#[test]
+fn timeouts_of_the_site_stand_on_the_hosts_and_those_on_the_defaults() {
+    let (local, desired) = parts(SMALL);
+    let snapshot = compile(&local, &desired, 3).unwrap();
+    assert_eq!(snapshot.timeouts.head, Duration::from_secs(5));
+    assert_eq!(snapshot.timeouts.first_byte, Duration::from_secs(20));
+    let shop = snapshot.hostnames.find(b"shop.example.com").unwrap();
+    assert_eq!(shop.timeouts.head, Duration::from_secs(5));
+    assert_eq!(shop.timeouts.first_byte, Duration::from_secs(7));
+    assert_eq!(shop.timeouts.connect, Duration::from_secs(3));
+    let blog = snapshot.hostnames.find(b"blog.example.com").unwrap();
+    assert_eq!(blog.timeouts, snapshot.timeouts);
+    // Without a backend the pool and its first tier are there, and empty.
+    assert_eq!(&*blog.pools[0].name, "default");
+    assert!(blog.pools[0].tiers[0].backends.is_empty());
+    assert_eq!(snapshot.sites.len(), 2);
+    assert_eq!(snapshot.revision, 3);
+}
+
+#[test]
+fn a_tenants_networks_are_a_part_of_the_hosts() {
+    let networks = |change: fn(&mut Desired)| -> Vec<String> {
+        let (local, mut desired) = parts(SMALL);
+        change(&mut desired);
+        let snapshot = compile(&local, &desired, 1).unwrap();
+        let of_site = snapshot.sites[0].backend_networks.iter();
+        of_site.map(IpNet::to_string).collect()
+    };
+    assert_eq!(networks(|_| ()), ["10.0.0.0/8", "127.0.0.0/8"]);
+    assert_eq!(
+        networks(|desired| desired.tenants[0].owner = Owner::Api),
+        [""; 0]
+    );
+    let narrowed = networks(|desired| {
+        let listed = ["10.7.0.0/16", "192.168.0.0/16"].map(|text| text.parse().unwrap());
+        desired.tenants[0].backend_networks = Some(listed.to_vec());
+        desired.tenants[0].owner = Owner::Api;
+    });
+    assert_eq!(narrowed, ["10.7.0.0/16"]);
+    let nothing = networks(|desired| desired.tenants[0].backend_networks = Some(Vec::new()));
+    assert_eq!(nothing, [""; 0]);
+}
+
+#[test]
+fn a_hosts_own_listener_is_no_backend_at_connect_either() {
+    let (local, desired) = parts(SMALL);
+    let snapshot = compile(&local, &desired, 1).unwrap();
+    let networks = &snapshot.sites[0].backend_networks;
+    let check = |address: &str| snapshot.policy.check(networks, address.parse().unwrap());
+    assert!(check("127.0.0.1:9001").is_ok());
+    assert!(check("127.0.0.1:8080").is_err());
+    assert!(check("192.168.0.1:80").is_err());
+}
+
+/// The list of what is not built and the compiler agree: what `up` names is also what a
+/// plane refuses when it comes from a store.
+#[test]
+fn what_is_not_built_is_refused_from_the_log_too() {
+    let text = include_str!("fixtures/every_key.toml");
+    let manifest = Manifest::parse(text, "every_key.toml").unwrap();
+    let of_sites = |key: &str| key.starts_with("site.") || key == "tenant.limits";
+    let named: BTreeSet<String> = unavailable(&manifest)
+        .into_iter()
+        .map(|problem| problem.key)
+        .filter(|key| of_sites(key))
+        .collect();
+    let (local, desired) = parts(text);
+    let all = compile(&local, &desired, 1).unwrap_err();
+    let refused: BTreeSet<String> = all
+        .iter()
+        .map(|problem| problem.key.strip_prefix("acme/shop: ").unwrap().to_owned())
+        .collect();
+    assert_eq!(named, refused);
+    assert!(
+        all.iter()
+            .all(|problem| problem.what == "not available in this version")
+    );
+}
+
+#[test]
+fn other_algorithms_and_names_for_addresses_are_refused() {
+    for (line, expected) in [
+        (
+            "pool = { algorithm = \"random\" }",
+            "\"random\" is not available in this version",
+        ),
+        (
+            "backend = [{ address = \"localhost:9001\" }]",
+            "a name in place of an address is not available in this version",
+        ),
+    ] {
+        let text = format!("{SMALL}{line}\n");
+        let manifest = Manifest::parse(&text, "ams.toml").unwrap();
+        let said: Vec<String> = unavailable(&manifest)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(said.len(), 1);
+        assert!(said[0].ends_with(expected), "{said:?}");
+        let (local, desired) = parts(&text);
+        assert!(refusals(&local, &desired).contains("not available in this version"));
+    }
+    let manifest = Manifest::parse(SMALL, "ams.toml").unwrap();
+    assert_eq!(unavailable(&manifest), []);
+}
+
+#[test]
+fn a_log_that_does_not_fit_itself_is_refused() {
+    let (local, desired) = parts(SMALL);
+    let refused = |change: fn(&mut Desired)| {
+        let mut changed = desired.clone();
+        change(&mut changed);
+        refusals(&local, &changed)
+    };
+    assert_eq!(
+        refused(|it| it.sites[0].id.0 = 0),
+        "acme/blog: id: was never assigned"
+    );
+    assert_eq!(
+        refused(|it| it.sites[1].pools[0].id.0 = 0),
+        "acme/shop: id: was never assigned"
+    );
+    assert_eq!(
+        refused(|it| it.tenants[0].id.0 = 0),
+        "acme/blog: tenant id: was never assigned\nacme/shop: tenant id: was never assigned"
+    );
+    assert_eq!(
+        refused(|it| it.sites[0].hostnames = it.sites[1].hostnames.clone()),
+        "acme/shop: hostname shop.example.com: is claimed by acme/blog too"
+    );
+    assert_eq!(
+        refused(|it| it.sites[0].pools.clear()),
+        "acme/blog: pool: the first must be \"default\""
+    );
+    assert_eq!(
+        refused(|it| it.tenants.clear()),
+        "acme/blog: tenant: there is no acme\nacme/shop: tenant: there is no acme"
+    );
+    let limited = refused(|it| {
+        it.tenants[0].limits = TenantLimits {
+            connections: Some(1),
+            ..TenantLimits::default()
+        };
+    });
+    assert!(
+        limited.starts_with("acme/blog: tenant.limits: not available"),
+        "{limited}"
+    );
+}
