@@ -4,8 +4,8 @@
 //! A text is read in three steps, and what is wrong is collected over all of them:
 //!
 //! 1. the `toml` crate takes it apart, keeping where every key stands;
-//! 2. [`grammar`] reads each key into a value that can not be wrong on its own;
-//! 3. [`references`] checks what must fit together: names, claims, addresses.
+//! 2. `grammar` reads each key into a value that can not be wrong on its own;
+//! 3. `references` checks what must fit together: names, claims, addresses.
 //!
 //! Only then there is a [`Manifest`], which converts into what the host keeps
 //! ([`Local`]) and what the fleet shares ([`Desired`]).
