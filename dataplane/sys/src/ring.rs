@@ -249,3 +249,70 @@ impl Ring {
             .register_sync_cancel(Some(types::Timespec::from(Duration::from_secs(1))), builder)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(errno: i32) -> String {
+        let error = io::Error::from_raw_os_error(errno);
+        SetupError::explain("making an io_uring", error).to_string()
+    }
+
+    #[test]
+    fn each_refusal_says_what_to_change() {
+        let old = SetupError::KernelTooOld {
+            release: "5.10.0-30-amd64".into(),
+        };
+        assert_eq!(
+            old.to_string(),
+            "this kernel (5.10.0-30-amd64) lacks what Meridian needs of io_uring; run Linux 6.1 or later"
+        );
+        for value in [1, 2] {
+            let off = SetupError::NotPermitted {
+                disabled: Some(value),
+            };
+            let words = off.to_string();
+            let sysctl = format!("kernel.io_uring_disabled is {value}; set it to 0");
+            assert!(words.contains(&sysctl), "{words}");
+            assert!(words.contains("kernel.io_uring_group"), "{words}");
+        }
+        // Switched on, and refused all the same: it is filtered.
+        for disabled in [None, Some(0)] {
+            let words = SetupError::NotPermitted { disabled }.to_string();
+            assert!(words.contains("seccomp profile"), "{words}");
+            for call in ["io_uring_setup", "io_uring_enter", "io_uring_register"] {
+                assert!(words.contains(call), "{words}");
+            }
+        }
+        let locked = SetupError::LockedMemory {
+            limit_bytes: 65_536,
+        };
+        assert_eq!(
+            locked.to_string(),
+            "the limit on locked memory (65536 bytes) is too small for the rings; raise it to 8 MiB (LimitMEMLOCK=8M, or ulimit -l 8192)"
+        );
+        let files = SetupError::Descriptors { limit: 16 };
+        assert_eq!(
+            files.to_string(),
+            "no file descriptor is left (the limit is 16); raise it (LimitNOFILE=, or ulimit -n)"
+        );
+        let other = SetupError::Other {
+            step: "registering the receive buffers",
+            source: io::Error::from_raw_os_error(libc::EIO),
+        };
+        assert_eq!(
+            other.to_string(),
+            "registering the receive buffers: Input/output error (os error 5)"
+        );
+    }
+
+    #[test]
+    fn the_answers_of_the_kernel_are_told_apart() {
+        assert!(said(libc::ENOMEM).contains("locked memory"));
+        assert!(said(libc::EMFILE).contains("file descriptor"));
+        assert!(said(libc::ENFILE).contains("file descriptor"));
+        assert!(said(libc::EPERM).contains("io_uring is"));
+        assert!(said(libc::EIO).starts_with("making an io_uring: "));
+    }
+}
