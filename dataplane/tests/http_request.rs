@@ -670,6 +670,8 @@ fn every_wire_error_closes() {
         Reject::Framing,
         Reject::Coding,
         Reject::Host,
+        Reject::MaxForwards,
+        Reject::Scheme,
         Reject::Chunk,
         Reject::TrailersLong,
         Reject::HeadSlow,

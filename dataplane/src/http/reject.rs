@@ -104,8 +104,9 @@ impl Reject {
     }
 
     /// Whether the client's connection ends with the answer. It does wherever we
-    /// do not know, or do not care to read, where the next request would begin;
-    /// a caller closes as well when the body was not read to its end.
+    /// do not know, or do not care to read, where the next request would begin: so
+    /// for everything that a parser says, and a caller closes as well when it did
+    /// not read the body to its end.
     #[must_use]
     pub fn closes(self) -> bool {
         match self {
@@ -120,13 +121,13 @@ impl Reject {
             | Reject::Coding
             | Reject::Host
             | Reject::MaxForwards
+            | Reject::Scheme
             | Reject::Chunk
             | Reject::TrailersLong
             | Reject::HeadSlow
             | Reject::BodySlow
             | Reject::BodyLong => true,
-            Reject::Scheme
-            | Reject::NoSite
+            Reject::NoSite
             | Reject::RateLimit
             | Reject::ConnectionLimit
             | Reject::Loop
