@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use meridian_dataplane::http::field::FieldName;
 use meridian_dataplane::http::forward::{RequestContext, write_request_head};
 use meridian_dataplane::http::reject::Reject;
-use meridian_dataplane::http::request::{Parsed, RequestHead, may_be_complete, parse};
+use meridian_dataplane::http::request::{BodyFraming, Parsed, RequestHead, may_be_complete, parse};
+use meridian_dataplane::http::section::Section;
 
 const PSEUDONYM: &str = "meridian-fuzz";
 
@@ -63,6 +64,15 @@ fn check_head(input: &[u8], head: &RequestHead<'_>) {
     let bytes = &input[..head.head_bytes];
     assert!(bytes.ends_with(b"\r\n\r\n"));
     assert_crlf_only(bytes);
+    let lines = assert_fields_are_lines(bytes, head.fields());
+    let count = |name: &str| lines.iter().filter(|(other, _)| other == name).count();
+    assert_eq!(count("host"), 1);
+    let (lengths, codings) = (count("content-length"), count("transfer-encoding"));
+    match head.framing {
+        BodyFraming::None => assert_eq!((lengths, codings), (0, 0)),
+        BodyFraming::Length(_) => assert_eq!((lengths, codings), (1, 0)),
+        BodyFraming::Chunked => assert_eq!((lengths, codings), (0, 1)),
+    }
     assert!(!head.host.is_empty());
     assert!(head.authority.starts_with(head.host));
     assert!(head.target.path().starts_with(b"/") || head.target.path() == b"*");
@@ -143,6 +153,42 @@ fn check_forwarded(head: &RequestHead<'_>, client: IpAddr) {
         count(FieldName::Cookie),
         head.fields().values(FieldName::Cookie).count()
     );
+}
+
+/// Whoever splits the head at CRLF, and its lines at the first colon, sees the same
+/// fields. Gives their names in lower case, and their values.
+pub(crate) fn assert_fields_are_lines(head: &[u8], fields: &Section<'_>) -> Vec<(String, Vec<u8>)> {
+    let mut rest = head;
+    let mut lines = Vec::new();
+    while let Some(end) = rest.windows(2).position(|pair| pair == b"\r\n") {
+        lines.push(&rest[..end]);
+        rest = &rest[end + 2..];
+    }
+    assert_eq!(lines.pop(), Some(&b""[..]), "the empty line at the end");
+    let first = lines
+        .iter()
+        .position(|line| !line.is_empty())
+        .expect("a start line");
+    let split: Vec<(String, Vec<u8>)> = lines[first + 1..]
+        .iter()
+        .map(|line| {
+            let colon = line.iter().position(|&byte| byte == b':').expect("a colon");
+            let name = String::from_utf8(line[..colon].to_vec()).expect("a name in ASCII");
+            (
+                name.to_ascii_lowercase(),
+                line[colon + 1..].trim_ascii().to_vec(),
+            )
+        })
+        .collect();
+    let found: Vec<(String, Vec<u8>)> = fields
+        .iter()
+        .map(|field| {
+            let name = String::from_utf8_lossy(field.name_text);
+            (name.to_ascii_lowercase(), field.value.to_vec())
+        })
+        .collect();
+    assert_eq!(found, split);
+    split
 }
 
 /// No line end but CRLF, and no NUL.

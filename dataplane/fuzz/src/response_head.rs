@@ -8,7 +8,7 @@ use meridian_dataplane::http::response::{
     BadResponse, Parsed, ResponseFraming, ResponseHead, parse,
 };
 
-use super::request_head::assert_crlf_only;
+use super::request_head::{assert_crlf_only, assert_fields_are_lines};
 
 const PSEUDONYM: &str = "meridian-fuzz";
 
@@ -49,6 +49,7 @@ fn check_head(input: &[u8], head: &ResponseHead<'_>, method: Method) {
     assert!((100..=599).contains(&head.status));
     assert_ne!(head.status, 101);
     assert_crlf_only(&input[..head.head_bytes]);
+    assert_fields_are_lines(&input[..head.head_bytes], head.fields());
     if matches!(head.status, 100..=199 | 204 | 304) || method == Method::Head {
         assert_eq!(head.framing, ResponseFraming::None);
     }
