@@ -297,12 +297,16 @@ impl Pool {
         self.stirred.set(false);
     }
 
-    /// Whether a class holds its full share: half of all the buffers that there may be.
-    pub(crate) fn is_over_share(&self, class: ClassId) -> bool {
+    /// Whether a class holds its full share of all the buffers that there may be: half, of which
+    /// an eighth of all is kept for connections that we opened. What clients send ahead must not
+    /// keep out the answers of backends, for these are what lets it be read at last.
+    pub(crate) fn is_over_share(&self, class: ClassId, opened: bool) -> bool {
+        let kept = if opened { 0 } else { self.ceiling / 8 };
+        let share = (self.ceiling / 2 - kept).max(1);
         self.held_by_class
             .borrow()
             .get(class.0 as usize)
-            .is_some_and(|&held| held >= (self.ceiling / 2).max(1))
+            .is_some_and(|&held| held >= share)
     }
 
     pub(crate) fn link(&self, buffer: u16, next: u16) {

@@ -61,7 +61,7 @@ pub enum Stir {
     Bytes,
     /// The peer closed or reset the connection, and nothing is left to read.
     Ended,
-    /// The deadline passed.
+    /// The deadline passed, and nothing came.
     Deadline,
 }
 
@@ -522,7 +522,7 @@ impl Core {
     fn turn(&self) -> io::Result<()> {
         let mut guard = self.inner.borrow_mut();
         let inner = &mut *guard;
-        let idle = inner.queue.is_empty() && inner.events.is_empty();
+        let idle = inner.queue.is_empty() && inner.events.is_empty() && !inner.stopping;
         // Before the wait: the tasks that ran may have given back the buffers that the last
         // receives wait for, and then nothing else would end the wait.
         inner.feed_starved(&self.pool, if idle { usize::MAX } else { STARVED_LOOKS });
@@ -584,6 +584,15 @@ impl Core {
                     entry.parked = false;
                     entry.stirred = false;
                     entry.deadline.at_ns = 0;
+                    // What came after the event was queued counts for more: a request that
+                    // arrives with the deadline is served.
+                    let why = if entry.first_buffer != NO_BUFFER {
+                        Stir::Bytes
+                    } else if entry.ended || entry.recv_errno != 0 {
+                        Stir::Ended
+                    } else {
+                        why
+                    };
                     return Some(Event::Stirred {
                         id: SocketId { index, generation },
                         tag: entry.tag,
@@ -988,7 +997,7 @@ impl Inner {
         {
             return;
         }
-        let over_share = pool.is_over_share(entry.class);
+        let over_share = pool.is_over_share(entry.class, entry.is_opened());
         if over_share || !pool.has_published() && !pool.grow() {
             if over_share {
                 self.statistics.over_share += 1;
@@ -1201,7 +1210,8 @@ impl Inner {
         }
         // Only a multishot receive is still under way here.
         let entry = &self.sockets[index];
-        if entry.queued_buffers >= QUEUED_BUFFERS_HIGH || pool.is_over_share(class) {
+        let over_share = pool.is_over_share(class, entry.is_opened());
+        if entry.queued_buffers >= QUEUED_BUFFERS_HIGH || over_share {
             self.cancel_recv(index);
         }
         let why = if self.sockets[index].first_buffer == NO_BUFFER {
@@ -1373,7 +1383,7 @@ impl Inner {
             if entry.generation != generation || !entry.starved || entry.closing {
                 continue;
             }
-            if pool.is_over_share(entry.class) {
+            if pool.is_over_share(entry.class, entry.is_opened()) {
                 self.starved.push_back((index, generation));
             } else {
                 entry.starved = false;

@@ -105,6 +105,11 @@ impl Entry {
         }
     }
 
+    /// Whether we opened this connection, rather than accepted it.
+    pub(crate) fn is_opened(&self) -> bool {
+        self.connecting.is_some()
+    }
+
     pub(crate) fn token(&self, op: Op, index: u32) -> u64 {
         Token {
             op,

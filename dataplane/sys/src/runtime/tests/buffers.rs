@@ -79,7 +79,7 @@ async fn one(runtime: &Runtime, socket: &Socket) -> RecvBuf {
 
 #[test]
 fn a_class_over_its_share_waits_keeps_nobody_waiting_and_goes_on() {
-    let (runtime, address) = listening_with(4);
+    let (runtime, address) = listening_with(5);
     let mut clients: Vec<TcpStream> = (0..5)
         .map(|_| TcpStream::connect(address).expect("it accepts"))
         .collect();
@@ -102,7 +102,7 @@ fn a_class_over_its_share_waits_keeps_nobody_waiting_and_goes_on() {
             }
             let first = one(&handle, &own[0]).await;
             let second = one(&handle, &own[1]).await;
-            // Half of the buffers are held: the third and fourth wait, in front of the other class.
+            // Its share is held: the third and fourth wait, in front of the other class.
             let soon_ns = handle.deadline(Duration::from_millis(60));
             for socket in &own[2..4] {
                 let error = socket.recv(soon_ns).await.expect_err("it waits");
@@ -122,6 +122,97 @@ fn a_class_over_its_share_waits_keeps_nobody_waiting_and_goes_on() {
             drop((second, third));
             drop(one(&handle, &own[3]).await);
             drop(other);
+        },
+        on_event,
+    );
+    assert_clean(&runtime);
+}
+
+#[test]
+fn multishot_receives_of_a_class_over_its_share_are_taken_back() {
+    let (runtime, address) = listening_with(16);
+    let mut clients: Vec<TcpStream> = (0..6)
+        .map(|_| TcpStream::connect(address).expect("it accepts"))
+        .collect();
+    let sockets = Rc::new(RefCell::new(VecDeque::new()));
+    let on_event = collect(&sockets);
+    let handle = runtime.clone();
+    run_until(
+        &runtime,
+        async move {
+            let greedy = handle.add_class();
+            let mut own = Vec::new();
+            for _ in 0..6 {
+                let socket = accepted(&sockets, &handle).await;
+                socket.set_class(greedy);
+                assert!(socket.poll_recv().is_pending());
+                own.push(socket);
+            }
+            // Every connection speaks again and again, and none is read.
+            for n in 0..4 {
+                for client in &mut clients {
+                    client.write_all(&[n]).expect("it writes");
+                }
+                pause(&handle, 10).await;
+            }
+            // Its share, and one more for each receive that already stood.
+            let held = handle.statistics().pool.in_use;
+            assert!((6..=6 + 6).contains(&held), "{held} buffers held");
+            let read = Rc::new(Cell::new(0));
+            for socket in own {
+                let (runtime, read) = (handle.clone(), Rc::clone(&read));
+                handle.spawn(greedy, async move {
+                    let mut got = Vec::new();
+                    while got.len() < 4 {
+                        got.extend_from_slice(&one(&runtime, &socket).await);
+                    }
+                    assert_eq!(got, [0, 1, 2, 3]);
+                    read.set(read.get() + 1);
+                });
+            }
+            while read.get() < 6 {
+                pause(&handle, 10).await;
+            }
+        },
+        on_event,
+    );
+    assert_clean(&runtime);
+}
+
+#[test]
+fn what_clients_send_ahead_does_not_keep_out_the_answers_of_backends() {
+    let (runtime, address) = listening_with(8);
+    let mut clients: Vec<TcpStream> = (0..4)
+        .map(|_| TcpStream::connect(address).expect("it accepts"))
+        .collect();
+    let sockets = Rc::new(RefCell::new(VecDeque::new()));
+    let on_event = collect(&sockets);
+    let handle = runtime.clone();
+    run_until(
+        &runtime,
+        async move {
+            let tenant = handle.add_class();
+            let mut held = Vec::new();
+            for client in &mut clients {
+                let socket = accepted(&sockets, &handle).await;
+                socket.set_mode(RecvMode::OnDemand);
+                socket.set_class(tenant);
+                client.write_all(b"ahead").expect("it writes");
+                if held.len() < 3 {
+                    held.push(one(&handle, &socket).await);
+                } else {
+                    let soon_ns = handle.deadline(Duration::from_millis(30));
+                    socket.recv(soon_ns).await.expect_err("it waits");
+                }
+            }
+            let upstream = handle.connect(address, 0).await.expect("it opens");
+            upstream.set_class(tenant);
+            let backend = accepted(&sockets, &handle).await;
+            backend
+                .send(b"answer".to_vec(), SECOND_NS)
+                .await
+                .expect("it goes");
+            assert_eq!(&one(&handle, &upstream).await[..], b"answer");
         },
         on_event,
     );
@@ -155,11 +246,11 @@ fn a_buffer_charged_to_another_class_makes_room_in_the_first() {
             // What waits to be read moves with its socket.
             first.unread(held);
             first.set_class(tenant);
-            assert!(handle.core.pool.is_over_share(tenant));
-            assert!(!handle.core.pool.is_over_share(other));
+            assert!(handle.core.pool.is_over_share(tenant, false));
+            assert!(!handle.core.pool.is_over_share(other, false));
             first.set_class(other);
-            assert!(!handle.core.pool.is_over_share(tenant));
-            assert!(handle.core.pool.is_over_share(other));
+            assert!(!handle.core.pool.is_over_share(tenant, false));
+            assert!(handle.core.pool.is_over_share(other, false));
         },
         on_event,
     );

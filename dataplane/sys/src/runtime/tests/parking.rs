@@ -230,3 +230,40 @@ fn stirred_ends_by_bytes_by_the_end_of_a_send_and_by_its_deadline() {
     );
     assert_clean(&runtime);
 }
+
+#[test]
+fn a_request_that_arrives_with_the_deadline_is_heard_as_bytes() {
+    let (runtime, mut sockets, mut clients) = connected(2);
+    clients[0].write_all(b"x").expect("it writes");
+    let seen = Seen::default();
+    let handle = runtime.clone();
+    let socket = sockets.remove(0);
+    let silent = sockets.remove(0);
+    run_until(
+        &runtime,
+        async move {
+            let bytes = socket.recv(0).await.expect("it reads").expect("bytes");
+            let ids = [socket.park(0, 1), silent.park(0, 2)];
+            {
+                // Both deadlines pass, and then, before anybody is told, bytes come to one.
+                let mut inner = handle.core.inner.borrow_mut();
+                for id in ids {
+                    inner.stir(id.index, Stir::Deadline);
+                }
+            }
+            handle.core.unread(ids[0].index, bytes);
+            pause(&handle, 20).await;
+        },
+        note(&seen),
+    );
+    assert_eq!(*seen.borrow(), [(1, Stir::Bytes), (2, Stir::Deadline)]);
+    assert_clean(&runtime);
+}
+
+#[test]
+fn a_run_that_is_stopped_before_it_begins_ends_at_once() {
+    let runtime = runtime();
+    runtime.stop();
+    runtime.run(drop).expect("it does not wait");
+    assert_eq!(runtime.statistics().turns, 1);
+}
