@@ -324,7 +324,6 @@ impl Runtime {
                 inner.push_cancel(token.pack(), Op::Forget);
             }
             inner.listeners[index].socket = None;
-            inner.listeners[index].resume_ns = 0;
         }
     }
 

@@ -220,6 +220,75 @@ fn what_clients_send_ahead_does_not_keep_out_the_answers_of_backends() {
 }
 
 #[test]
+fn a_class_over_its_share_at_the_head_of_the_line_blocks_nobody() {
+    let (runtime, address) = listening_with(2);
+    let mut clients: Vec<TcpStream> = (0..4)
+        .map(|_| TcpStream::connect(address).expect("it accepts"))
+        .collect();
+    let sockets = Rc::new(RefCell::new(VecDeque::new()));
+    let on_event = collect(&sockets);
+    let handle = runtime.clone();
+    run_until(
+        &runtime,
+        async move {
+            let [greedy, holder, modest] = [(); 3].map(|()| handle.add_class());
+            let mut own = Vec::new();
+            for (client, class) in clients.iter_mut().zip([greedy, holder, greedy, modest]) {
+                let socket = accepted(&sockets, &handle).await;
+                socket.set_mode(RecvMode::OnDemand);
+                socket.set_class(class);
+                client.write_all(b"x").expect("it writes");
+                own.push(socket);
+            }
+            let held = one(&handle, &own[0]).await;
+            let other = one(&handle, &own[1]).await;
+            // First in line: over its share. Behind it: no buffer is left.
+            for socket in &own[2..] {
+                assert!(socket.poll_recv().is_pending());
+            }
+            let numbers = handle.statistics();
+            assert_eq!((numbers.over_share, numbers.starved), (1, 1));
+            drop(other);
+            drop(one(&handle, &own[3]).await);
+            assert!(own[2].poll_recv().is_pending());
+            drop(held);
+            drop(one(&handle, &own[2]).await);
+        },
+        on_event,
+    );
+    assert_clean(&runtime);
+}
+
+#[test]
+fn a_receive_on_demand_that_follows_a_multishot_one_takes_one_buffer() {
+    let (runtime, address) = listening();
+    let mut client = TcpStream::connect(address).expect("it accepts");
+    let sockets = Rc::new(RefCell::new(VecDeque::new()));
+    let on_event = collect(&sockets);
+    let handle = runtime.clone();
+    run_until(
+        &runtime,
+        async move {
+            let socket = accepted(&sockets, &handle).await;
+            assert!(socket.poll_recv().is_pending());
+            pause(&handle, 10).await;
+            socket.set_mode(RecvMode::OnDemand);
+            pause(&handle, 10).await;
+            for n in 0..3 {
+                client.write_all(&[n]).expect("it writes");
+                pause(&handle, 10).await;
+            }
+            assert_eq!(handle.statistics().pool.in_use, 1);
+            for wanted in [&[0][..], &[1, 2]] {
+                assert_eq!(&one(&handle, &socket).await[..], wanted);
+            }
+        },
+        on_event,
+    );
+    assert_clean(&runtime);
+}
+
+#[test]
 fn a_buffer_charged_to_another_class_makes_room_in_the_first() {
     let (runtime, address) = listening_with(2);
     let mut clients = [(), ()].map(|()| TcpStream::connect(address).expect("it accepts"));
