@@ -192,6 +192,7 @@ fn extensions_are_limited_in_all() {
 fn a_chunk_is_followed_by_cr_lf() {
     for input in [
         "1\r\nxy\r\n0\r\n\r\n",
+        "1\r\nxy\n0\r\n\r\n",
         "1\r\nx\n0\r\n\r\n",
         "1\r\nx\r0\r\n\r\n",
         "1\r\nx0\r\n\r\n",

@@ -604,6 +604,10 @@ fn the_head_is_limited_as_soon_as_it_is_too_long() {
         parse(&endless[..32 * 1024 - 1]),
         Ok(Parsed::Partial)
     ));
+    assert!(matches!(
+        parse(&endless[..32 * 1024]),
+        Err(Reject::HeadLong)
+    ));
     assert_rejected(&endless, Reject::HeadLong, 431);
 }
 

@@ -223,7 +223,7 @@ pub fn may_be_complete(bytes: &[u8], from: usize) -> bool {
         return true;
     }
     // The last line end may have begun in what was there before.
-    let begin = from.saturating_sub(3).min(bytes.len());
+    let begin = from.saturating_sub(2).min(bytes.len());
     let fresh = &bytes[begin..];
     fresh.iter().enumerate().any(|(at, &byte)| {
         byte == b'\n' && matches!(&fresh[at + 1..], [b'\n', ..] | [b'\r', b'\n', ..])

@@ -76,6 +76,7 @@ mod tests {
             "us 1.1",
             "1.1 a (1.1 us, 1.1 us)",
             "1.1 a (x, 1.1 us)",
+            "1.1 a (x\\), 1.1 us, y)",
         ] {
             assert!(!names(value.as_bytes(), b"us"), "{value}");
         }
