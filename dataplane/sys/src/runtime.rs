@@ -619,11 +619,6 @@ impl Core {
                 };
                 let task = &mut inner.tasks[index as usize];
                 task.queued = false;
-                if task.class != class && task.alive {
-                    // It changed its class, or a new task has its slot, since it was queued.
-                    inner.schedule(index);
-                    continue;
-                }
                 let Some(work) = task.work.take() else {
                     continue;
                 };
