@@ -6,6 +6,9 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::failure::Failure;
 
+/// Cores that an affinity mask of the kernel's usual size can name.
+pub(crate) const CORES_MAX: usize = CpuSet::MAX_CPU;
+
 /// The core of the server under test, and the one of everything else.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cores {
@@ -17,7 +20,7 @@ impl Cores {
     /// The first two cores that this process may use, unless they were named.
     pub(crate) fn choose(server: Option<usize>, load: Option<usize>) -> Result<Self, Failure> {
         let allowed = sched_getaffinity(None).map_err(Failure::at("affinity of this process"))?;
-        let usable: Vec<usize> = (0..CpuSet::MAX_CPU)
+        let usable: Vec<usize> = (0..CORES_MAX)
             .filter(|&core| allowed.is_set(core))
             .collect();
         for named in [server, load].into_iter().flatten() {
@@ -86,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_core_that_is_not_there_is_refused() {
-        let failure = Cores::choose(Some(9999), None).unwrap_err();
-        assert!(failure.to_string().contains("9999"), "{failure}");
+        let failure = Cores::choose(Some(1000), None).unwrap_err();
+        assert!(failure.to_string().contains("1000"), "{failure}");
     }
 }

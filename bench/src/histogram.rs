@@ -36,10 +36,6 @@ impl Histogram {
         self.max_ns = self.max_ns.max(value_ns);
     }
 
-    pub(crate) fn recorded(&self) -> u64 {
-        self.recorded
-    }
-
     pub(crate) fn max_ns(&self) -> u64 {
         self.max_ns
     }
@@ -116,7 +112,7 @@ mod tests {
                 "{fraction}: {got_us}"
             );
         }
-        assert_eq!(histogram.recorded(), 1000);
+        assert_eq!(histogram.recorded, 1000);
         assert_eq!(histogram.max_ns(), 1_000_000);
         assert!((histogram.mean_ns() - 500_500.0).abs() < 1.0);
     }

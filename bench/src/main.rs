@@ -4,6 +4,7 @@
 
 mod backend;
 mod bare;
+mod compare;
 mod cores;
 mod failure;
 mod file_limit;
@@ -36,6 +37,8 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Compare Meridian's proxy with HAProxy and nginx: table, raw samples, plot.
+    Compare(Box<compare::Options>),
     /// Send requests at a rate (open loop) or as fast as they are answered (closed loop).
     Load(load::Options),
     /// Measure a server's memory for each idle keep-alive connection.
@@ -48,6 +51,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match CommandLine::parse().command {
+        Command::Compare(options) => compare::run(*options),
         Command::Load(options) => load::run(options),
         Command::Idle(options) => idle::run(&options),
         Command::Backend(options) => backend::run(&options),

@@ -81,7 +81,7 @@ impl Proxy {
             return;
         }
         let number = (event.token / 2) as usize;
-        if event.token % 2 == 0 {
+        if event.token.is_multiple_of(2) {
             if self.step_client(number, event, bytes).is_err() {
                 self.end_client(number);
             }

@@ -8,6 +8,7 @@
 
 mod epoll;
 mod glommio;
+mod ring;
 
 use std::net::SocketAddr;
 
@@ -20,6 +21,8 @@ pub(crate) enum Engine {
     Epoll,
     /// `TcpStream` of glommio 0.9.
     Glommio,
+    /// The io_uring runtime that Meridian's workers run on.
+    Ring,
 }
 
 /// What `bare-proxy` was asked to do.
@@ -41,5 +44,6 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     match options.engine {
         Engine::Epoll => epoll::serve(options.listen, options.backend).map_err(place),
         Engine::Glommio => glommio::serve(options.listen, options.backend).map_err(place),
+        Engine::Ring => ring::serve(options.listen, options.backend).map_err(place),
     }
 }

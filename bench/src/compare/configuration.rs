@@ -1,0 +1,114 @@
+//! What each server is told: one worker, keep-alive on both sides, X-Forwarded-For set, no
+//! access log, and no limit that a case would reach.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+/// The name that requests carry in their Host field.
+pub(super) const HOSTNAME: &str = "bench.example.com";
+/// Room beyond the connections of a case: probes, warm-up, the next round's.
+const SPARE_CONNECTIONS: u32 = 2048;
+
+pub(super) fn haproxy(listen: SocketAddr, backend: SocketAddr, connections: u32) -> String {
+    let most = connections + SPARE_CONNECTIONS;
+    format!(
+        "global
+    nbthread 1
+    maxconn {most}
+defaults
+    mode http
+    maxconn {most}
+    timeout connect 5s
+    timeout client 300s
+    timeout server 300s
+    timeout http-keep-alive 300s
+    option http-keep-alive
+    option forwardfor
+    http-reuse always
+frontend web
+    bind {listen}
+    default_backend web
+backend web
+    server b1 {backend}
+"
+    )
+}
+
+pub(super) fn nginx(
+    listen: SocketAddr,
+    backend: SocketAddr,
+    connections: u32,
+    scratch: &Path,
+) -> String {
+    // Twice: nginx counts connections to the backend too.
+    let most = 2 * connections + SPARE_CONNECTIONS;
+    // As root it would drop to a user that may not reach the scratch directory.
+    let user = if rustix::process::geteuid().is_root() {
+        "user root root;"
+    } else {
+        ""
+    };
+    let scratch = scratch.display();
+    format!(
+        "daemon off;
+{user}
+worker_processes 1;
+worker_rlimit_nofile {most};
+pid {scratch}/nginx.pid;
+events {{ worker_connections {most}; }}
+http {{
+    access_log off;
+    client_body_temp_path {scratch}/nginx-body;
+    proxy_temp_path {scratch}/nginx-proxy;
+    fastcgi_temp_path {scratch}/nginx-fastcgi;
+    uwsgi_temp_path {scratch}/nginx-uwsgi;
+    scgi_temp_path {scratch}/nginx-scgi;
+    keepalive_requests 1000000000;
+    keepalive_timeout 300s;
+    upstream web {{
+        server {backend};
+        keepalive 1024;
+        keepalive_requests 1000000000;
+        keepalive_timeout 300s;
+    }}
+    server {{
+        listen {listen} backlog=4096;
+        server_name {HOSTNAME};
+        location / {{
+            proxy_pass http://web;
+            proxy_http_version 1.1;
+            proxy_set_header Connection \"\";
+            proxy_set_header Host $host;
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+        }}
+    }}
+}}
+"
+    )
+}
+
+pub(super) fn meridian(listen: SocketAddr, backend: SocketAddr) -> String {
+    format!(
+        "[host]
+name = \"bench\"
+workers = 1
+backend_networks = [\"127.0.0.0/8\"]
+timeouts = {{ keep_alive = \"300s\", upstream_idle = \"300s\" }}
+
+[listen]
+http = [\"{listen}\"]
+
+[[tenant]]
+name = \"bench\"
+
+[[site]]
+tenant = \"bench\"
+name = \"web\"
+hostnames = [\"{HOSTNAME}\"]
+
+[[site.backend]]
+name = \"b1\"
+address = \"{backend}\"
+"
+    )
+}

@@ -1,0 +1,196 @@
+//! `compare`: Meridian's proxy beside HAProxy and nginx, by one method for all.
+//!
+//! The server under test has a core of its own; load, backend and the bench share another.
+//! All servers of a case run in every round, so that only ratios within a round count.
+
+mod case;
+mod configuration;
+mod machine;
+mod plot;
+mod report;
+mod rounds;
+mod sample;
+mod summary;
+mod variant;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::PathBuf;
+
+use case::{Case, Measure};
+use rounds::Schedule;
+use variant::{Bed, Variant};
+
+use crate::cores::{self, Cores};
+use crate::failure::Failure;
+use crate::file_limit;
+
+/// `--quick`: enough to see that everything works, too little for a result.
+const QUICK_ROUNDS: u32 = 2;
+const QUICK_SECONDS: u64 = 1;
+const QUICK_IDLE_CONNECTIONS: u32 = 1000;
+/// Descriptors beyond two for each connection.
+const FILES_SPARE: u64 = 4096;
+
+/// What `compare` was asked to do.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Undisturbed rounds for each case.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// Seconds of load for each server in each round.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    /// Case, or family of cases such as `runtime`; may be repeated. Default: all but `runtime`.
+    #[arg(long = "case")]
+    cases: Vec<String>,
+    /// Servers to compare, separated by commas; default: those of each case.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    variants: Vec<Variant>,
+    /// Where report.md, plot.svg and samples.jsonl go.
+    #[arg(long, default_value = "bench/out")]
+    out: PathBuf,
+    /// Two rounds of a second, disturbed ones kept: a trial of the bench, no result.
+    #[arg(long)]
+    quick: bool,
+    /// Where meridianctl and meridian-dataplane are; default: beside this program.
+    #[arg(long)]
+    bin_dir: Option<PathBuf>,
+    /// Another program in Meridian's place, with {listen} and {backend} for the two addresses.
+    #[arg(long)]
+    ours_cmd: Option<String>,
+    /// Core of the server under test; default: the first that may be used.
+    #[arg(long, value_parser = core_number)]
+    server_core: Option<usize>,
+    /// Core of load and backend; default: the next.
+    #[arg(long, value_parser = core_number)]
+    load_core: Option<usize>,
+}
+
+/// Runs the comparison and writes its report.
+pub(crate) fn run(options: Options) -> Result<(), Failure> {
+    let (cases, schedule) = plan(&options)?;
+    let variants_of = |case: &Case| -> Vec<Variant> {
+        let chosen = if options.variants.is_empty() {
+            case.variants
+        } else {
+            &options.variants
+        };
+        // Where there is no proxy, only latency can be asked for.
+        let has_figure =
+            |variant: &Variant| *variant != Variant::Direct || case.measure.is_latency();
+        chosen.iter().copied().filter(has_figure).collect()
+    };
+    if let Some(case) = cases.iter().find(|case| variants_of(case).is_empty()) {
+        return Err(Failure::new(format!(
+            "--case {}: direct alone has no proxy to measure",
+            case.name
+        )));
+    }
+    let mut all: Vec<Variant> = Vec::new();
+    for variant in cases.iter().flat_map(variants_of) {
+        if !all.contains(&variant) {
+            all.push(variant);
+        }
+    }
+    let bin_dir = match &options.bin_dir {
+        Some(named) => named.clone(),
+        None => variant::this_program()?
+            .parent()
+            .map(PathBuf::from)
+            .unwrap_or_default(),
+    };
+    let wrk = cases
+        .iter()
+        .any(|case| case.measure == Measure::CpuPerRequest);
+    variant::check_present(&all, wrk, &bin_dir, options.ours_cmd.as_deref())?;
+
+    let cores = Cores::choose(options.server_core, options.load_core)?;
+    let connections_most = cases.iter().map(|case| case.connections).max().unwrap_or(0);
+    file_limit::raise_to(2 * u64::from(connections_most) + FILES_SPARE)?;
+    fs::create_dir_all(&options.out)
+        .map_err(Failure::at(format!("--out {}", options.out.display())))?;
+    let scratch = tempfile::Builder::new()
+        .prefix("meridian-bench-")
+        .tempdir()
+        .map_err(Failure::at("scratch directory"))?;
+    cores::pin(cores.load)?;
+    let (backend, address) = variant::start_backend(cores, scratch.path())?;
+    let bed = Bed {
+        cores,
+        scratch: scratch.path().to_owned(),
+        bin_dir,
+        ours_command: options.ours_cmd,
+        backend: address,
+    };
+
+    let machine = machine::describe(&bed, &all, wrk);
+    let samples_path = options.out.join("samples.jsonl");
+    let mut samples = File::create(&samples_path).map_err(Failure::at(samples_path.display()))?;
+    let header = serde_json::to_string(&machine).map_err(Failure::at("machine"))?;
+    writeln!(samples, "{header}").map_err(Failure::at(samples_path.display()))?;
+    let mut runs = Vec::new();
+    for case in &cases {
+        runs.push(rounds::run(
+            case,
+            &variants_of(case),
+            &bed,
+            backend.pid(),
+            &schedule,
+            &mut samples,
+        )?);
+    }
+    let text = report::markdown(&machine, &runs, &schedule);
+    for (name, content) in [("report.md", &text), ("plot.svg", &plot::svg(&runs))] {
+        let path = options.out.join(name);
+        fs::write(&path, content).map_err(Failure::at(path.display()))?;
+    }
+    println!("{text}");
+    println!(
+        "written: {}/report.md, plot.svg, samples.jsonl",
+        options.out.display()
+    );
+    let without: Vec<&str> = runs
+        .iter()
+        .filter(|run| !run.is_result)
+        .map(|run| run.case.name)
+        .collect();
+    if without.is_empty() || schedule.trial {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "no result for {}: other processes used the server's core in more than 30 % of the rounds; \
+         stop them and try again",
+        without.join(", ")
+    )))
+}
+
+fn core_number(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(core) if core < cores::CORES_MAX => Ok(core),
+        _ => Err(format!("must be 0 to {}", cores::CORES_MAX - 1)),
+    }
+}
+
+fn plan(options: &Options) -> Result<(Vec<Case>, Schedule), Failure> {
+    let mut cases = case::named(&options.cases).map_err(Failure::new)?;
+    if !options.quick {
+        let schedule = Schedule {
+            rounds: options.rounds,
+            seconds: options.seconds,
+            trial: false,
+        };
+        return Ok((cases, schedule));
+    }
+    for case in &mut cases {
+        if case.measure == Measure::IdleMemory {
+            case.connections = QUICK_IDLE_CONNECTIONS;
+        }
+    }
+    let schedule = Schedule {
+        rounds: QUICK_ROUNDS,
+        seconds: QUICK_SECONDS,
+        trial: true,
+    };
+    Ok((cases, schedule))
+}

@@ -1,0 +1,151 @@
+//! The report as Markdown.
+
+use std::fmt::Write;
+
+use super::case::Measure;
+use super::machine::Machine;
+use super::rounds::{CaseRun, Schedule};
+use super::summary::{Row, rows, verdicts};
+
+/// The whole report. Writing into a `String` can not fail.
+pub(super) fn markdown(machine: &Machine, runs: &[CaseRun], schedule: &Schedule) -> String {
+    let mut text = String::new();
+    let mut line = |words: &str| writeln!(text, "{words}").expect("a String takes all");
+    line("# Meridian and its peers\n");
+    if schedule.trial {
+        line("**A trial: few short rounds, disturbed ones kept. These figures are no result.**\n");
+    }
+    if machine.unoptimised {
+        line(
+            "**The bench was built without optimisation; so was what stands beside it. No result.**\n",
+        );
+    }
+    line(&format!(
+        "{}, {}. Server under test on core {}, load and backend on core {}. TCP congestion control: {}. \
+         {} rounds of {} s, all servers in each, in turning order.\n",
+        machine.kernel,
+        machine.processor,
+        machine.server_core,
+        machine.load_core,
+        machine.congestion_control,
+        schedule.rounds,
+        schedule.seconds
+    ));
+    line(&format!("{}.\n", machine.versions.join("; ")));
+    for run in runs {
+        line(&case_section(run));
+    }
+    line(HOW);
+    text
+}
+
+const HOW: &str = "## How\n
+- CPU: user and system time of the server's whole process tree from /proc/PID/stat, divided by the
+  responses that the generator counted. Median over rounds; a ratio is the median of the ratios
+  within each round. Least and most are in the table, every sample in samples.jsonl.
+- A round in which others took more than 6 % of the server's core (of either core where latency is
+  measured) is repeated and kept in the samples with the reason; more than 30 % of such: no result.
+- Saturating load: wrk, one thread. Latency: `meridian-bench load`, open loop, counted from the moment
+  a request was due. Idle memory: private pages from smaps_rollup, the kernel's part not included.
+- The backend is `meridian-bench backend`: ready-made answers, one read and one write a request, so
+  that the proxy and not the backend is the bottleneck. Where the server's core was less than 90 %
+  busy, the load's core was the limit and the server had room left.
+- HAProxy: nbthread 1, http-reuse always, keep-alive on both sides, forwardfor. nginx: one worker,
+  upstream keepalive 1024, proxy_http_version 1.1, Connection empty, access log off, X-Forwarded-For,
+  buffering as it comes.
+- Not equal: HAProxy and nginx are told to set X-Forwarded-For only; Meridian also sets the rest of
+  the forwarding fields and Via, and checks more of what it forwards. The bare prototypes check
+  nothing and have no time limits, so they show the floor of a way of I/O and not of a proxy.";
+
+fn case_section(run: &CaseRun) -> String {
+    let mut section = format!(
+        "## {}\n\n{}.\n\n",
+        run.case.name,
+        capitalised(run.case.question)
+    );
+    let rows = rows(run);
+    if rows.is_empty() {
+        section.push_str("No round was quiet.\n\n");
+    } else {
+        section.push_str(&table(run, &rows));
+    }
+    let all = run
+        .samples
+        .iter()
+        .map(|sample| sample.attempt)
+        .max()
+        .map_or(0, |last| last + 1);
+    section.push_str(&format!(
+        "\nRounds: {all}, of them disturbed: {}.",
+        run.disturbed_rounds
+    ));
+    if !run.is_result {
+        section.push_str(" **No result.**");
+    }
+    section.push('\n');
+    for row in rows.iter().filter(|row| row.fault.is_some()) {
+        let fault = row.fault.as_deref().unwrap_or_default();
+        section.push_str(&format!(
+            "\n**{} did not serve all: {fault}.**\n",
+            row.variant.name()
+        ));
+    }
+    for verdict in verdicts(run, &rows) {
+        section.push_str(&format!("\n{}.\n", capitalised(&verdict)));
+    }
+    section
+}
+
+fn table(run: &CaseRun, rows: &[Row]) -> String {
+    let more: &[&str] = match run.case.measure {
+        Measure::CpuPerRequest => &["user us/request", "requests/s", "core busy"],
+        Measure::MedianLatency { .. } => &["us p99", "requests/s", "core busy"],
+        Measure::IdleMemory => &[],
+    };
+    let unit = run.case.measure.unit();
+    let names = ["server", unit, "least to most", "to HAProxy", "to nginx"];
+    let heading: Vec<String> = names
+        .iter()
+        .chain(more)
+        .map(|&name| name.to_owned())
+        .collect();
+    let mut table = table_line(&heading) + &table_line(&vec!["---".to_owned(); heading.len()]);
+    let ratio = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2}"));
+    for row in rows {
+        let mut cells = vec![
+            row.variant.name().to_owned(),
+            figure(row.median),
+            format!("{} to {}", figure(row.least), figure(row.most)),
+            ratio(row.to_haproxy),
+            ratio(row.to_nginx),
+        ];
+        if !more.is_empty() {
+            cells.push(figure(row.p99_us.unwrap_or(row.user_us)));
+            cells.push(format!("{:.0}", row.responses_per_second));
+            cells.push(format!("{:.0} %", row.server_load * 100.0));
+        }
+        table.push_str(&table_line(&cells));
+    }
+    table
+}
+
+fn table_line(cells: &[String]) -> String {
+    format!("| {} |\n", cells.join(" | "))
+}
+
+/// Three digits that mean something.
+pub(super) fn figure(value: f64) -> String {
+    match value.abs() {
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+fn capitalised(words: &str) -> String {
+    let mut letters = words.chars();
+    match letters.next() {
+        Some(first) => first.to_uppercase().chain(letters).collect(),
+        None => String::new(),
+    }
+}

@@ -1,0 +1,243 @@
+//! The servers that are compared, and how each is started.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::Serialize;
+
+use super::configuration;
+use crate::cores::Cores;
+use crate::failure::Failure;
+use crate::program::{self, Program};
+
+/// A server under test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Variant {
+    /// Meridian, through `meridianctl up` (or whatever --ours-cmd names).
+    Ours,
+    Haproxy,
+    Nginx,
+    /// No proxy: straight to the backend.
+    Direct,
+    BareEpoll,
+    BareGlommio,
+    BareRing,
+}
+
+impl Variant {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Ours => "ours",
+            Self::Haproxy => "haproxy",
+            Self::Nginx => "nginx",
+            Self::Direct => "direct",
+            Self::BareEpoll => "bare-epoll",
+            Self::BareGlommio => "bare-glommio",
+            Self::BareRing => "bare-ring",
+        }
+    }
+
+    /// The program of another house that this variant needs.
+    fn needs(self) -> Option<&'static str> {
+        match self {
+            Self::Haproxy => Some("haproxy"),
+            Self::Nginx => Some("nginx"),
+            Self::Ours | Self::Direct | Self::BareEpoll | Self::BareGlommio | Self::BareRing => {
+                None
+            }
+        }
+    }
+}
+
+/// Where things are and where they run.
+pub(super) struct Bed {
+    pub(super) cores: Cores,
+    /// For configuration and output of the programs; gone afterwards.
+    pub(super) scratch: PathBuf,
+    pub(super) bin_dir: PathBuf,
+    pub(super) ours_command: Option<String>,
+    pub(super) backend: SocketAddr,
+}
+
+/// A server that answers.
+pub(super) struct Server {
+    pub(super) variant: Variant,
+    pub(super) address: SocketAddr,
+    /// `None` for `direct`.
+    program: Option<Program>,
+}
+
+impl Server {
+    /// The root of the process tree whose time and memory count.
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.program.as_ref().map(Program::pid)
+    }
+}
+
+/// Says in words what is not installed or not built, all of it at once.
+pub(super) fn check_present(
+    variants: &[Variant],
+    wrk: bool,
+    bed_bin_dir: &Path,
+    ours_command: Option<&str>,
+) -> Result<(), Failure> {
+    let needed = variants
+        .iter()
+        .filter_map(|variant| variant.needs())
+        .chain(wrk.then_some("wrk"));
+    let mut missing: Vec<String> = needed
+        .filter(|name| program::find(name).is_none())
+        .map(|name| format!("{name} is not installed; on Debian or Ubuntu: apt-get install {name}"))
+        .collect();
+    if variants.contains(&Variant::Ours) && ours_command.is_none() {
+        for name in ["meridianctl", "meridian-dataplane"] {
+            let path = bed_bin_dir.join(name);
+            if !path.is_file() {
+                missing.push(format!(
+                    "{} is not there; build it (cargo build --release), name another place with --bin-dir, \
+                     or leave Meridian out with --variants haproxy,nginx",
+                    path.display()
+                ));
+            }
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(missing.join("\n")))
+}
+
+/// Starts a server on the server's core and waits until it answers.
+pub(super) fn start(variant: Variant, bed: &Bed, connections: u32) -> Result<Server, Failure> {
+    let address = program::free_address()?;
+    let write = |name: &str, text: String| -> Result<PathBuf, Failure> {
+        let path = bed.scratch.join(name);
+        fs::write(&path, text).map_err(Failure::at(path.display()))?;
+        Ok(path)
+    };
+    let command = match variant {
+        Variant::Direct => {
+            return Ok(Server {
+                variant,
+                address: bed.backend,
+                program: None,
+            });
+        }
+        Variant::Haproxy => {
+            let path = write(
+                "haproxy.cfg",
+                configuration::haproxy(address, bed.backend, connections),
+            )?;
+            let mut command = Command::new(found("haproxy")?);
+            command.arg("-db").arg("-f").arg(path);
+            command
+        }
+        Variant::Nginx => {
+            let path = write(
+                "nginx.conf",
+                configuration::nginx(address, bed.backend, connections, &bed.scratch),
+            )?;
+            let mut command = Command::new(found("nginx")?);
+            command
+                .arg("-p")
+                .arg(&bed.scratch)
+                .arg("-e")
+                .arg(bed.scratch.join("nginx.log"))
+                .arg("-c")
+                .arg(path);
+            command
+        }
+        Variant::Ours => match &bed.ours_command {
+            Some(template) => from_template(template, address, bed.backend)?,
+            None => {
+                let path = write(
+                    "meridian.toml",
+                    configuration::meridian(address, bed.backend),
+                )?;
+                // A state of its own for every start: no start finds what another left.
+                let state = bed.scratch.join(format!("state-{}", address.port()));
+                let mut command = Command::new(bed.bin_dir.join("meridianctl"));
+                command
+                    .arg("up")
+                    .arg("-f")
+                    .arg(path)
+                    .arg("--state")
+                    .arg(state);
+                command
+            }
+        },
+        Variant::BareEpoll => bare("epoll", address, bed.backend)?,
+        Variant::BareGlommio => bare("glommio", address, bed.backend)?,
+        Variant::BareRing => bare("ring", address, bed.backend)?,
+    };
+    let mut program = Program::start(
+        variant.name(),
+        command,
+        bed.cores.server,
+        bed.cores.load,
+        &bed.scratch,
+    )?;
+    if variant == Variant::Ours && bed.ours_command.is_none() {
+        program.wait_for_line("ready ")?;
+    }
+    program.wait_for_port(address)?;
+    Ok(Server {
+        variant,
+        address,
+        program: Some(program),
+    })
+}
+
+/// Starts the bench's own backend on the core of the load.
+pub(super) fn start_backend(
+    cores: Cores,
+    scratch: &Path,
+) -> Result<(Program, SocketAddr), Failure> {
+    let mut command = Command::new(this_program()?);
+    command.arg("backend");
+    let mut backend = Program::start("backend", command, cores.load, cores.load, scratch)?;
+    let address = backend.wait_for_line("listening ")?;
+    let address = address
+        .parse()
+        .map_err(Failure::at(format!("backend's address \"{address}\"")))?;
+    Ok((backend, address))
+}
+
+pub(super) fn this_program() -> Result<PathBuf, Failure> {
+    std::env::current_exe().map_err(Failure::at("path of this program"))
+}
+
+fn bare(engine: &str, address: SocketAddr, backend: SocketAddr) -> Result<Command, Failure> {
+    let mut command = Command::new(this_program()?);
+    command.args(["bare-proxy", "--engine", engine]);
+    command
+        .arg("--listen")
+        .arg(address.to_string())
+        .arg("--backend")
+        .arg(backend.to_string());
+    Ok(command)
+}
+
+fn from_template(
+    template: &str,
+    address: SocketAddr,
+    backend: SocketAddr,
+) -> Result<Command, Failure> {
+    let mut words = template.split_ascii_whitespace().map(|word| {
+        word.replace("{listen}", &address.to_string())
+            .replace("{backend}", &backend.to_string())
+    });
+    let program = words
+        .next()
+        .ok_or_else(|| Failure::new("--ours-cmd: no program named"))?;
+    let mut command = Command::new(program);
+    command.args(words);
+    Ok(command)
+}
+
+fn found(name: &str) -> Result<PathBuf, Failure> {
+    program::find(name).ok_or_else(|| Failure::new(format!("{name} is not installed")))
+}

@@ -1,0 +1,6 @@
+//! The bench driven from outside, as a person or a script drives it.
+
+mod bare_proxy;
+mod compare;
+mod house;
+mod load;
