@@ -17,7 +17,6 @@ use crate::worker::Worker;
 use meridian_model::limits::HOSTNAME_BYTES_MAX;
 use meridian_sys::{RecvBuf, Runtime, Socket};
 use std::io;
-use std::ops::Deref;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -119,49 +118,6 @@ pub(crate) struct Request {
     pub(crate) head: Rc<Vec<u8>>,
 }
 
-/// The bytes of a head so far, and the buffer that the last of them came in.
-#[derive(Debug)]
-struct HeadBytes {
-    /// Everything, when it came in more than one buffer.
-    joined: Option<Vec<u8>>,
-    last: RecvBuf,
-}
-
-impl HeadBytes {
-    fn joined_with(self, next: RecvBuf) -> HeadBytes {
-        let joined = match self.joined {
-            None => [&*self.last, &*next].concat(),
-            Some(mut bytes) => {
-                bytes.extend_from_slice(&next);
-                bytes
-            }
-        };
-        HeadBytes {
-            joined: Some(joined),
-            last: next,
-        }
-    }
-
-    /// What came behind the head. A head ends in the last buffer: before that came, it had no end.
-    fn rest(self, head_bytes: usize) -> RecvBuf {
-        let before = self
-            .joined
-            .as_ref()
-            .map_or(0, |bytes| bytes.len() - self.last.len());
-        let mut rest = self.last;
-        rest.advance(head_bytes.saturating_sub(before).min(rest.len()));
-        rest
-    }
-}
-
-impl Deref for HeadBytes {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        self.joined.as_deref().unwrap_or(&self.last)
-    }
-}
-
 /// What a head amounts to.
 enum Admitted {
     Forward(Request),
@@ -196,61 +152,41 @@ async fn serve_request(connection: &mut ClientConnection) -> Next {
     let worker = Rc::clone(connection.worker());
     let head_timeout = worker.with_routing(|routing| routing.snapshot.timeouts.head);
     let deadline_ns = worker.runtime.deadline(head_timeout);
-    let mut head: Option<HeadBytes> = None;
-    let mut parsed_bytes = 0;
+    // A head that comes in parts is copied together: while the next part is waited for, none of
+    // the worker's buffers is held.
+    let mut parts: Vec<u8> = Vec::new();
     loop {
-        match receive_more(connection.socket(), &mut head, deadline_ns).await {
-            Ok(()) => {}
-            Err(Gone::Slow) => {
+        let mut buffer = match connection.socket().recv(deadline_ns).await {
+            Ok(Some(buffer)) => buffer,
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 return refuse(connection, Reject::HeadSlow, None, false, false).await;
             }
-            Err(Gone::Ended) => return Next::Close,
-        }
-        let Some(bytes) = &head else {
-            return Next::Close;
+            Ok(None) | Err(_) => return Next::Close,
         };
-        if parsed_bytes > 0 && !request::may_be_complete(bytes, parsed_bytes) {
-            parsed_bytes = bytes.len();
-            continue;
+        let before = parts.len();
+        if before > 0 {
+            parts.extend_from_slice(&buffer);
+            if !request::may_be_complete(&parts, before) {
+                continue;
+            }
         }
-        parsed_bytes = bytes.len();
+        let bytes: &[u8] = if before > 0 { &parts } else { &buffer };
         let (admitted, head_bytes) = match request::parse(bytes) {
-            Ok(Parsed::Partial) => continue,
-            Ok(Parsed::Complete(parsed)) => (admit(connection, &parsed), parsed.head_bytes),
-            Err(reject) => return refuse(connection, reject, None, false, false).await,
+            Ok(Parsed::Complete(head)) => (admit(connection, &head), head.head_bytes),
+            Ok(Parsed::Partial) if before > 0 => continue,
+            Ok(Parsed::Partial) => {
+                parts.extend_from_slice(&buffer);
+                continue;
+            }
+            Err(reject) => {
+                drop(buffer);
+                return refuse(connection, reject, None, false, false).await;
+            }
         };
-        let Some(bytes) = head.take() else {
-            return Next::Close;
-        };
-        return act(connection, admitted, bytes.rest(head_bytes), head_bytes).await;
+        // A head ends in the last buffer: before that came, it had no end.
+        buffer.advance(head_bytes.saturating_sub(before).min(buffer.len()));
+        return act(connection, admitted, buffer, head_bytes).await;
     }
-}
-
-enum Gone {
-    Slow,
-    Ended,
-}
-
-/// Adds the next received bytes to those of the head so far.
-async fn receive_more(
-    socket: &Socket,
-    head: &mut Option<HeadBytes>,
-    deadline_ns: u64,
-) -> Result<(), Gone> {
-    let buffer = match socket.recv(deadline_ns).await {
-        Ok(Some(buffer)) => buffer,
-        Ok(None) => return Err(Gone::Ended),
-        Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(Gone::Slow),
-        Err(_) => return Err(Gone::Ended),
-    };
-    *head = Some(match head.take() {
-        None => HeadBytes {
-            joined: None,
-            last: buffer,
-        },
-        Some(bytes) => bytes.joined_with(buffer),
-    });
-    Ok(())
 }
 
 /// Decides what is to become of a request by its head alone.

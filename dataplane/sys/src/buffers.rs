@@ -1,8 +1,10 @@
 //! The pool of receive buffers that a worker lends to the kernel (a provided-buffer ring).
 //!
-//! The kernel takes buffers in the order in which they were published, so what is published is
-//! what is hot in the cache. The pool starts small, doubles when the kernel runs short and
-//! shrinks to twice the recent peak; withdrawn buffers give their pages back.
+//! The kernel takes buffers in the order in which they were published, so every published buffer
+//! is touched in turn and what is published is what the cache has to hold. No more are published
+//! than one turn lately needed, with some room; the rest lie on a stack, so that the one used
+//! last, which is hot, is lent next. The pool starts small, doubles when the kernel runs short
+//! and shrinks to twice the recent peak; withdrawn buffers give their pages back.
 //!
 //! A buffer has room in front of and behind the received bytes ([`HEADROOM`], [`TAILROOM`]):
 //! a rewritten head is put in front of the body that arrived with the old one, and both leave
@@ -21,6 +23,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 /// The buffer group under which the pool is registered with the ring.
 pub(crate) const BUFFER_GROUP: u16 = 0;
+/// Buffers that the kernel has at the least while there are any.
+const LENT_MIN: u16 = 16;
 /// No buffer: the end of a list of buffers.
 pub(crate) const NO_BUFFER: u16 = u16::MAX;
 
@@ -96,8 +100,14 @@ pub(crate) struct Pool {
     tail: Cell<u16>,
     /// Buffers lent to the kernel.
     published: Cell<u16>,
-    /// Buffers in circulation: lent, or holding received bytes.
+    /// Buffers in circulation: lent, on the stack, or holding received bytes.
     circulating: Cell<u16>,
+    /// Buffers in circulation that wait to be lent, the one used last on top.
+    stack: RefCell<Vec<u16>>,
+    /// Buffers that the kernel should have at the start of a wait.
+    lent_target: Cell<u16>,
+    /// Buffers that the kernel filled since [`Pool::replenish`].
+    filled: Cell<u16>,
     /// Buffers never used so far start here.
     untouched: Cell<u16>,
     /// Buffers withdrawn from circulation; their pages were given back.
@@ -133,6 +143,9 @@ impl Pool {
             tail: Cell::new(0),
             published: Cell::new(0),
             circulating: Cell::new(0),
+            stack: RefCell::new(Vec::new()),
+            lent_target: Cell::new(BUFFERS_MIN.min(ceiling)),
+            filled: Cell::new(0),
             untouched: Cell::new(0),
             withdrawn: RefCell::new(Vec::new()),
             received: RefCell::new(vec![empty; usize::from(ceiling)]),
@@ -174,6 +187,10 @@ impl Pool {
 
     /// Doubles the buffers in circulation, within the ceiling. Says whether there are more now.
     pub(crate) fn grow(&self) -> bool {
+        if self.lend_from_stack(self.published.get().saturating_mul(2).max(LENT_MIN)) {
+            self.stirred.set(true);
+            return true;
+        }
         let wanted = self.circulating.get().saturating_mul(2).min(self.ceiling);
         self.wanted.set(self.wanted.get().max(wanted));
         let grown = self.grow_to(wanted);
@@ -182,9 +199,35 @@ impl Pool {
         grown
     }
 
-    /// Whether the kernel has few enough buffers left that the pool had better grow now.
-    pub(crate) fn is_short(&self) -> bool {
-        self.published.get() < self.circulating.get() / 8 && self.circulating.get() < self.ceiling
+    /// Lends buffers of the stack until the kernel has `count`. Says whether it got any.
+    fn lend_from_stack(&self, count: u16) -> bool {
+        let before = self.published.get();
+        while self.published.get() < count {
+            let Some(buffer) = self.stack.borrow_mut().pop() else {
+                break;
+            };
+            self.publish(buffer);
+        }
+        self.published.get() > before
+    }
+
+    /// Called once a turn, before the kernel goes on: lends what a turn like the last ones needs.
+    pub(crate) fn replenish(&self) {
+        let filled = self.filled.replace(0);
+        let needed = (filled.saturating_mul(2)).max(LENT_MIN).min(self.ceiling);
+        let target = self.lent_target.get();
+        // Up at once, down by a sixty-fourth of the way.
+        self.lent_target.set(if needed >= target {
+            needed
+        } else {
+            target - (target - needed).div_ceil(64)
+        });
+        self.lend_from_stack(self.lent_target.get());
+        if self.published.get() < self.lent_target.get() / 4
+            && self.circulating.get() < self.ceiling
+        {
+            self.grow();
+        }
     }
 
     /// Whether the kernel has a buffer to receive into.
@@ -204,7 +247,7 @@ impl Pool {
     }
 
     fn in_use(&self) -> u16 {
-        self.circulating.get() - self.published.get()
+        self.circulating.get() - self.published.get() - self.stack.borrow().len() as u16
     }
 
     fn publish(&self, buffer: u16) {
@@ -240,6 +283,7 @@ impl Pool {
     pub(crate) fn take(&self, buffer: u16, bytes: u32, class: ClassId) {
         assert!(bytes <= RECV_BYTES_MAX as u32, "more than was lent");
         self.published.set(self.published.get() - 1);
+        self.filled.set(self.filled.get() + 1);
         self.received.borrow_mut()[usize::from(buffer)] = Received {
             class,
             start: HEADROOM as u32,
@@ -268,8 +312,10 @@ impl Pool {
             // SAFETY: the buffer is whole pages of our own private mapping, lent to nobody;
             // its pages read as zero afterwards.
             unsafe { libc::madvise(address.cast(), RECV_STRIDE, libc::MADV_DONTNEED) };
-        } else {
+        } else if self.published.get() < self.lent_target.get() {
             self.publish(buffer);
+        } else {
+            self.stack.borrow_mut().push(buffer);
         }
     }
 

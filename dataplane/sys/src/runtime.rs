@@ -524,6 +524,7 @@ impl Core {
         let idle = inner.queue.is_empty() && inner.events.is_empty() && !inner.stopping;
         // Before the wait: the tasks that ran may have given back the buffers that the last
         // receives wait for, and then nothing else would end the wait.
+        self.pool.replenish();
         inner.feed_starved(&self.pool, if idle { usize::MAX } else { STARVED_LOOKS });
         let before_ns = self.clock.now_ns();
         if idle {
@@ -546,9 +547,6 @@ impl Core {
         inner.statistics.turns += 1;
         inner.reap(&self.pool);
         inner.fire_timers();
-        if self.pool.is_short() {
-            self.pool.grow();
-        }
         if inner.now_ns - inner.settled_ns > 1_000_000_000 {
             inner.settled_ns = inner.now_ns;
             self.pool.settle();
