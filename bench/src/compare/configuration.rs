@@ -10,11 +10,13 @@ pub(super) const HOSTNAME: &str = "bench.example.com";
 const SPARE_CONNECTIONS: u32 = 2048;
 
 pub(super) fn haproxy(listen: SocketAddr, backend: SocketAddr, connections: u32) -> String {
+    // Without strict limits: it would demand descriptors for as many connections to the backend.
     let most = connections + SPARE_CONNECTIONS;
     format!(
         "global
     nbthread 1
     maxconn {most}
+    no strict-limits
 defaults
     mode http
     maxconn {most}
@@ -53,7 +55,6 @@ pub(super) fn nginx(
         "daemon off;
 {user}
 worker_processes 1;
-worker_rlimit_nofile {most};
 pid {scratch}/nginx.pid;
 events {{ worker_connections {most}; }}
 http {{

@@ -29,7 +29,8 @@ use crate::file_limit;
 const QUICK_ROUNDS: u32 = 2;
 const QUICK_SECONDS: u64 = 1;
 const QUICK_IDLE_CONNECTIONS: u32 = 1000;
-/// Descriptors beyond two for each connection.
+/// Descriptors beyond one for each connection of a client: those to the backend above all,
+/// which are many only where connections are few.
 const FILES_SPARE: u64 = 4096;
 
 /// What `compare` was asked to do.
@@ -107,7 +108,7 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
 
     let cores = Cores::choose(options.server_core, options.load_core)?;
     let connections_most = cases.iter().map(|case| case.connections).max().unwrap_or(0);
-    file_limit::raise_to(2 * u64::from(connections_most) + FILES_SPARE)?;
+    file_limit::raise_to(u64::from(connections_most) + FILES_SPARE)?;
     fs::create_dir_all(&options.out)
         .map_err(Failure::at(format!("--out {}", options.out.display())))?;
     let scratch = tempfile::Builder::new()

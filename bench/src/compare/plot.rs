@@ -9,7 +9,7 @@ use super::variant::Variant;
 
 const WIDTH: f64 = 900.0;
 const LABEL_WIDTH: f64 = 120.0;
-const BAR_WIDTH: f64 = 620.0;
+const BAR_WIDTH: f64 = 580.0;
 const ROW_HEIGHT: f64 = 26.0;
 const TITLE_HEIGHT: f64 = 44.0;
 const GAP: f64 = 18.0;

@@ -46,7 +46,9 @@ const HOW: &str = "## How\n
 - A round in which others took more than 6 % of the server's core (of either core where latency is
   measured) is repeated and kept in the samples with the reason; more than 30 % of such: no result.
 - Saturating load: wrk, one thread. Latency: `meridian-bench load`, open loop, counted from the moment
-  a request was due. Idle memory: private pages from smaps_rollup, the kernel's part not included.
+  a request was due. Idle memory: growth of the private pages in smaps_rollup, the kernel's part not
+  included. A server that had touched memory before, or gets it in huge pages, grows later: look at
+  its memory before and after too.
 - The backend is `meridian-bench backend`: ready-made answers, one read and one write a request, so
   that the proxy and not the backend is the bottleneck. Where the server's core was less than 90 %
   busy, the load's core was the limit and the server had room left.
@@ -100,7 +102,7 @@ fn table(run: &CaseRun, rows: &[Row]) -> String {
     let more: &[&str] = match run.case.measure {
         Measure::CpuPerRequest => &["user us/request", "requests/s", "core busy"],
         Measure::MedianLatency { .. } => &["us p99", "requests/s", "core busy"],
-        Measure::IdleMemory => &[],
+        Measure::IdleMemory => &["MiB before", "MiB after"],
     };
     let unit = run.case.measure.unit();
     let names = ["server", unit, "least to most", "to HAProxy", "to nginx"];
@@ -119,10 +121,13 @@ fn table(run: &CaseRun, rows: &[Row]) -> String {
             ratio(row.to_haproxy),
             ratio(row.to_nginx),
         ];
-        if !more.is_empty() {
-            cells.push(figure(row.p99_us.unwrap_or(row.user_us)));
-            cells.push(format!("{:.0}", row.responses_per_second));
-            cells.push(format!("{:.0} %", row.server_load * 100.0));
+        match row.resident_mib {
+            Some((before, after)) => cells.extend([figure(before), figure(after)]),
+            None => {
+                cells.push(figure(row.p99_us.unwrap_or(row.user_us)));
+                cells.push(format!("{:.0}", row.responses_per_second));
+                cells.push(format!("{:.0} %", row.server_load * 100.0));
+            }
         }
         table.push_str(&table_line(&cells));
     }

@@ -19,6 +19,8 @@ pub(super) struct Row {
     /// User part of the CPU time, in microseconds for one response.
     pub(super) user_us: f64,
     pub(super) p99_us: Option<f64>,
+    /// Resident memory before and after the idle connections, in MiB.
+    pub(super) resident_mib: Option<(f64, f64)>,
     pub(super) fault: Option<String>,
 }
 
@@ -47,7 +49,7 @@ pub(super) fn verdicts(run: &CaseRun, rows: &[Row]) -> Vec<String> {
         let held = seen <= most && ours.fault.is_none();
         let word = if held { "held" } else { "missed" };
         Some(format!(
-            "budget {word}: {what} {seen:.2}, at most {most:.2}"
+            "budget {word}: {what} {seen:.3}, at most {most:.3}"
         ))
     };
     run.case.budgets.iter().filter_map(judge).collect()
@@ -61,6 +63,16 @@ fn row(run: &CaseRun, variant: Variant) -> Option<Row> {
             &samples
                 .iter()
                 .map(|sample| value(sample))
+                .collect::<Vec<_>>(),
+        )
+    };
+    let mib = |pointer: &str| {
+        let bytes = samples
+            .iter()
+            .filter_map(|sample| sample.detail.pointer(pointer)?.as_f64());
+        median(
+            &bytes
+                .map(|bytes| bytes / f64::from(1 << 20))
                 .collect::<Vec<_>>(),
         )
     };
@@ -80,6 +92,7 @@ fn row(run: &CaseRun, variant: Variant) -> Option<Row> {
                 .filter_map(|sample| sample.p99_us)
                 .collect::<Vec<_>>(),
         ),
+        resident_mib: mib("/rss_bytes_before").zip(mib("/rss_bytes_after")),
         fault: samples.iter().find_map(|sample| sample.fault.clone()),
     })
 }
