@@ -1,0 +1,6 @@
+//! The proxy from outside: the real binary between real sockets.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod wire;

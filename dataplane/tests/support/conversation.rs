@@ -1,0 +1,326 @@
+//! Plays a conversation against a plane of its own, and looks at what was counted.
+
+use super::manifest::Declared;
+use super::peer::{Backend, End, PATIENCE, Peer};
+use super::plane::{Plane, Reserved, hits, number};
+use super::script::{Act, Reachable, Script, Step, Who};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// How long nothing must come where nothing may come.
+const QUIET: Duration = Duration::from_millis(100);
+/// The form of a date (RFC 9110 §5.6.7), for its length.
+const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+
+const SITE_COUNTERS: [&str; 9] = [
+    "requests",
+    "responses_2xx",
+    "responses_3xx",
+    "responses_4xx",
+    "responses_5xx",
+    "connections",
+    "retries",
+    "refused",
+    "cut",
+];
+/// Numbers among the limits that say nothing of what was asked.
+const NOT_COUNTED: [&str; 2] = ["receive_without_buffer", "receive_over_share"];
+
+/// Plays it; the error says what was seen instead.
+pub(crate) fn play(script: &Script) -> Result<(), String> {
+    let backends: Vec<Place> = script.backends.iter().map(|it| Place::new(*it)).collect();
+    let declared = Declared {
+        timeouts: script.timeouts.clone(),
+        hostnames: script.hostnames.clone(),
+        backends: backends.iter().map(Place::address).collect(),
+        ..Declared::default()
+    };
+    let plane = Plane::start(&declared);
+    let mut stage = Stage {
+        plane: &plane,
+        backends,
+        peers: BTreeMap::new(),
+        sent: 0,
+        received: 0,
+    };
+    for (line, step) in &script.steps {
+        stage
+            .step(step)
+            .map_err(|what| format!("line {line}: {what}"))?;
+    }
+    stage.leave()?;
+    let (sent, received) = (stage.sent, stage.received);
+    stage.peers.clear();
+    let status = plane.settle();
+    check_counters(script, &status, sent, received)?;
+    plane.finish();
+    Ok(())
+}
+
+enum Place {
+    Listening(Backend),
+    Refused(Reserved),
+}
+
+impl Place {
+    fn new(reachable: Reachable) -> Place {
+        match reachable {
+            Reachable::Listening => Place::Listening(Backend::new()),
+            Reachable::Refused => Place::Refused(Reserved::new()),
+        }
+    }
+
+    fn address(&self) -> SocketAddr {
+        match self {
+            Place::Listening(backend) => backend.address,
+            Place::Refused(reserved) => reserved.address,
+        }
+    }
+}
+
+struct Stage<'p> {
+    plane: &'p Plane,
+    backends: Vec<Place>,
+    peers: BTreeMap<Who, Peer>,
+    /// By clients.
+    sent: u64,
+    /// By clients.
+    received: u64,
+}
+
+impl Stage<'_> {
+    fn step(&mut self, step: &Step) -> Result<(), String> {
+        match step {
+            Step::WaitMs(ms) => std::thread::sleep(Duration::from_millis(*ms)),
+            Step::Peer(who, act) => self.act(*who, act)?,
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, who: Who, act: &Act) -> Result<(), String> {
+        let is_client = matches!(who, Who::Client(_));
+        match act {
+            Act::Sends(bytes) => {
+                let bytes = self.fill_in(bytes);
+                self.peer(who)?.send(&bytes);
+                if is_client {
+                    self.sent += bytes.len() as u64;
+                }
+            }
+            Act::Receives(bytes) => {
+                let wanted = self.fill_in(bytes);
+                let got = self.peer(who)?.receive(wanted.len(), PATIENCE);
+                if is_client {
+                    self.received += got.len() as u64;
+                }
+                if !is_as_wanted(&got, &wanted) {
+                    let more = self.peer(who)?.receive(4096, QUIET);
+                    return Err(format!(
+                        "wanted\n{}\ngot\n{}\nand then\n{}",
+                        show(&wanted),
+                        show(&got),
+                        show(&more)
+                    ));
+                }
+            }
+            Act::Ends => self.peer(who)?.end(),
+            Act::Closes => drop(self.taken(who)?),
+            Act::Resets => self.taken(who)?.reset(),
+            Act::SeesEnd => self.see(who, End::Closed, PATIENCE)?,
+            Act::SeesReset => self.see(who, End::Reset, PATIENCE)?,
+            Act::SeesNothing => match self.peers.contains_key(&who) {
+                true => self.see(who, End::Open, QUIET)?,
+                false => {
+                    if self.accept(who, QUIET).is_ok() {
+                        return Err("a connection came".to_owned());
+                    }
+                }
+            },
+            Act::Accepts => {
+                let peer = self.accept(who, PATIENCE)?;
+                self.peers.insert(who, peer);
+            }
+        }
+        Ok(())
+    }
+
+    fn see(&mut self, who: Who, wanted: End, patience: Duration) -> Result<(), String> {
+        let (bytes, end) = self.peer(who)?.receive_all(patience);
+        if !bytes.is_empty() {
+            return Err(format!("further bytes\n{}", show(&bytes)));
+        }
+        if end != wanted {
+            return Err(format!("wanted it {wanted:?}, it is {end:?}"));
+        }
+        if end != End::Open {
+            self.peers.remove(&who);
+        }
+        Ok(())
+    }
+
+    /// The peer's connection: a client makes it, a backend takes it.
+    fn peer(&mut self, who: Who) -> Result<&mut Peer, String> {
+        if !self.peers.contains_key(&who) {
+            let peer = match who {
+                Who::Client(_) => Peer::connect(self.plane.address()),
+                Who::Backend(_) => self.accept(who, PATIENCE)?,
+            };
+            self.peers.insert(who, peer);
+        }
+        Ok(self.peers.get_mut(&who).expect("it is there by now"))
+    }
+
+    fn taken(&mut self, who: Who) -> Result<Peer, String> {
+        self.peer(who)?;
+        Ok(self.peers.remove(&who).expect("it is there by now"))
+    }
+
+    fn accept(&self, who: Who, patience: Duration) -> Result<Peer, String> {
+        match who {
+            Who::Backend(index) => match self.backends.get(index) {
+                Some(Place::Listening(backend)) => backend
+                    .accept_within(patience)
+                    .ok_or_else(|| "no connection came".to_owned()),
+                Some(Place::Refused(_)) | None => Err("no such backend listens".to_owned()),
+            },
+            Who::Client(_) => Err("a client accepts nothing".to_owned()),
+        }
+    }
+
+    /// Every client that is left ends its side and must see the end, with nothing before it;
+    /// then the backends go.
+    fn leave(&mut self) -> Result<(), String> {
+        for (who, peer) in &mut self.peers {
+            if let Who::Client(index) = who {
+                let index = index + 1;
+                peer.end();
+                let (bytes, end) = peer.receive_all(PATIENCE);
+                if !bytes.is_empty() || end != End::Closed {
+                    return Err(format!(
+                        "at the end client {index} saw {end:?} after\n{}",
+                        show(&bytes)
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn fill_in(&self, bytes: &[u8]) -> Vec<u8> {
+        let port = self.plane.address().port().to_string();
+        let mut out = Vec::with_capacity(bytes.len());
+        let mut rest = bytes;
+        while let Some(open) = rest.iter().position(|&byte| byte == b'{') {
+            out.extend_from_slice(&rest[..open]);
+            let close = rest.iter().position(|&byte| byte == b'}').expect("parsed");
+            let word = std::str::from_utf8(&rest[open + 1..close]).expect("parsed");
+            rest = &rest[close + 1..];
+            let text = match word.split_once(' ') {
+                Some(("forwarding", host)) => format!(
+                    "X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\n\
+                     X-Forwarded-Host: {host}\r\nX-Forwarded-Port: {port}\r\n\
+                     Forwarded: for=127.0.0.1;host={host};proto=http\r\nVia: 1.1 meridian-wire"
+                ),
+                Some(("answer", status)) => own_answer(status, ""),
+                Some(("closing", status)) => own_answer(status, "Connection: close\r\n"),
+                None if word == "port" => port.clone(),
+                None if word == "date" => "{date}".to_owned(),
+                None if word == "backend" => self.backends[0].address().to_string(),
+                _ => panic!("{{{word}}}?"),
+            };
+            out.extend_from_slice(text.as_bytes());
+        }
+        out.extend_from_slice(rest);
+        // As long as what will stand there.
+        replace(&out, b"{date}", DATE.as_bytes())
+    }
+}
+
+/// An answer of the proxy itself; its body is one line, the status.
+fn own_answer(status: &str, connection: &str) -> String {
+    let length = status.len() + 1;
+    format!(
+        "HTTP/1.1 {status}\r\nDate: {{date}}\r\nContent-Type: text/plain; charset=utf-8\r\n\
+         Content-Length: {length}\r\n{connection}\r\n{status}\n"
+    )
+}
+
+fn replace(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        if bytes[at..].starts_with(from) {
+            out.extend_from_slice(to);
+            at += from.len();
+        } else {
+            out.push(bytes[at]);
+            at += 1;
+        }
+    }
+    out
+}
+
+/// Equal, but for dates where [`DATE`] stands.
+fn is_as_wanted(got: &[u8], wanted: &[u8]) -> bool {
+    if got.len() != wanted.len() {
+        return false;
+    }
+    let mut at = 0;
+    while at < wanted.len() {
+        if wanted[at..].starts_with(DATE.as_bytes()) {
+            let date = std::str::from_utf8(&got[at..at + DATE.len()]);
+            if !date.is_ok_and(|date| httpdate::parse_http_date(date).is_ok()) {
+                return false;
+            }
+            at += DATE.len();
+        } else if got[at] == wanted[at] {
+            at += 1;
+        } else {
+            return false;
+        }
+    }
+    true
+}
+
+fn show(bytes: &[u8]) -> String {
+    let head = &bytes[..bytes.len().min(3000)];
+    let text = String::from_utf8_lossy(head);
+    let lines = text.replace('\r', "\\r").replace('\n', "\\n\n    ");
+    format!("    {lines} ({} bytes)", bytes.len())
+}
+
+fn check_counters(script: &Script, status: &Value, sent: u64, received: u64) -> Result<(), String> {
+    let site = &status["sites"][0];
+    let mut wanted = script.counters.clone();
+    let mut wrong = Vec::new();
+    let mut compare = |name: &str, got: u64, wanted: u64| {
+        if got != wanted {
+            wrong.push(format!("{name} is {got}, not {wanted}"));
+        }
+    };
+    let routed = number(site, "requests") > 0;
+    for (name, all) in [("bytes_in", sent), ("bytes_out", received)] {
+        let wanted = wanted.remove(name).unwrap_or(if routed { all } else { 0 });
+        compare(name, number(site, name), wanted);
+    }
+    for name in SITE_COUNTERS {
+        compare(name, number(site, name), wanted.remove(name).unwrap_or(0));
+    }
+    let limits = status["limits"].as_array().expect("there are limits");
+    for name in limits.iter().filter_map(|limit| limit["name"].as_str()) {
+        if !NOT_COUNTED.contains(&name) {
+            compare(name, hits(status, name), wanted.remove(name).unwrap_or(0));
+        }
+    }
+    if let Some(name) = wanted.keys().next() {
+        return Err(format!("no counter {name}"));
+    }
+    let classes: u64 = SITE_COUNTERS[1..5].iter().map(|name| number(site, name)).sum();
+    compare("the sum of the classes", classes, number(site, "requests"));
+    match wrong.is_empty() {
+        true => Ok(()),
+        false => Err(format!("counters: {}", wrong.join(", "))),
+    }
+}

@@ -1,0 +1,110 @@
+//! Manifests of the tests, as text, and the state directory that a plane reads.
+
+use meridian_model::{Desired, Manifest, config_log};
+use std::fmt::Write;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+
+/// What a test says of its host and its one site.
+#[derive(Clone, Debug)]
+pub(crate) struct Declared {
+    /// `[host] workers`.
+    pub(crate) workers: usize,
+    /// `[host] timeouts`, as TOML.
+    pub(crate) timeouts: String,
+    /// `[host] backend_networks`.
+    pub(crate) backend_networks: Vec<String>,
+    /// Of the site `acme/shop`.
+    pub(crate) hostnames: Vec<String>,
+    /// Of the site `acme/shop`, named b1, b2, …
+    pub(crate) backends: Vec<SocketAddr>,
+    /// Further lines.
+    pub(crate) more: String,
+}
+
+impl Default for Declared {
+    fn default() -> Declared {
+        Declared {
+            workers: 1,
+            timeouts: "{}".to_owned(),
+            backend_networks: vec!["127.0.0.0/8".to_owned(), "::1/128".to_owned()],
+            hostnames: vec!["shop.test".to_owned()],
+            backends: Vec::new(),
+            more: String::new(),
+        }
+    }
+}
+
+impl Declared {
+    /// A site with these backends, everything else as it is by default.
+    pub(crate) fn with_backends(backends: impl IntoIterator<Item = SocketAddr>) -> Declared {
+        Declared {
+            backends: backends.into_iter().collect(),
+            ..Declared::default()
+        }
+    }
+
+    /// The same with other timeouts of the host.
+    pub(crate) fn timeouts(mut self, timeouts: &str) -> Declared {
+        self.timeouts = timeouts.to_owned();
+        self
+    }
+
+    /// The manifest of a host with these listeners.
+    pub(crate) fn text(&self, listeners: &[SocketAddr]) -> String {
+        let listeners: Vec<String> = listeners.iter().map(SocketAddr::to_string).collect();
+        let mut text = format!(
+            "[host]\nname = \"ams-1\"\nworkers = {}\nbackend_networks = {:?}\ntimeouts = {}\n\
+             [listen]\nhttp = {listeners:?}\n\
+             [fleet]\nname = \"wire\"\n\
+             [[tenant]]\nname = \"acme\"\n\
+             [[site]]\ntenant = \"acme\"\nname = \"shop\"\nhostnames = {:?}\n",
+            self.workers, self.backend_networks, self.timeouts, self.hostnames
+        );
+        for (index, backend) in self.backends.iter().enumerate() {
+            let name = index + 1;
+            write!(
+                text,
+                "[[site.backend]]\nname = \"b{name}\"\naddress = \"{backend}\"\n"
+            )
+            .expect("a String takes every text");
+        }
+        text + &self.more
+    }
+}
+
+/// Writes the config log of `manifest` as `revision`, keeping the ids of `previous`.
+pub(crate) fn write_config(
+    state: &Path,
+    manifest: &str,
+    revision: u64,
+    previous: Option<&Desired>,
+) -> Desired {
+    let parsed = Manifest::parse(manifest, "test.toml")
+        .unwrap_or_else(|problems| panic!("{problems}\nof\n{manifest}"));
+    let (local, mut desired) = parsed.into_parts();
+    desired.assign_ids(previous);
+    let directory = state.join("config");
+    fs::create_dir_all(&directory).expect("the state directory takes files");
+    let header = config_log::Header {
+        format: config_log::FORMAT,
+        store: "test".to_owned(),
+        revision,
+        generation: revision,
+    };
+    let files = [
+        ("local".to_owned(), config_log::encode_local(&local)),
+        (
+            format!("snapshot.{revision}"),
+            config_log::encode(&header, &desired),
+        ),
+        ("current".to_owned(), format!("{revision}\n")),
+    ];
+    for (name, content) in files {
+        let fresh = directory.join(format!("{name}.new"));
+        fs::write(&fresh, content).expect("the state directory takes files");
+        fs::rename(&fresh, directory.join(name)).expect("and renames them");
+    }
+    desired
+}

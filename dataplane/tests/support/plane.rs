@@ -1,0 +1,333 @@
+//! The real binary, started on free loopback ports, watched over its local socket, and looked
+//! over at its end: no socket, no buffer and no completion may be left.
+
+use super::eventually;
+use super::manifest::{Declared, write_config};
+use meridian_model::Desired;
+use serde_json::Value;
+use socket2::{Domain, Socket, Type};
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_meridian-dataplane");
+/// How long a plane may take to be ready, and how long things may take to settle.
+const PATIENCE_S: u64 = 20;
+
+/// A port of loopback that nobody else is given as long as this lives, though a plane can bind it.
+pub(crate) struct Reserved {
+    socket: Socket,
+    pub(crate) address: SocketAddr,
+}
+
+impl Reserved {
+    pub(crate) fn at(ip: IpAddr) -> Reserved {
+        let address = SocketAddr::new(ip, 0);
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)
+            .expect("a socket can be made");
+        socket.set_reuse_port(true).expect("ports can be shared");
+        socket.bind(&address.into()).expect("loopback has a port");
+        let address = socket.local_addr().expect("it is bound");
+        Reserved {
+            address: address.as_socket().expect("it is of the Internet"),
+            socket,
+        }
+    }
+
+    pub(crate) fn new() -> Reserved {
+        Reserved::at(Ipv4Addr::LOCALHOST.into())
+    }
+
+    /// Makes it a listener, to be handed over to planes.
+    pub(crate) fn listen(&self) -> OwnedFd {
+        self.socket.listen(1024).expect("it can listen");
+        self.socket.try_clone().expect("it can be shared").into()
+    }
+}
+
+/// A running plane.
+pub(crate) struct Plane {
+    child: Option<Child>,
+    state: TempDir,
+    listeners: Vec<Reserved>,
+    declared: Declared,
+    desired: Desired,
+    revision: u64,
+    handed_over: Option<OwnedFd>,
+}
+
+impl Plane {
+    /// Starts a plane on one port of 127.0.0.1.
+    pub(crate) fn start(declared: &Declared) -> Plane {
+        Plane::start_at(declared, vec![Reserved::new()])
+    }
+
+    /// Starts a plane that binds these listeners.
+    pub(crate) fn start_at(declared: &Declared, listeners: Vec<Reserved>) -> Plane {
+        let mut plane = Plane::prepare(declared, listeners);
+        plane.spawn();
+        plane
+    }
+
+    /// Starts a plane that is given a listener which the test keeps, too.
+    pub(crate) fn start_with_listener_of_ours(declared: &Declared) -> Plane {
+        let listeners = vec![Reserved::new()];
+        let listener = listeners[0].listen();
+        let mut plane = Plane::prepare(declared, listeners);
+        plane.handed_over = Some(listener);
+        plane.spawn();
+        plane
+    }
+
+    fn prepare(declared: &Declared, listeners: Vec<Reserved>) -> Plane {
+        let state = tempfile::tempdir().expect("there is room for files");
+        let addresses: Vec<SocketAddr> = listeners.iter().map(|it| it.address).collect();
+        let desired = write_config(state.path(), &declared.text(&addresses), 1, None);
+        Plane {
+            child: None,
+            state,
+            listeners,
+            declared: declared.clone(),
+            desired,
+            revision: 1,
+            handed_over: None,
+        }
+    }
+
+    /// Starts the process, again when it ended, and waits until it is ready.
+    pub(crate) fn spawn(&mut self) {
+        self.spawn_unready();
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(PATIENCE_S) {
+            if self.ask(r#"{"op":"status"}"#).is_some_and(|it| it["ready"] == true) {
+                return;
+            }
+            let child = self.child.as_mut().expect("it was started");
+            if let Some(status) = child.try_wait().expect("it is our child") {
+                panic!("the plane ended with {status} before it was ready");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("the plane was not ready in time");
+    }
+
+    /// Starts the process and does not wait.
+    pub(crate) fn spawn_unready(&mut self) {
+        let mut command = Command::new("bash");
+        let script = if self.handed_over.is_some() {
+            "exec 3<&0 0</dev/null; export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=http-0-0; exec \"$@\""
+        } else {
+            "exec \"$@\""
+        };
+        command.args(["-c", script, "bash"]);
+        // Each worker is pinned to the first CPUs that the process may use: planes of tests
+        // that run side by side should not all have the same one.
+        if self.declared.workers == 1 {
+            command.args(["taskset", "-c", &next_cpu().to_string()]);
+        }
+        command.arg(BINARY).arg("--state").arg(self.state.path());
+        command.stdin(match &self.handed_over {
+            Some(listener) => listener.try_clone().expect("it can be shared").into(),
+            None => Stdio::null(),
+        });
+        self.child = Some(command.spawn().expect("bash, taskset and the plane are there"));
+    }
+
+    /// Where it accepts connections.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.listeners[0].address
+    }
+
+    /// Where its listener with this index accepts connections.
+    pub(crate) fn address_at(&self, index: usize) -> SocketAddr {
+        self.listeners[index].address
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .args([&format!("-{name}"), &self.pid().to_string()])
+            .status();
+        assert!(status.is_ok_and(|status| status.success()), "kill -{name}");
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(&mut self, seconds: u64) -> ExitStatus {
+        let mut status = None;
+        let child = self.child.as_mut().expect("it runs");
+        let ended = eventually(seconds, || {
+            status = child.try_wait().expect("it is our child");
+            status.is_some()
+        });
+        assert!(ended, "the plane did not end within {seconds} s");
+        self.child = None;
+        status.expect("it ended")
+    }
+
+    /// One question over the local socket; `None` when nobody answers.
+    pub(crate) fn ask(&self, line: &str) -> Option<Value> {
+        let socket = self.state.path().join("run/dataplane.sock");
+        let mut stream = UnixStream::connect(socket).ok()?;
+        stream
+            .set_read_timeout(Some(Duration::from_secs(PATIENCE_S)))
+            .ok()?;
+        writeln!(stream, "{line}").ok()?;
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer).ok()?;
+        serde_json::from_str(&answer).ok()
+    }
+
+    /// What it says of itself.
+    pub(crate) fn status(&self) -> Value {
+        self.ask(r#"{"op":"status"}"#)
+            .expect("the local socket answers")
+    }
+
+    /// A number of the site `acme/shop`.
+    pub(crate) fn site(&self, counter: &str) -> u64 {
+        number(&self.status()["sites"][0], counter)
+    }
+
+    /// How often this cause or limit was hit.
+    pub(crate) fn hits(&self, name: &str) -> u64 {
+        hits(&self.status(), name)
+    }
+
+    /// A number of all workers together.
+    pub(crate) fn workers(&self, counter: &str) -> u64 {
+        of_workers(&self.status(), counter)
+    }
+
+    /// A number of the backend with this index.
+    pub(crate) fn backend(&self, index: usize, counter: &str) -> u64 {
+        number(&self.status()["backends"][index], counter)
+    }
+
+    /// Writes the next revision and tells the plane.
+    pub(crate) fn reload(&mut self, declared: &Declared) -> Value {
+        self.revision += 1;
+        let addresses: Vec<SocketAddr> = self.listeners.iter().map(|it| it.address).collect();
+        let text = declared.text(&addresses);
+        self.desired = write_config(self.state.path(), &text, self.revision, Some(&self.desired));
+        let answer = self.ask(r#"{"op":"reload"}"#);
+        let answer = answer.expect("the local socket answers");
+        assert_eq!(answer["revision"], self.revision, "{answer}");
+        answer
+    }
+
+    /// Resident memory, in bytes.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))
+            .expect("the plane runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
+        kib.expect("the kernel names it") * 1024
+    }
+
+    /// Waits until nothing is under way and nothing is held. The test has closed its clients and
+    /// backends by then.
+    pub(crate) fn settle(&self) -> Value {
+        let mut left = Vec::new();
+        let settled = eventually(PATIENCE_S, || {
+            left = leftovers(&self.status());
+            left.is_empty()
+        });
+        assert!(settled, "left behind: {}", left.join(", "));
+        let status = self.status();
+        assert_eq!(hits(&status, "stale_completion"), 0, "stale completions");
+        status
+    }
+
+    /// Looks that nothing is left, and ends it in order.
+    pub(crate) fn finish(mut self) {
+        self.settle();
+        self.signal("TERM");
+        assert_eq!(self.wait(PATIENCE_S).code(), Some(0));
+    }
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A number of an object of the status.
+pub(crate) fn number(object: &Value, name: &str) -> u64 {
+    object[name]
+        .as_u64()
+        .unwrap_or_else(|| panic!("no number {name} in {object}"))
+}
+
+/// How often this cause or limit was hit, as `status` has it.
+pub(crate) fn hits(status: &Value, name: &str) -> u64 {
+    let limits = status["limits"].as_array().expect("there are limits");
+    let limit = limits.iter().find(|limit| limit["name"] == name);
+    number(
+        limit.unwrap_or_else(|| panic!("no limit {name}")),
+        "hits",
+    )
+}
+
+fn of_workers(status: &Value, counter: &str) -> u64 {
+    let workers = status["workers"].as_array().expect("there are workers");
+    workers.iter().map(|worker| number(worker, counter)).sum()
+}
+
+fn leftovers(status: &Value) -> Vec<String> {
+    let mut left = Vec::new();
+    for counter in [
+        "connections",
+        "idle_connections",
+        "upstream_connections",
+        "buffers_in_use",
+    ] {
+        let count = of_workers(status, counter);
+        if count > 0 {
+            left.push(format!("{counter} {count}"));
+        }
+    }
+    for backend in status["backends"].as_array().into_iter().flatten() {
+        for counter in ["connections", "in_flight"] {
+            let count = number(backend, counter);
+            if count > 0 {
+                left.push(format!("{counter} {count} of {}", backend["backend"]));
+            }
+        }
+    }
+    left
+}
+
+fn next_cpu() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let allowed = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))
+        .unwrap_or("0");
+    let cpus: Vec<usize> = allowed
+        .trim()
+        .split(',')
+        .filter_map(|range| {
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            Some(first.parse::<usize>().ok()?..=last.parse().ok()?)
+        })
+        .flatten()
+        .collect();
+    let turn = NEXT.fetch_add(1, Ordering::Relaxed);
+    cpus.get(turn % cpus.len().max(1)).copied().unwrap_or(0)
+}
