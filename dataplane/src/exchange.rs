@@ -125,10 +125,6 @@ struct Begun {
     keep_client: bool,
 }
 
-#[expect(
-    clippy::large_enum_variant,
-    reason = "lives on the stack for a moment; a box would cost an allocation per response"
-)]
 enum Answer {
     Interim(Vec<u8>),
     Final(Begun),
@@ -176,13 +172,6 @@ impl<'c> Exchange<'c> {
             if !self.may_retry(failure) {
                 return self.refuse(failure.reject).await;
             }
-            if !self.request.site.spend_retry() {
-                self.worker.board().retries_refused.add(1);
-                self.request.site.counters().refused.add(1);
-                return self.refuse(failure.reject).await;
-            }
-            self.request.site.counters().retries.add(1);
-            failed = Some(failure);
             // A pooled connection that broke says little about its backend: one more try there.
             pick = if failure.reused {
                 Some(picked)
@@ -190,6 +179,16 @@ impl<'c> Exchange<'c> {
                 tried.push(picked.upstream.number());
                 self.request.site.pick(&tried)
             };
+            failed = Some(failure);
+            if pick.is_none() {
+                continue;
+            }
+            if !self.request.site.spend_retry() {
+                self.worker.board().retries_refused.add(1);
+                self.request.site.counters().refused.add(1);
+                return self.refuse(failure.reject).await;
+            }
+            self.request.site.counters().retries.add(1);
         }
     }
 
