@@ -85,6 +85,9 @@ struct Connection {
     /// A head that has begun and is not complete.
     partial_head: Vec<u8>,
     request_body_left: u64,
+    /// Body to answer with once the request is complete: an answer before that would make a
+    /// proxy give up the connection.
+    owed_body_bytes: Option<usize>,
     /// Answers that the client has not taken yet, the first from `sent_bytes` on.
     unsent: VecDeque<Rc<[u8]>>,
     sent_bytes: usize,
@@ -135,6 +138,7 @@ impl Backend {
                 serial: self.accepted,
                 partial_head: Vec::new(),
                 request_body_left: 0,
+                owed_body_bytes: None,
                 unsent: VecDeque::new(),
                 sent_bytes: 0,
                 held_back: false,
@@ -223,6 +227,9 @@ impl Backend {
                 let taken = connection.request_body_left.min(rest.len() as u64);
                 connection.request_body_left -= taken;
                 rest = &rest[taken as usize..];
+                if self.answer_if_complete(number) == Fate::Ends {
+                    return Fate::Ends;
+                }
                 continue;
             }
             let Some(end) = head_end(rest) else {
@@ -239,16 +246,24 @@ impl Backend {
                 BodyLength::Absent => 0,
                 BodyLength::NotUnderstood => return Fate::Ends,
             };
-            if self.answer(number, head) == Fate::Ends {
+            connection.owed_body_bytes = body_asked_for(head);
+            if connection.owed_body_bytes.is_none() || self.answer_if_complete(number) == Fate::Ends
+            {
                 return Fate::Ends;
             }
         }
         Fate::Lives
     }
 
-    fn answer(&mut self, number: usize, head: &[u8]) -> Fate {
-        let Some(body_bytes) = body_asked_for(head) else {
+    fn answer_if_complete(&mut self, number: usize) -> Fate {
+        let Some(connection) = self.connections.get_mut(number) else {
             return Fate::Ends;
+        };
+        if connection.request_body_left > 0 {
+            return Fate::Lives;
+        }
+        let Some(body_bytes) = connection.owed_body_bytes.take() else {
+            return Fate::Lives;
         };
         let answer = match self.answers.get(&body_bytes) {
             Some(ready) => Rc::clone(ready),
