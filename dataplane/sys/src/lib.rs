@@ -17,6 +17,7 @@ mod buffers;
 mod clock;
 pub mod limits;
 pub mod listener;
+mod notifier;
 pub mod process;
 mod ring;
 mod run_queue;
@@ -27,7 +28,8 @@ mod timers;
 mod token;
 
 pub use buffers::{PoolStatistics, RecvBuf};
+pub use notifier::Notifier;
 pub use ring::SetupError;
 pub use run_queue::ClassId;
-pub use runtime::{Event, ListenerId, Notifier, Runtime, RuntimeConfig, Statistics, Stir};
+pub use runtime::{Event, ListenerId, Runtime, RuntimeConfig, Statistics, Stir};
 pub use socket::{RecvMode, SendBuf, Socket, SocketId};

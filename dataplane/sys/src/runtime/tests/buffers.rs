@@ -1,6 +1,9 @@
 //! Receive buffers: few of them, shares of classes, slow readers.
 
 use super::*;
+use crate::buffers::RecvBuf;
+use crate::limits::{QUEUED_BUFFERS_HIGH, QUEUED_BUFFERS_LOW};
+use crate::slab::Receiving;
 
 /// Hands accepted connections over in the order of their coming.
 fn collect(queue: &Rc<RefCell<VecDeque<Socket>>>) -> impl FnMut(Event) + use<> {

@@ -1,6 +1,7 @@
 //! A worker with nothing to do does nothing.
 
 use super::*;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 #[test]

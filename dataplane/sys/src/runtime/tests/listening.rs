@@ -1,6 +1,7 @@
 //! Accepting, its failures, and its end.
 
 use super::*;
+use crate::limits::ACCEPT_PAUSE_NS;
 
 /// Runs until a client was accepted; gives the time and the turns it took.
 fn accept_one(runtime: &Runtime, address: SocketAddr) -> (Duration, u64) {
