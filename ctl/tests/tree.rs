@@ -392,7 +392,8 @@ fn has_word(line: &str, word: &str) -> bool {
         let after = line[from + at + word.len()..].chars().next();
         let joins =
             |letter: Option<char>| letter.is_some_and(|it| it.is_alphanumeric() || it == '_');
-        let open_ended = word.ends_with(['!', 'e']);
+        // A macro's mark ends with `!`, and an attribute's may be followed by a reason.
+        let open_ended = word.ends_with('!') || word.starts_with('#');
         if !joins(before) && (open_ended || !joins(after)) {
             return true;
         }
