@@ -68,10 +68,12 @@ impl Upstream {
     pub(crate) fn take_idle(&self, runtime: &Runtime) -> Option<Socket> {
         let mut idle = self.idle.borrow_mut();
         while let Some(id) = idle.pop() {
-            // One that stirred is on its way to `forget_idle`, which counts it.
             if let Some(socket) = runtime.unpark(id) {
                 return Some(socket);
             }
+            // It stirred and is on its way to `forget_idle`. Whoever takes an id off the list
+            // counts it: the number of a retired upstream may be another's by then.
+            self.counters().connections.subtract(1);
         }
         None
     }
@@ -95,8 +97,12 @@ impl Upstream {
     /// A pooled connection stirred (closed by the backend, out of time, or sent what nobody
     /// asked for): it is closed.
     pub(crate) fn forget_idle(&self, id: SocketId, socket: Socket) {
-        self.idle.borrow_mut().retain(|&other| other != id);
-        self.close(socket);
+        let mut idle = self.idle.borrow_mut();
+        if let Some(place) = idle.iter().position(|&other| other == id) {
+            idle.remove(place);
+            self.counters().connections.subtract(1);
+        }
+        drop(socket);
     }
 
     /// Closes a connection of this backend.
