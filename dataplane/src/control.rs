@@ -229,6 +229,7 @@ impl ControlThread {
             }
         };
         let revision = config.snapshot.revision;
+        let passed_over = config.passed_over.join("\n");
         let current = self.shared.routing.load_full();
         if current.snapshot.revision != revision {
             let next = Routing::new(config.snapshot, Some(&current), self.shared.workers.len());
@@ -243,8 +244,11 @@ impl ControlThread {
                     .all(|board| board.revision.get() == revision)
             })
             .await;
-        if live {
+        if live && passed_over.is_empty() {
             json!({ "revision": revision })
+        } else if live {
+            // Traffic goes on under the last good revision; who asked must hear of it.
+            json!({ "error": passed_over, "revision": revision })
         } else {
             json!({ "error": "not every worker took the revision up in time", "revision": revision })
         }

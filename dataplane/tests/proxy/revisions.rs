@@ -1,0 +1,216 @@
+//! A new revision under traffic.
+
+use crate::support::eventually;
+use crate::support::manifest::Declared;
+use crate::support::peer::{Backend, End, Peer, answer_each, aside, ok, status};
+use crate::support::plane::Plane;
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n";
+
+#[test]
+fn a_request_under_way_ends_under_its_revision_and_the_next_one_sees_the_new() {
+    let (old, new) = (Backend::new(), Backend::new());
+    let mut plane = Plane::start(&Declared::with_backends([old.address]));
+    let mut idle = Peer::connect(plane.address());
+    idle.send(GET);
+    let mut pooled = old.accept();
+    pooled.receive_head();
+    pooled.send(&ok(b"old"));
+    idle.receive_response();
+    let mut busy = Peer::connect(plane.address());
+    busy.send(GET);
+    // It takes the pooled connection; the next one makes its own.
+    pooled.receive_head();
+    let mut third = Peer::connect(plane.address());
+    third.send(GET);
+    let mut other = old.accept();
+    other.receive_head();
+    other.send(&ok(b"old"));
+    third.receive_response();
+
+    plane.reload(&Declared::with_backends([new.address]));
+    // The pooled connection of the backend that is gone is closed, the busy one goes on.
+    assert_eq!(other.receive_all(Duration::from_secs(5)).1, End::Closed);
+    idle.send(GET);
+    let mut fresh = new.accept();
+    fresh.receive_head();
+    fresh.send(&ok(b"new"));
+    assert_eq!(idle.receive_response().1, b"new");
+    pooled.send(&ok(b"late"));
+    assert_eq!(busy.receive_response().1, b"late");
+    assert_eq!(
+        pooled.receive_all(Duration::from_secs(5)).1,
+        End::Closed,
+        "a connection of a backend that is gone is not pooled"
+    );
+    busy.send(GET);
+    fresh.receive_head();
+    fresh.send(&ok(b"new"));
+    assert_eq!(busy.receive_response().1, b"new");
+    assert_eq!(plane.site("requests"), 5, "counters outlive a revision");
+    drop((idle, busy, third, fresh));
+    plane.finish();
+}
+
+#[test]
+fn an_unchanged_backend_keeps_its_connections() {
+    let backend = Backend::new();
+    let mut plane = Plane::start(&Declared::with_backends([backend.address]));
+    let mut client = Peer::connect(plane.address());
+    client.send(GET);
+    let mut server = backend.accept();
+    server.receive_head();
+    server.send(&ok(b"1"));
+    client.receive_response();
+    let mut declared = Declared::with_backends([backend.address]);
+    declared.hostnames.push("more.test".to_owned());
+    plane.reload(&declared);
+    client.send(b"GET / HTTP/1.1\r\nHost: more.test\r\n\r\n");
+    server.receive_head();
+    server.send(&ok(b"2"));
+    assert_eq!(client.receive_response().1, b"2");
+    assert!(backend.accept_within(Duration::from_millis(50)).is_none());
+    assert_eq!(plane.backend(0, "connections"), 1);
+    drop((client, server));
+    plane.finish();
+}
+
+#[test]
+fn a_site_that_is_gone_is_not_found_and_comes_back() {
+    let backend = Backend::new().serve(|peer| answer_each(peer, |_| ok(b"ok")));
+    let mut plane = Plane::start(&Declared::with_backends([backend]));
+    let mut client = Peer::connect(plane.address());
+    client.send(GET);
+    assert_eq!(client.receive_response().1, b"ok");
+    let mut renamed = Declared::with_backends([backend]);
+    renamed.hostnames = vec!["other.test".to_owned()];
+    plane.reload(&renamed);
+    client.send(GET);
+    assert_eq!(status(&client.receive_response().0), 404);
+    plane.reload(&Declared::with_backends([backend]));
+    client.send(GET);
+    assert_eq!(client.receive_response().1, b"ok");
+}
+
+#[test]
+fn a_damaged_revision_is_refused_and_the_last_good_one_goes_on() {
+    let backend = Backend::new().serve(|peer| answer_each(peer, |_| ok(b"ok")));
+    let mut plane = Plane::start(&Declared::with_backends([backend]));
+    plane.damage_next_revision();
+    let answer = plane.ask(r#"{"op":"reload"}"#).expect("it answers");
+    assert_eq!(answer["revision"], 1, "{answer}");
+    let words = answer["error"].as_str().unwrap_or_default();
+    assert!(
+        words.contains("snapshot.2"),
+        "who asks is not told why: {answer}"
+    );
+    let mut client = Peer::connect(plane.address());
+    client.send(GET);
+    assert_eq!(client.receive_response().1, b"ok");
+    let answer = plane.ask(r#"{"op":"fly"}"#).expect("it answers");
+    assert!(answer["error"].is_string(), "{answer}");
+}
+
+/// Clients that never stop while backends come and go: no request fails.
+#[test]
+fn no_request_fails_while_revisions_change() {
+    let addresses: Vec<_> = (0..2)
+        .map(|_| Backend::new().serve(|peer| answer_each(peer, |_| ok(b"ok"))))
+        .collect();
+    let declared = Declared {
+        workers: 2,
+        ..Declared::with_backends([addresses[0]])
+    };
+    let mut plane = Plane::start(&declared);
+    let stop = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let (stop, address) = (Arc::clone(&stop), plane.address());
+            aside(move || {
+                let mut client = Peer::connect(address);
+                let mut served = 0u64;
+                while !stop.load(Ordering::Relaxed) {
+                    client.send(GET);
+                    assert_eq!(client.receive_response().1, b"ok");
+                    served += 1;
+                }
+                served
+            })
+        })
+        .collect();
+    for revision in 0..20 {
+        let backends = [addresses[revision % 2]];
+        plane.reload(&Declared {
+            workers: 2,
+            ..Declared::with_backends(backends)
+        });
+        std::thread::sleep(Duration::from_millis(25));
+    }
+    stop.store(true, Ordering::Relaxed);
+    let served: u64 = clients
+        .into_iter()
+        .map(|client| client.join().expect("every request is answered"))
+        .sum();
+    assert_eq!(plane.site("requests"), served);
+    assert_eq!(plane.site("responses_2xx"), served);
+    assert!(eventually(5, || plane.workers("connections") == 0));
+    assert_eq!(plane.hits("stale_completion"), 0);
+}
+
+/// Backends that close their idle connections at any time, while revisions drop and bring back
+/// those very backends: the numbers of connections still come out even.
+#[test]
+fn connections_are_counted_out_once_however_they_end() {
+    let addresses: Vec<_> = (0..4u64)
+        .map(|index| {
+            Backend::new().serve(move |mut peer| {
+                let wait = Duration::from_micros(500 + 300 * index);
+                while peer.stream.peek(&mut [0]).is_ok_and(|count| count > 0) {
+                    peer.receive_head();
+                    if peer.stream.write_all(&ok(b"ok")).is_err() {
+                        return;
+                    }
+                    peer.stream.set_read_timeout(Some(wait)).expect("not zero");
+                }
+            })
+        })
+        .collect();
+    let site = |name: &str, address| {
+        format!(
+            "[[site]]\ntenant = \"acme\"\nname = \"{name}\"\nhostnames = [\"{name}.test\"]\n\
+             [[site.backend]]\nname = \"b1\"\naddress = \"{address}\"\n"
+        )
+    };
+    let declared = |turn: usize| Declared {
+        more: site("one", addresses[turn % 4]) + &site("two", addresses[(turn + 1) % 4]),
+        ..Declared::with_backends([addresses[(turn + 2) % 4]])
+    };
+    let mut plane = Plane::start(&declared(0));
+    let stop = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = ["shop", "one", "two", "one", "two", "shop"]
+        .into_iter()
+        .map(|name| {
+            let (stop, address) = (Arc::clone(&stop), plane.address());
+            aside(move || {
+                let request = format!("GET / HTTP/1.1\r\nHost: {name}.test\r\n\r\n");
+                let mut client = Peer::connect(address);
+                while !stop.load(Ordering::Relaxed) {
+                    client.send(request.as_bytes());
+                    client.receive_response();
+                }
+            })
+        })
+        .collect();
+    for turn in 1..150 {
+        plane.reload(&declared(turn));
+    }
+    stop.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.join().expect("every request is answered");
+    }
+    plane.finish();
+}
