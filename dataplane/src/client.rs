@@ -114,6 +114,8 @@ pub(crate) struct Request {
     pub(crate) keep_alive: bool,
     /// Where its body ends.
     pub(crate) framing: BodyFraming,
+    /// Whether the client waits for a 100 (Continue) before it sends the body.
+    pub(crate) expect_continue: bool,
     /// The head that a backend gets.
     pub(crate) head: Rc<Vec<u8>>,
 }
@@ -239,6 +241,7 @@ fn admit(connection: &ClientConnection, head: &RequestHead<'_>) -> Admitted {
         version: head.version,
         keep_alive: head.keep_alive,
         framing: head.framing,
+        expect_continue: head.expect_continue,
         head: forwarded,
     })
 }

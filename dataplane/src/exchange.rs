@@ -75,6 +75,8 @@ struct Upload {
     begun: bool,
     /// The backend takes no more.
     broken: bool,
+    /// The client waits for the backend to say 100 (Continue): it is not the one who is slow.
+    awaits_continue: bool,
 }
 
 /// The response's body on its way.
@@ -105,10 +107,11 @@ impl Drop for InFlight<'_> {
 
 /// What a look at the upload found.
 enum Pumped {
-    /// Nothing more to do until something happens; look again at this time at the latest (0: no need).
+    /// The client is to send, or the backend to take; look again at this time at the latest.
     Waiting(u64),
-    /// All of the body was handed to the kernel.
-    Sent,
+    /// All of the body was handed to the kernel, or all that the backend will get for now: what
+    /// comes next is its response.
+    BackendsTurn,
 }
 
 /// A whole response head, read and written anew.
@@ -126,7 +129,7 @@ struct Begun {
 }
 
 enum Answer {
-    Interim(Vec<u8>),
+    Interim(u16, Vec<u8>),
     Final(Begun),
     Partial,
 }
@@ -142,6 +145,7 @@ impl<'c> Exchange<'c> {
             meter: RateMeter::new(timeouts.body, worker.runtime.now_ns()),
             begun: false,
             broken: false,
+            awaits_continue: request.expect_continue,
         };
         Exchange {
             connection,
@@ -330,6 +334,7 @@ impl<'c> Exchange<'c> {
                 Poll::Ready(Ok(Some(buffer))) => buffer,
                 Poll::Ready(Ok(None) | Err(_)) => return Err(Attempt::Gone(Cut::ClientAbort)),
             };
+            upload.awaits_continue = false;
             let received = buffer.len();
             let taken = upload.reader.take(buffer).map_err(|error| match error {
                 BodyError::Chunk(error) => Attempt::Refused(error.reject()),
@@ -367,7 +372,7 @@ impl<'c> Exchange<'c> {
             if upstream.is_sending() {
                 if self.upload.reader.is_done() && self.upload.next.is_none() {
                     // Its end need not be waited for: the response tells, and a failure wakes.
-                    return Ok(Pumped::Sent);
+                    return Ok(Pumped::BackendsTurn);
                 }
                 match upstream.poll_sent() {
                     Poll::Pending => {
@@ -384,7 +389,7 @@ impl<'c> Exchange<'c> {
                 }
             }
             if self.upload.broken {
-                return Ok(Pumped::Waiting(0));
+                return Ok(Pumped::BackendsTurn);
             }
             if let Some(bytes) = self.upload.next.take() {
                 self.upload.begun = true;
@@ -392,7 +397,11 @@ impl<'c> Exchange<'c> {
                 continue;
             }
             if self.upload.reader.is_done() {
-                return Ok(Pumped::Sent);
+                return Ok(Pumped::BackendsTurn);
+            }
+            if self.upload.awaits_continue {
+                self.upload.meter.hold(now_ns);
+                return Ok(Pumped::BackendsTurn);
             }
             return match self.upload.meter.wait(now_ns) {
                 Some(look_ns) => Ok(Pumped::Waiting(look_ns)),
@@ -412,7 +421,7 @@ impl<'c> Exchange<'c> {
         loop {
             let now_ns = self.worker.runtime.now_ns();
             let wait_ns = match self.pump_upload(upstream)? {
-                Pumped::Sent => {
+                Pumped::BackendsTurn => {
                     if deadline_ns == 0 {
                         deadline_ns = now_ns + first_byte_ns;
                     }
@@ -421,13 +430,15 @@ impl<'c> Exchange<'c> {
                     }
                     deadline_ns
                 }
-                Pumped::Waiting(0) => now_ns + first_byte_ns,
-                Pumped::Waiting(look_ns) => look_ns,
+                Pumped::Waiting(look_ns) => {
+                    deadline_ns = 0;
+                    look_ns
+                }
             };
             let buffer = match upstream.poll_recv() {
                 Poll::Ready(Ok(Some(buffer))) => buffer,
                 Poll::Ready(Ok(None) | Err(_)) => {
-                    return Err(failed(if collected.is_some() {
+                    return Err(failed(if collected.is_some() || interims > 0 {
                         Reject::ResponseHead
                     } else {
                         Reject::Reset
@@ -448,8 +459,9 @@ impl<'c> Exchange<'c> {
                 match self.read_head(buffer, &mut collected, &mut rest)? {
                     Answer::Partial => {}
                     Answer::Final(begun) => return Ok(begun),
-                    Answer::Interim(head) => {
+                    Answer::Interim(status, head) => {
                         interims += 1;
+                        self.upload.awaits_continue &= status != 100;
                         if interims > INTERIM_RESPONSES_MAX {
                             return Err(failed(Reject::ResponseHead));
                         }
@@ -506,11 +518,12 @@ impl<'c> Exchange<'c> {
         let head_bytes = head.head_bytes;
         if head.is_interim() {
             let mut interim = Vec::new();
+            let status = head.status;
             write_interim_head(&mut interim, &head, self.request.site.via());
             *collected = None;
             buffer.advance(head_bytes - before.min(head_bytes));
             *rest = (!buffer.is_empty()).then_some(buffer);
-            return Ok(Answer::Interim(interim));
+            return Ok(Answer::Interim(status, interim));
         }
         let mut scratch = self.worker.take_scratch();
         let mut begun = self.begin(&head, &mut scratch);
@@ -617,8 +630,8 @@ impl<'c> Exchange<'c> {
                 break;
             }
             let upload_ns = match self.pump_upload(upstream) {
-                Ok(Pumped::Sent | Pumped::Waiting(_)) if download.reader.is_done() => 0,
-                Ok(Pumped::Sent) => 0,
+                Ok(Pumped::Waiting(_)) if download.reader.is_done() => 0,
+                Ok(Pumped::BackendsTurn) => 0,
                 Ok(Pumped::Waiting(look_ns)) => look_ns,
                 Err(Attempt::Gone(cut)) => return Err(Attempt::Over(self.cut(cut))),
                 Err(_) => return Err(Attempt::Over(self.cut(Cut::ClientAbort))),
