@@ -3,4 +3,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bodies;
+mod connections;
+mod revisions;
+mod stopping;
 mod wire;

@@ -317,7 +317,10 @@ fn check_counters(script: &Script, status: &Value, sent: u64, received: u64) -> 
     if let Some(name) = wanted.keys().next() {
         return Err(format!("no counter {name}"));
     }
-    let classes: u64 = SITE_COUNTERS[1..5].iter().map(|name| number(site, name)).sum();
+    let classes: u64 = SITE_COUNTERS[1..5]
+        .iter()
+        .map(|name| number(site, name))
+        .sum();
     compare("the sum of the classes", classes, number(site, "requests"));
     match wrong.is_empty() {
         true => Ok(()),

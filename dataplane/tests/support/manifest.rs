@@ -1,6 +1,6 @@
 //! Manifests of the tests, as text, and the state directory that a plane reads.
 
-use meridian_model::{Desired, Manifest, config_log};
+use meridian_model::{Desired, Local, Manifest, config_log};
 use std::fmt::Write;
 use std::fs;
 use std::net::SocketAddr;
@@ -81,9 +81,7 @@ pub(crate) fn write_config(
     revision: u64,
     previous: Option<&Desired>,
 ) -> Desired {
-    let parsed = Manifest::parse(manifest, "test.toml")
-        .unwrap_or_else(|problems| panic!("{problems}\nof\n{manifest}"));
-    let (local, mut desired) = parsed.into_parts();
+    let (local, mut desired) = parts_of(manifest);
     desired.assign_ids(previous);
     let directory = state.join("config");
     fs::create_dir_all(&directory).expect("the state directory takes files");
@@ -107,4 +105,17 @@ pub(crate) fn write_config(
         fs::rename(&fresh, directory.join(name)).expect("and renames them");
     }
     desired
+}
+
+/// Writes the host's own settings of `manifest` only.
+pub(crate) fn write_local(state: &Path, manifest: &str) {
+    let (local, _) = parts_of(manifest);
+    let path = state.join("config/local");
+    fs::write(path, config_log::encode_local(&local)).expect("the state directory takes files");
+}
+
+fn parts_of(manifest: &str) -> (Local, Desired) {
+    Manifest::parse(manifest, "test.toml")
+        .unwrap_or_else(|problems| panic!("{problems}\nof\n{manifest}"))
+        .into_parts()
 }

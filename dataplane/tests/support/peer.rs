@@ -59,7 +59,9 @@ impl Peer {
         let mut bytes = vec![0; count];
         let mut got = 0;
         while got < count {
-            let Some(left) = patience.checked_sub(begun.elapsed()).filter(|left| !left.is_zero())
+            let Some(left) = patience
+                .checked_sub(begun.elapsed())
+                .filter(|left| !left.is_zero())
             else {
                 break;
             };
@@ -79,7 +81,9 @@ impl Peer {
         let mut bytes = Vec::new();
         let mut room = vec![0; 64 * 1024];
         loop {
-            let Some(left) = patience.checked_sub(begun.elapsed()).filter(|left| !left.is_zero())
+            let Some(left) = patience
+                .checked_sub(begun.elapsed())
+                .filter(|left| !left.is_zero())
             else {
                 return (bytes, End::Open);
             };
@@ -114,9 +118,8 @@ impl Peer {
     /// Reads a whole response with a Content-Length.
     pub(crate) fn receive_response(&mut self) -> (String, Vec<u8>) {
         let head = self.receive_head();
-        let length = field(&head, "content-length").map_or(0, |value| {
-            value.parse().expect("a length is a number")
-        });
+        let length = field(&head, "content-length")
+            .map_or(0, |value| value.parse().expect("a length is a number"));
         let body = self.receive(length, PATIENCE);
         assert_eq!(body.len(), length, "a short body behind {head}");
         (head, body)
@@ -230,7 +233,9 @@ pub(crate) fn pattern(count: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut bytes = Vec::with_capacity(count + 8);
     while bytes.len() < count {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
         bytes.extend_from_slice(&(state >> 16).to_le_bytes());
     }
     bytes.truncate(count);

@@ -2,7 +2,7 @@
 //! over at its end: no socket, no buffer and no completion may be left.
 
 use super::eventually;
-use super::manifest::{Declared, write_config};
+use super::manifest::{Declared, write_config, write_local};
 use meridian_model::Desired;
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
@@ -11,7 +11,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -105,7 +105,10 @@ impl Plane {
         self.spawn_unready();
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(PATIENCE_S) {
-            if self.ask(r#"{"op":"status"}"#).is_some_and(|it| it["ready"] == true) {
+            if self
+                .ask(r#"{"op":"status"}"#)
+                .is_some_and(|it| it["ready"] == true)
+            {
                 return;
             }
             let child = self.child.as_mut().expect("it was started");
@@ -136,7 +139,11 @@ impl Plane {
             Some(listener) => listener.try_clone().expect("it can be shared").into(),
             None => Stdio::null(),
         });
-        self.child = Some(command.spawn().expect("bash, taskset and the plane are there"));
+        self.child = Some(
+            command
+                .spawn()
+                .expect("bash, taskset and the plane are there"),
+        );
     }
 
     /// Where it accepts connections.
@@ -215,21 +222,55 @@ impl Plane {
     }
 
     /// Writes the next revision and tells the plane.
-    pub(crate) fn reload(&mut self, declared: &Declared) -> Value {
+    pub(crate) fn reload(&mut self, declared: &Declared) {
+        self.write_next(declared);
+        let answer = self.ask(r#"{"op":"reload"}"#);
+        let answer = answer.expect("the local socket answers");
+        assert_eq!(answer, serde_json::json!({ "revision": self.revision }));
+    }
+
+    /// Writes the next revision beside the local settings of another host; what the plane says.
+    pub(crate) fn reload_elsewhere(&mut self, declared: &Declared, local: &Declared) -> Value {
+        self.write_next(declared);
+        let addresses: Vec<SocketAddr> = self.listeners.iter().map(|it| it.address).collect();
+        write_local(self.state.path(), &local.text(&addresses));
+        let answer = self.ask(r#"{"op":"reload"}"#);
+        answer.expect("the local socket answers")
+    }
+
+    fn write_next(&mut self, declared: &Declared) {
         self.revision += 1;
         let addresses: Vec<SocketAddr> = self.listeners.iter().map(|it| it.address).collect();
         let text = declared.text(&addresses);
         self.desired = write_config(self.state.path(), &text, self.revision, Some(&self.desired));
-        let answer = self.ask(r#"{"op":"reload"}"#);
-        let answer = answer.expect("the local socket answers");
-        assert_eq!(answer["revision"], self.revision, "{answer}");
-        answer
+    }
+
+    /// Writes the next revision, and a byte of it wrong.
+    pub(crate) fn damage_next_revision(&mut self) {
+        self.write_next(&self.declared.clone());
+        let path = self
+            .state
+            .path()
+            .join(format!("config/snapshot.{}", self.revision));
+        let mut bytes = fs::read(&path).expect("it was written");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&path, bytes).expect("it can be written");
+    }
+
+    /// Starts a second process on the same state directory and waits for its end.
+    pub(crate) fn start_another(&self) -> Output {
+        Command::new(BINARY)
+            .arg("--state")
+            .arg(self.state.path())
+            .output()
+            .expect("it starts")
     }
 
     /// Resident memory, in bytes.
     pub(crate) fn resident_bytes(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))
-            .expect("the plane runs");
+        let status =
+            fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the plane runs");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib = line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
         kib.expect("the kernel names it") * 1024
@@ -277,10 +318,7 @@ pub(crate) fn number(object: &Value, name: &str) -> u64 {
 pub(crate) fn hits(status: &Value, name: &str) -> u64 {
     let limits = status["limits"].as_array().expect("there are limits");
     let limit = limits.iter().find(|limit| limit["name"] == name);
-    number(
-        limit.unwrap_or_else(|| panic!("no limit {name}")),
-        "hits",
-    )
+    number(limit.unwrap_or_else(|| panic!("no limit {name}")), "hits")
 }
 
 fn of_workers(status: &Value, counter: &str) -> u64 {

@@ -1,0 +1,209 @@
+//! Connections: their number, their pools, and where they may go.
+
+use crate::support::eventually;
+use crate::support::manifest::Declared;
+use crate::support::peer::{Backend, End, PATIENCE, Peer, answer_each, field, ok, status};
+use crate::support::plane::{Plane, Reserved};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n";
+
+fn serve_ok() -> SocketAddr {
+    Backend::new().serve(|peer| answer_each(peer, |_| ok(b"ok")))
+}
+
+#[test]
+fn two_thousand_idle_connections_cost_little_and_are_closed_at_the_end() {
+    const CONNECTIONS: usize = 2000;
+    let plane = Plane::start(&Declared::with_backends([serve_ok()]));
+    let mut first = Peer::connect(plane.address());
+    first.send(GET);
+    first.receive_response();
+    let before = plane.resident_bytes();
+    let mut idle: Vec<Peer> = (0..CONNECTIONS)
+        .map(|index| {
+            let mut client = Peer::connect(plane.address());
+            // One half between requests, the other before its first.
+            if index % 2 == 0 {
+                client.send(GET);
+                client.receive_response();
+            }
+            client
+        })
+        .collect();
+    let count = CONNECTIONS as u64 + 1;
+    assert!(eventually(10, || plane.workers("idle_connections") == count));
+    let each = plane.resident_bytes().saturating_sub(before) / CONNECTIONS as u64;
+    eprintln!("an idle connection costs {each} bytes of resident memory");
+    assert!(each < 1024, "{each} bytes for an idle connection");
+    assert_eq!(plane.workers("buffers_in_use"), 0);
+    assert!(plane.workers("upstream_connections") <= 2);
+    for client in &mut idle {
+        client.send(GET);
+    }
+    for client in &mut idle {
+        assert_eq!(client.receive_response().1, b"ok");
+    }
+    drop(idle);
+    drop(first);
+    assert!(eventually(10, || plane.workers("connections") == 0));
+    assert_eq!(plane.site("connections"), CONNECTIONS as u64 + 1);
+    assert_eq!(plane.hits("stale_completion"), 0);
+}
+
+#[test]
+fn two_workers_share_a_listener() {
+    let declared = Declared {
+        workers: 2,
+        ..Declared::with_backends([serve_ok()])
+    };
+    let plane = Plane::start(&declared);
+    let mut clients: Vec<Peer> = (0..64)
+        .map(|_| {
+            let mut client = Peer::connect(plane.address());
+            client.send(GET);
+            client
+        })
+        .collect();
+    for client in &mut clients {
+        assert_eq!(client.receive_response().1, b"ok");
+    }
+    let report = plane.status();
+    for worker in report["workers"].as_array().expect("there are two") {
+        assert!(worker["requests"].as_u64() > Some(0), "{worker}");
+    }
+    assert_eq!(report["sites"][0]["requests"], 64);
+    assert_eq!(report["sites"][0]["connections"], 64);
+}
+
+#[test]
+fn ipv6_listener_and_backend() {
+    let backend = Backend::at("[::1]:0");
+    let declared = Declared::with_backends([backend.address]);
+    let listeners = vec![
+        Reserved::new(),
+        Reserved::at(IpAddr::V6(Ipv6Addr::LOCALHOST)),
+    ];
+    let plane = Plane::start_at(&declared, listeners);
+    let address = plane.address_at(1);
+    let mut client = Peer::connect(address);
+    client.send(GET);
+    let mut server = backend.accept();
+    let head = server.receive_head();
+    assert_eq!(field(&head, "X-Forwarded-For"), Some("::1"));
+    assert_eq!(
+        field(&head, "Forwarded"),
+        Some("for=\"[::1]\";host=shop.test;proto=http")
+    );
+    let port = address.port().to_string();
+    assert_eq!(field(&head, "X-Forwarded-Port"), Some(port.as_str()));
+    server.send(&ok(b"six"));
+    assert_eq!(client.receive_response().1, b"six");
+    drop((client, server));
+    plane.finish();
+}
+
+/// The plane looks for itself: a backend that another host would allow, it does not connect to.
+#[test]
+fn a_backend_on_a_network_that_is_not_allowed_is_never_connected_to() {
+    let backend = Backend::new();
+    let declared = Declared::with_backends([backend.address]);
+    let mut plane = Plane::start(&declared);
+    let elsewhere = Declared {
+        backend_networks: vec!["10.0.0.0/8".to_owned()],
+        ..Declared::default()
+    };
+    plane.reload_elsewhere(&declared, &elsewhere);
+    let mut client = Peer::connect(plane.address());
+    client.send(GET);
+    assert_eq!(status(&client.receive_response().0), 503);
+    assert_eq!(plane.hits("backend_refused_by_policy"), 1);
+    assert!(backend.accept_within(Duration::from_millis(50)).is_none());
+    drop(client);
+    plane.finish();
+}
+
+/// The addresses of the host's interfaces are known to the plane alone, so this is seen at the
+/// connect.
+#[test]
+fn the_proxy_is_no_backend_of_its_own_under_any_address() {
+    let Some(ip) = address_beyond_loopback() else {
+        eprintln!("SKIPPED: this machine has no address but loopback");
+        return;
+    };
+    let listener = Reserved::new();
+    let looped = SocketAddr::new(ip, listener.address.port());
+    let declared = Declared {
+        backend_networks: vec![format!("{ip}/32"), "127.0.0.0/8".to_owned()],
+        ..Declared::with_backends([looped])
+    };
+    let plane = Plane::start_at(&declared, vec![listener]);
+    let mut client = Peer::connect(plane.address());
+    client.send(GET);
+    assert_eq!(status(&client.receive_response().0), 503);
+    assert_eq!(plane.hits("backend_refused_by_policy"), 1);
+    assert_eq!(plane.hits("no_backend"), 1);
+    drop(client);
+    plane.finish();
+}
+
+/// The address that this machine would send from; nothing is sent.
+fn address_beyond_loopback() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    let ip = socket.local_addr().ok()?.ip();
+    (!ip.is_loopback() && !ip.is_unspecified()).then_some(ip)
+}
+
+#[test]
+fn a_client_that_ends_after_pipelining_gets_every_answer() {
+    let plane = Plane::start(&Declared::with_backends([serve_ok()]));
+    let mut client = Peer::connect(plane.address());
+    client.send(&GET.repeat(200));
+    client.end();
+    let (bytes, end) = client.receive_all(PATIENCE);
+    assert_eq!(end, End::Closed);
+    let text = String::from_utf8(bytes).expect("answers are text");
+    assert_eq!(text.matches("HTTP/1.1 200 OK\r\n").count(), 200);
+    assert!(text.ends_with("\r\n\r\nok"));
+    assert_eq!(plane.site("requests"), 200);
+    assert_eq!(plane.site("bytes_in"), 200 * GET.len() as u64);
+    assert_eq!(plane.site("bytes_out"), text.len() as u64);
+}
+
+/// Far more idle upstream connections than one: each is used again, none is lost.
+#[test]
+fn pooled_connections_are_used_again() {
+    let backend = Backend::new();
+    let plane = Plane::start(&Declared::with_backends([backend.address]));
+    let mut clients: Vec<Peer> = (0..50).map(|_| Peer::connect(plane.address())).collect();
+    for client in &mut clients {
+        client.send(GET);
+    }
+    let mut servers: Vec<Peer> = (0..50).map(|_| backend.accept()).collect();
+    assert_eq!(plane.backend(0, "in_flight"), 50);
+    for server in &mut servers {
+        server.receive_head();
+        server.send(&ok(b"1"));
+    }
+    for client in &mut clients {
+        client.receive_response();
+    }
+    assert!(eventually(5, || plane.backend(0, "in_flight") == 0));
+    assert_eq!(plane.backend(0, "connections"), 50);
+    for client in &mut clients {
+        client.send(GET);
+    }
+    for server in &mut servers {
+        server.receive_head();
+        server.send(&ok(b"2"));
+    }
+    for client in &mut clients {
+        assert_eq!(client.receive_response().1, b"2");
+    }
+    assert!(backend.accept_within(Duration::from_millis(50)).is_none());
+    assert_eq!(plane.backend(0, "requests"), 100);
+    drop((clients, servers));
+    plane.finish();
+}
