@@ -10,7 +10,10 @@
 //! a rewritten head is put in front of the body that arrived with the old one, and both leave
 //! with one send and without a copy of the body.
 
-use crate::limits::{BUFFERS_MAX, BUFFERS_MIN, HEADROOM, RECV_BYTES_MAX, RECV_STRIDE, TAILROOM};
+use crate::limits::{
+    BUFFERS_MAX, BUFFERS_MIN, HEADROOM, RECV_BUFFER, RECV_BYTES_MAX, RECV_COLOUR, RECV_COLOURS,
+    RECV_STRIDE, TAILROOM,
+};
 use crate::run_queue::ClassId;
 use io_uring::types::BufRingEntry;
 use std::cell::{Cell, RefCell};
@@ -261,12 +264,7 @@ impl Pool {
         // fields are written one by one because the tail shares the last bytes of entry 0.
         unsafe {
             let entry = &mut *base.add(slot);
-            entry.set_addr(
-                self.memory
-                    .address
-                    .as_ptr()
-                    .add(usize::from(buffer) * RECV_STRIDE + HEADROOM) as u64,
-            );
+            entry.set_addr(self.buffer_address(buffer).add(HEADROOM) as u64);
             entry.set_len(self.lent_bytes.get());
             entry.set_bid(buffer);
         }
@@ -308,9 +306,9 @@ impl Pool {
         if self.circulating.get() > self.wanted.get() {
             self.circulating.set(self.circulating.get() - 1);
             self.withdrawn.borrow_mut().push(buffer);
-            let address = self.buffer_address(buffer);
-            // SAFETY: the buffer is whole pages of our own private mapping, lent to nobody;
-            // its pages read as zero afterwards.
+            let address = self.stride_address(buffer);
+            // SAFETY: the stride is whole pages of our own private mapping, and its buffer is
+            // lent to nobody; its pages read as zero afterwards.
             unsafe { libc::madvise(address.cast(), RECV_STRIDE, libc::MADV_DONTNEED) };
         } else if self.published.get() < self.lent_target.get() {
             self.publish(buffer);
@@ -374,15 +372,21 @@ impl Pool {
         }
     }
 
-    fn buffer_address(&self, buffer: u16) -> *mut u8 {
+    fn stride_address(&self, buffer: u16) -> *mut u8 {
         debug_assert!(buffer < self.ceiling);
-        // SAFETY: buffers lie within the mapping, `ceiling` of them at this stride.
+        // SAFETY: strides lie within the mapping, `ceiling` of them.
         unsafe {
             self.memory
                 .address
                 .as_ptr()
                 .add(usize::from(buffer) * RECV_STRIDE)
         }
+    }
+
+    fn buffer_address(&self, buffer: u16) -> *mut u8 {
+        let colour = usize::from(buffer) % RECV_COLOURS * RECV_COLOUR;
+        // SAFETY: a buffer with its colour in front of it fits into its stride (see `limits`).
+        unsafe { self.stride_address(buffer).add(colour) }
     }
 
     /// From now on the kernel finds room for `bytes` octets in each buffer that it was lent.
@@ -447,7 +451,7 @@ impl RecvBuf {
     /// Puts `bytes` behind what is there. `false`, and nothing done, when they do not fit.
     #[must_use]
     pub fn append(&mut self, bytes: &[u8]) -> bool {
-        let room = RECV_STRIDE - self.end as usize;
+        let room = RECV_BUFFER - self.end as usize;
         if bytes.len() > room {
             return false;
         }
@@ -516,5 +520,5 @@ impl Drop for RecvBuf {
     }
 }
 
-const _: () = assert!(HEADROOM + RECV_BYTES_MAX + TAILROOM == RECV_STRIDE);
+const _: () = assert!(HEADROOM + RECV_BYTES_MAX + TAILROOM == RECV_BUFFER);
 const _: () = assert!(RECV_STRIDE.is_multiple_of(4096));
