@@ -5,6 +5,7 @@ mod support;
 
 mod bodies;
 mod connections;
+mod programs;
 mod revisions;
 mod stopping;
 mod wire;
