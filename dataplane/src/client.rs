@@ -46,6 +46,8 @@ pub(crate) struct ClientConnection {
     socket: Option<Socket>,
     port: u16,
     counted: bool,
+    /// What the site of the current request has for `timeouts.keep_alive`.
+    keep_alive: Option<Duration>,
 }
 
 impl ClientConnection {
@@ -61,6 +63,7 @@ impl ClientConnection {
             socket: Some(socket),
             port,
             counted,
+            keep_alive: None,
         }
     }
 
@@ -84,7 +87,8 @@ impl ClientConnection {
         }
     }
 
-    fn count_to(&mut self, site: &LocalSite) {
+    fn serve_site(&mut self, site: &LocalSite) {
+        self.keep_alive = Some(site.site().timeouts.keep_alive);
         if !self.counted {
             self.counted = true;
             site.counters().connections.add(1);
@@ -141,7 +145,9 @@ pub(crate) async fn serve(mut connection: ClientConnection) {
     let worker = Rc::clone(connection.worker());
     match next {
         Next::Keep if !worker.is_draining() => {
-            let keep_alive = worker.with_routing(|routing| routing.snapshot.timeouts.keep_alive);
+            let keep_alive = connection.keep_alive.unwrap_or_else(|| {
+                worker.with_routing(|routing| routing.snapshot.timeouts.keep_alive)
+            });
             connection.park(keep_alive);
         }
         Next::Keep | Next::Linger => linger(&connection).await,
@@ -260,7 +266,7 @@ async fn act(
             connection.socket().set_class(class);
             rest.charge(class);
             connection.socket().unread(rest);
-            connection.count_to(&request.site);
+            connection.serve_site(&request.site);
             request.site.counters().bytes_in.add(head_bytes as u64);
             request.site.earn_retry();
             exchange::run(connection, request).await
@@ -279,7 +285,7 @@ async fn act(
         } => {
             connection.socket().unread(rest);
             if let Some(site) = &site {
-                connection.count_to(site);
+                connection.serve_site(site);
                 site.counters().bytes_in.add(head_bytes as u64);
             }
             refuse(connection, reject, site.as_deref(), head_only, keep_alive).await

@@ -33,6 +33,7 @@ pub(crate) fn play(script: &Script) -> Result<(), String> {
     let backends: Vec<Place> = script.backends.iter().map(|it| Place::new(*it)).collect();
     let declared = Declared {
         timeouts: script.timeouts.clone(),
+        site_timeouts: script.site_timeouts.clone(),
         hostnames: script.hostnames.clone(),
         backends: backends.iter().map(Place::address).collect(),
         ..Declared::default()

@@ -13,6 +13,8 @@ pub(crate) struct Declared {
     pub(crate) workers: usize,
     /// `[host] timeouts`, as TOML.
     pub(crate) timeouts: String,
+    /// `[[site]] timeouts`, as TOML.
+    pub(crate) site_timeouts: String,
     /// `[host] backend_networks`.
     pub(crate) backend_networks: Vec<String>,
     /// Of the site `acme/shop`.
@@ -28,6 +30,7 @@ impl Default for Declared {
         Declared {
             workers: 1,
             timeouts: "{}".to_owned(),
+            site_timeouts: "{}".to_owned(),
             backend_networks: vec!["127.0.0.0/8".to_owned(), "::1/128".to_owned()],
             hostnames: vec!["shop.test".to_owned()],
             backends: Vec::new(),
@@ -59,8 +62,8 @@ impl Declared {
              [listen]\nhttp = {listeners:?}\n\
              [fleet]\nname = \"wire\"\n\
              [[tenant]]\nname = \"acme\"\n\
-             [[site]]\ntenant = \"acme\"\nname = \"shop\"\nhostnames = {:?}\n",
-            self.workers, self.backend_networks, self.timeouts, self.hostnames
+             [[site]]\ntenant = \"acme\"\nname = \"shop\"\nhostnames = {:?}\ntimeouts = {}\n",
+            self.workers, self.backend_networks, self.timeouts, self.hostnames, self.site_timeouts
         );
         for (index, backend) in self.backends.iter().enumerate() {
             let name = index + 1;

@@ -60,6 +60,8 @@ pub(crate) struct Plane {
     desired: Desired,
     revision: u64,
     handed_over: Option<OwnedFd>,
+    /// Descriptors that it had open when it was ready.
+    descriptors: usize,
 }
 
 impl Plane {
@@ -97,6 +99,7 @@ impl Plane {
             desired,
             revision: 1,
             handed_over: None,
+            descriptors: 0,
         }
     }
 
@@ -109,6 +112,7 @@ impl Plane {
                 .ask(r#"{"op":"status"}"#)
                 .is_some_and(|it| it["ready"] == true)
             {
+                self.descriptors = self.open_descriptors();
                 return;
             }
             let child = self.child.as_mut().expect("it was started");
@@ -276,6 +280,11 @@ impl Plane {
         kib.expect("the kernel names it") * 1024
     }
 
+    fn open_descriptors(&self) -> usize {
+        let directory = format!("/proc/{}/fd", self.pid());
+        fs::read_dir(directory).expect("the plane runs").count()
+    }
+
     /// Waits until nothing is under way and nothing is held. The test has closed its clients and
     /// backends by then.
     pub(crate) fn settle(&self) -> Value {
@@ -285,6 +294,14 @@ impl Plane {
             left.is_empty()
         });
         assert!(settled, "left behind: {}", left.join(", "));
+        // The local socket's own connections come and go.
+        let descriptors_max = self.descriptors + 2;
+        assert!(
+            eventually(5, || self.open_descriptors() <= descriptors_max),
+            "{} descriptors are open, {} were at the start",
+            self.open_descriptors(),
+            self.descriptors
+        );
         let status = self.status();
         assert_eq!(hits(&status, "stale_completion"), 0, "stale completions");
         status

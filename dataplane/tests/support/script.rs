@@ -4,6 +4,7 @@
 //! clause: RFC 9112 §6.3
 //! about: what is to be seen
 //! timeouts: { head = "200ms" }          the rest of the head may be left out
+//! site_timeouts: { write = "1s" }
 //! hostnames: shop.test *.wild.test
 //! backends: listening refused
 //!
@@ -69,6 +70,7 @@ pub(crate) enum Step {
 pub(crate) struct Script {
     pub(crate) about: String,
     pub(crate) timeouts: String,
+    pub(crate) site_timeouts: String,
     pub(crate) hostnames: Vec<String>,
     pub(crate) backends: Vec<Reachable>,
     /// With the line that it stands on.
@@ -93,6 +95,7 @@ impl Script {
         take("clause").ok_or("no clause")?;
         let about = take("about").ok_or("no about")?;
         let timeouts = take("timeouts").unwrap_or_else(|| "{}".to_owned());
+        let site_timeouts = take("site_timeouts").unwrap_or_else(|| "{}".to_owned());
         let hostnames = take("hostnames").unwrap_or_else(|| "shop.test".to_owned());
         let backends = take("backends").unwrap_or_else(|| "listening".to_owned());
         if let Some(key) = head.keys().next() {
@@ -120,6 +123,7 @@ impl Script {
         Ok(Script {
             about,
             timeouts,
+            site_timeouts,
             hostnames: hostnames.split_whitespace().map(str::to_owned).collect(),
             backends: parse_backends(&backends)?,
             steps,
