@@ -308,3 +308,50 @@ fn a_client_that_goes_away_in_a_download_ends_it_upstream() {
     drop(server);
     plane.finish();
 }
+
+#[test]
+fn a_backend_that_takes_nothing_is_too_slow() {
+    let backend = Backend::new();
+    let declared = Declared::with_backends([backend.address]).timeouts("{ write = \"300ms\" }");
+    let plane = Plane::start(&declared);
+    let mut client = Peer::connect(plane.address());
+    client.send(b"POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 100000000\r\n\r\n");
+    let server = backend.accept();
+    let sender = {
+        let mut stream = client.stream.try_clone().expect("it can be shared");
+        aside(move || while stream.write_all(&[b'x'; 64 * 1024]).is_ok() {})
+    };
+    let (head, _) = client.receive_response();
+    assert_eq!(status(&head), 504);
+    assert!(head.contains("\r\nConnection: close\r\n"), "{head}");
+    assert_eq!(plane.hits("first_byte_timeout"), 1);
+    drop(client);
+    drop(server);
+    sender.join().expect("it was let go");
+    plane.finish();
+}
+
+/// A backend that refuses an upload and closes, with most of it unread: that resets our
+/// connection to it, and its answer must get through all the same.
+#[test]
+fn an_early_refusal_reaches_a_client_that_still_sends() {
+    let backend = Backend::new().serve(|mut peer| {
+        peer.receive_head();
+        peer.send(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig");
+    });
+    let plane = Plane::start(&Declared::with_backends([backend]));
+    for _ in 0..20 {
+        let mut client = Peer::connect(plane.address());
+        client.send(b"POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 100000000\r\n\r\n");
+        let sender = {
+            let mut stream = client.stream.try_clone().expect("it can be shared");
+            aside(move || while stream.write_all(&[b'x'; 64 * 1024]).is_ok() {})
+        };
+        let (head, body) = client.receive_response();
+        assert_eq!((status(&head), &*body), (413, &b"big"[..]));
+        drop(client);
+        sender.join().expect("it was let go");
+    }
+    assert_eq!(plane.site("responses_4xx"), 20);
+    plane.finish();
+}

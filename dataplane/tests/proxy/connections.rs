@@ -172,6 +172,28 @@ fn a_client_that_ends_after_pipelining_gets_every_answer() {
     assert_eq!(plane.site("bytes_out"), text.len() as u64);
 }
 
+/// Retries must not double the load of backends that are all in trouble.
+#[test]
+fn retries_have_a_budget() {
+    let refused = [Reserved::new(), Reserved::new()];
+    let plane = Plane::start(&Declared::with_backends(
+        refused.iter().map(|it| it.address),
+    ));
+    let mut client = Peer::connect(plane.address());
+    for _ in 0..100 {
+        client.send(GET);
+        assert_eq!(status(&client.receive_response().0), 502);
+    }
+    let (retries, refused) = (plane.site("retries"), plane.site("refused"));
+    assert_eq!(retries + refused, 100);
+    // Sixteen at once, and one for each five requests.
+    assert!((30..=40).contains(&retries), "{retries} retries");
+    assert_eq!(plane.hits("retry_budget"), refused);
+    assert_eq!(plane.hits("connect_refused"), 100);
+    drop(client);
+    plane.finish();
+}
+
 /// Far more idle upstream connections than one: each is used again, none is lost.
 #[test]
 fn pooled_connections_are_used_again() {

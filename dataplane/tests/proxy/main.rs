@@ -4,6 +4,7 @@
 mod support;
 
 mod bodies;
+mod chaos;
 mod connections;
 mod programs;
 mod revisions;

@@ -52,7 +52,11 @@ impl Nginx {
         fs::write(directory.path().join("nginx.conf"), text).expect("there is room");
         fs::create_dir(directory.path().join("files")).expect("there is room");
         let child = Command::new("sh")
-            .args(["-c", "PATH=$PATH:/usr/sbin exec nginx -c \"$1\" -e stderr", "sh"])
+            .args([
+                "-c",
+                "PATH=$PATH:/usr/sbin exec nginx -c \"$1\" -e stderr",
+                "sh",
+            ])
             .arg(directory.path().join("nginx.conf"))
             .stderr(Stdio::null())
             .spawn()
@@ -119,31 +123,89 @@ fn curl_fetches_and_puts_files_of_nginx_intact() {
     curl(
         &plane,
         path,
-        &["http://shop.test/large.bin", "-o", "one", "http://shop.test/large.bin", "-o", "two"],
+        &[
+            "http://shop.test/large.bin",
+            "-o",
+            "one",
+            "http://shop.test/large.bin",
+            "-o",
+            "two",
+        ],
     );
-    curl(&plane, path, &["--http1.0", "http://shop.test/large.bin", "-o", "three"]);
-    for name in ["one", "two", "three"] {
-        assert!(fs::read(path.join(name)).expect("curl wrote it") == body, "{name}");
-    }
-    // nginx compresses on the fly, so it chunks.
-    curl(&plane, path, &["--compressed", "http://shop.test/text.txt", "-o", "text", "-D", "head"]);
-    assert!(fs::read_to_string(path.join("text")).expect("curl wrote it") == text);
-    let head = fs::read_to_string(path.join("head")).expect("curl wrote it");
-    assert!(head.contains("Transfer-Encoding: chunked"), "{head}");
-    curl(&plane, path, &["--compressed", "--http1.0", "http://shop.test/text.txt", "-o", "text0"]);
-    assert!(fs::read_to_string(path.join("text0")).expect("curl wrote it") == text);
-
-    // With a length and 100-continue, then chunked.
-    curl(&plane, path, &["-T", "one", "-H", "Expect: 100-continue", "http://shop.test/put/a"]);
     curl(
         &plane,
         path,
-        &["-T", "one", "-H", "Transfer-Encoding: chunked", "http://shop.test/put/b"],
+        &["--http1.0", "http://shop.test/large.bin", "-o", "three"],
+    );
+    for name in ["one", "two", "three"] {
+        assert!(
+            fs::read(path.join(name)).expect("curl wrote it") == body,
+            "{name}"
+        );
+    }
+    // nginx compresses on the fly, so it chunks.
+    curl(
+        &plane,
+        path,
+        &[
+            "--compressed",
+            "http://shop.test/text.txt",
+            "-o",
+            "text",
+            "-D",
+            "head",
+        ],
+    );
+    assert!(fs::read_to_string(path.join("text")).expect("curl wrote it") == text);
+    let head = fs::read_to_string(path.join("head")).expect("curl wrote it");
+    assert!(head.contains("Transfer-Encoding: chunked"), "{head}");
+    curl(
+        &plane,
+        path,
+        &[
+            "--compressed",
+            "--http1.0",
+            "http://shop.test/text.txt",
+            "-o",
+            "text0",
+        ],
+    );
+    assert!(fs::read_to_string(path.join("text0")).expect("curl wrote it") == text);
+
+    // With a length and 100-continue, then chunked.
+    curl(
+        &plane,
+        path,
+        &[
+            "-T",
+            "one",
+            "-H",
+            "Expect: 100-continue",
+            "http://shop.test/put/a",
+        ],
+    );
+    curl(
+        &plane,
+        path,
+        &[
+            "-T",
+            "one",
+            "-H",
+            "Transfer-Encoding: chunked",
+            "http://shop.test/put/b",
+        ],
     );
     for name in ["put/a", "put/b"] {
-        assert!(fs::read(nginx.file(name)).expect("nginx wrote it") == body, "{name}");
+        assert!(
+            fs::read(nginx.file(name)).expect("nginx wrote it") == body,
+            "{name}"
+        );
     }
-    let range = curl(&plane, path, &["-r", "1000-1999", "http://shop.test/large.bin"]);
+    let range = curl(
+        &plane,
+        path,
+        &["-r", "1000-1999", "http://shop.test/large.bin"],
+    );
     assert!(range.stdout == body[1000..2000]);
     curl(&plane, path, &["-I", "http://shop.test/large.bin"]);
     assert!(eventually(5, || plane.workers("connections") == 0));
@@ -151,7 +213,10 @@ fn curl_fetches_and_puts_files_of_nginx_intact() {
     assert_eq!(report["sites"][0]["requests"], 9);
     assert_eq!(report["sites"][0]["responses_2xx"], 9);
     assert_eq!(report["sites"][0]["cut"], 0);
-    assert!(plane.backend(0, "connections") < 9, "connections are used again");
+    assert!(
+        plane.backend(0, "connections") < 9,
+        "connections are used again"
+    );
     drop(nginx);
     plane.finish();
 }
@@ -177,7 +242,10 @@ fn a_restarted_nginx_is_found_again() {
     drop(first);
     (0..4).for_each(|_| ask());
     assert_eq!(plane.site("responses_2xx"), 8);
-    assert!(plane.site("retries") >= 1, "half of the picks met the one that is gone");
+    assert!(
+        plane.site("retries") >= 1,
+        "half of the picks met the one that is gone"
+    );
     drop(client);
     drop(second);
     plane.finish();
