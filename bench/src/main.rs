@@ -43,7 +43,7 @@ enum Command {
     Load(load::Options),
     /// Measure a server's memory for each idle keep-alive connection.
     Idle(idle::Options),
-    /// A small fast web server: /b/<bytes> answers a body of that size.
+    /// A small fast web server: `/b/<bytes>` answers a body of that size.
     Backend(backend::Options),
     /// The least HTTP proxy there can be, for the choice of a runtime.
     BareProxy(bare::Options),

@@ -14,16 +14,11 @@ use crate::http::reject::Reject;
 use crate::http::request::{self, BodyFraming, Parsed, RequestHead, Target};
 use crate::site::LocalSite;
 use crate::worker::Worker;
-use meridian_model::limits::HOSTNAME_BYTES_MAX;
+use meridian_model::limits::{HOSTNAME_BYTES_MAX, LINGER_BYTES_MAX, LINGER_MS};
 use meridian_sys::{RecvBuf, Runtime, Socket};
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
-
-/// How long a connection that we end is read on, so that our answer is not lost to a reset.
-const LINGER: Duration = Duration::from_secs(2);
-/// Bytes that are read and thrown away in that time.
-const LINGER_BYTES_MAX: usize = 1024 * 1024;
 
 /// What happens to a connection after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -349,7 +344,7 @@ async fn linger(connection: &ClientConnection) {
     let socket = connection.socket();
     let runtime: &Runtime = &connection.worker().runtime;
     socket.shutdown_write();
-    let deadline_ns = runtime.deadline(LINGER);
+    let deadline_ns = runtime.deadline(Duration::from_millis(LINGER_MS));
     let mut left = LINGER_BYTES_MAX;
     while let Ok(Some(bytes)) = socket.recv(deadline_ns).await {
         left = left.saturating_sub(bytes.len());

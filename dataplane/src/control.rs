@@ -11,6 +11,7 @@ use futures_lite::{AsyncBufReadExt, AsyncWriteExt};
 use glommio::net::{UnixListener, UnixStream};
 use glommio::timer::sleep;
 use glommio::{LocalExecutorBuilder, Placement};
+use meridian_model::limits::{LOCAL_CONNECTIONS_MAX, LOCAL_LINE_BYTES_MAX};
 use meridian_sys::Notifier;
 use serde_json::{Value, json};
 use std::cell::Cell;
@@ -29,10 +30,6 @@ const TICK: Duration = Duration::from_millis(100);
 const WORKERS_TIMEOUT: Duration = Duration::from_secs(5);
 /// The version of what is said over the local socket.
 pub(crate) const PROTOCOL: u32 = 1;
-/// The longest line that is read from the local socket, in bytes.
-const LINE_BYTES_MAX: usize = 64 * 1024;
-/// Connections of the local socket that are served at a time.
-const LOCAL_CONNECTIONS_MAX: usize = 64;
 
 /// The running control thread.
 #[derive(Debug)]
@@ -300,7 +297,7 @@ async fn read_line(stream: &mut (impl AsyncBufReadExt + Unpin)) -> Option<String
         if end.is_some() {
             return String::from_utf8(line).ok();
         }
-        if line.len() > LINE_BYTES_MAX {
+        if line.len() > LOCAL_LINE_BYTES_MAX {
             return None;
         }
     }

@@ -14,15 +14,15 @@ use crate::http::response::{self, Parsed, ResponseFraming, ResponseHead};
 use crate::site::Pick;
 use crate::upstream::Upstream;
 use crate::worker::Worker;
-use meridian_model::limits::{INTERIM_RESPONSES_MAX, RESPONSE_HEAD_BYTES_MAX};
+use meridian_model::limits::{
+    IDLE_UPSTREAM_CONNECTIONS_MAX, INTERIM_RESPONSES_MAX, RESPONSE_HEAD_BYTES_MAX,
+};
 use meridian_sys::{RecvBuf, SendBuf, Socket};
 use std::io;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-/// Idle connections that a worker keeps to one backend.
-const IDLE_PER_BACKEND_MAX: usize = 1024;
 /// A backend that says how long it keeps a connection is believed less this much.
 const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
 
@@ -224,7 +224,11 @@ impl<'c> Exchange<'c> {
 
     /// Ends the connection in the middle of something.
     fn cut(&self, cut: Cut) -> Next {
-        self.worker.causes().count(Cause::Cut(cut));
+        self.cut_for(Cause::Cut(cut))
+    }
+
+    fn cut_for(&self, cause: Cause) -> Next {
+        self.worker.causes().count(cause);
         self.request.site.counters().cut.add(1);
         Next::Reset
     }
@@ -256,7 +260,7 @@ impl<'c> Exchange<'c> {
         match result {
             Ok((next, keep_for)) => {
                 let tag = Worker::upstream_tag(upstream.number());
-                upstream.put_idle(socket, keep_for, tag, IDLE_PER_BACKEND_MAX);
+                upstream.put_idle(socket, keep_for, tag, IDLE_UPSTREAM_CONNECTIONS_MAX);
                 Attempt::Over(next)
             }
             Err(ended) => {
@@ -633,8 +637,12 @@ impl<'c> Exchange<'c> {
                 Ok(Pumped::Waiting(_)) if download.reader.is_done() => 0,
                 Ok(Pumped::BackendsTurn) => 0,
                 Ok(Pumped::Waiting(look_ns)) => look_ns,
+                // Too late for an answer of ours; the cause is the same.
+                Err(Attempt::Refused(reject) | Attempt::Failed(Failed { reject, .. })) => {
+                    return Err(Attempt::Over(self.cut_for(Cause::Reject(reject))));
+                }
                 Err(Attempt::Gone(cut)) => return Err(Attempt::Over(self.cut(cut))),
-                Err(_) => return Err(Attempt::Over(self.cut(Cut::ClientAbort))),
+                Err(over) => return Err(over),
             };
             let deadline_ns = self.download_deadline_ns(&download)?;
             let deadline_ns = if upload_ns == 0 {

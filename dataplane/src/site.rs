@@ -7,17 +7,13 @@ use crate::routing::{Routing, SiteState};
 use crate::upstream::Upstream;
 use crate::worker::Worker;
 use meridian_model::address_policy::AddressPolicy;
+use meridian_model::limits::{REQUESTS_PER_RETRY, RETRY_BURST};
 use meridian_model::snapshot::{BackendKey, Site, Tier};
 use meridian_sys::ClassId;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-
-/// Retries that a site may make in a row on one worker; they grow back with requests.
-const RETRY_BURST: u32 = 16;
-/// Requests after which one retry is given back.
-const REQUESTS_PER_RETRY: u32 = 5;
 
 /// See the module.
 #[derive(Debug)]

@@ -86,6 +86,32 @@ pub const TIMEOUT_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 /// pointers, so with 100,000 hostnames about a hundred entries and 8 KiB.
 pub const HOSTNAME_SHARDS: usize = 1024;
 
+// --- connections of the data plane ---
+
+/// How long a client's connection that we end is read on, in milliseconds, so that our last
+/// answer is not lost to a reset (RFC 9112 §9.6).
+pub const LINGER_MS: u64 = 2_000;
+
+/// Bytes that are read and thrown away in that time.
+pub const LINGER_BYTES_MAX: usize = 1024 * 1024;
+
+/// Idle connections that a worker keeps to one backend; more are closed after use.
+pub const IDLE_UPSTREAM_CONNECTIONS_MAX: usize = 1024;
+
+/// Retries that a site can make in a row on one worker. Counted as `retry_budget` when met.
+pub const RETRY_BURST: u32 = 16;
+
+/// Requests of a site after which one retry is given back to it.
+pub const REQUESTS_PER_RETRY: u32 = 5;
+
+// --- the local socket ---
+
+/// The longest line that a plane reads from its local socket.
+pub const LOCAL_LINE_BYTES_MAX: usize = 64 * 1024;
+
+/// Connections of the local socket that are served at a time; more are closed.
+pub const LOCAL_CONNECTIONS_MAX: usize = 64;
+
 const _: () = {
     assert!(REQUEST_LINE_BYTES_MAX < REQUEST_HEAD_BYTES_MAX);
     assert!(TRAILER_BYTES_MAX < REQUEST_HEAD_BYTES_MAX);

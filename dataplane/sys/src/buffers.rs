@@ -6,13 +6,13 @@
 //! last, which is hot, is lent next. The pool starts small, doubles when the kernel runs short
 //! and shrinks to twice the recent peak; withdrawn buffers give their pages back.
 //!
-//! A buffer has room in front of and behind the received bytes ([`HEADROOM`], [`TAILROOM`]):
+//! A buffer has room in front of and behind the received bytes ([`HEADROOM_BYTES`], [`TAILROOM_BYTES`]):
 //! a rewritten head is put in front of the body that arrived with the old one, and both leave
 //! with one send and without a copy of the body.
 
 use crate::limits::{
-    BUFFERS_MAX, BUFFERS_MIN, HEADROOM, RECV_BUFFER, RECV_BYTES_MAX, RECV_COLOUR, RECV_COLOURS,
-    RECV_STRIDE, TAILROOM,
+    BUFFERS_MAX, BUFFERS_MIN, HEADROOM_BYTES, RECV_BUFFER_BYTES, RECV_BYTES_MAX, RECV_COLOUR_BYTES,
+    RECV_COLOURS, RECV_STRIDE_BYTES, TAILROOM_BYTES,
 };
 use crate::run_queue::ClassId;
 use io_uring::types::BufRingEntry;
@@ -140,7 +140,7 @@ impl Pool {
             next: NO_BUFFER,
         };
         Ok(Rc::new(Pool {
-            memory: Mapping::new(usize::from(ceiling) * RECV_STRIDE)?,
+            memory: Mapping::new(usize::from(ceiling) * RECV_STRIDE_BYTES)?,
             ring: Mapping::new(usize::from(ring_entries) * size_of::<BufRingEntry>())?,
             ring_entries,
             tail: Cell::new(0),
@@ -264,7 +264,7 @@ impl Pool {
         // fields are written one by one because the tail shares the last bytes of entry 0.
         unsafe {
             let entry = &mut *base.add(slot);
-            entry.set_addr(self.buffer_address(buffer).add(HEADROOM) as u64);
+            entry.set_addr(self.buffer_address(buffer).add(HEADROOM_BYTES) as u64);
             entry.set_len(self.lent_bytes.get());
             entry.set_bid(buffer);
         }
@@ -284,8 +284,8 @@ impl Pool {
         self.filled.set(self.filled.get() + 1);
         self.received.borrow_mut()[usize::from(buffer)] = Received {
             class,
-            start: HEADROOM as u32,
-            end: HEADROOM as u32 + bytes,
+            start: HEADROOM_BYTES as u32,
+            end: HEADROOM_BYTES as u32 + bytes,
             next: NO_BUFFER,
         };
         let mut held = self.held_by_class.borrow_mut();
@@ -309,7 +309,7 @@ impl Pool {
             let address = self.stride_address(buffer);
             // SAFETY: the stride is whole pages of our own private mapping, and its buffer is
             // lent to nobody; its pages read as zero afterwards.
-            unsafe { libc::madvise(address.cast(), RECV_STRIDE, libc::MADV_DONTNEED) };
+            unsafe { libc::madvise(address.cast(), RECV_STRIDE_BYTES, libc::MADV_DONTNEED) };
         } else if self.published.get() < self.lent_target.get() {
             self.publish(buffer);
         } else {
@@ -379,12 +379,12 @@ impl Pool {
             self.memory
                 .address
                 .as_ptr()
-                .add(usize::from(buffer) * RECV_STRIDE)
+                .add(usize::from(buffer) * RECV_STRIDE_BYTES)
         }
     }
 
     fn buffer_address(&self, buffer: u16) -> *mut u8 {
-        let colour = usize::from(buffer) % RECV_COLOURS * RECV_COLOUR;
+        let colour = usize::from(buffer) % RECV_COLOURS * RECV_COLOUR_BYTES;
         // SAFETY: a buffer with its colour in front of it fits into its stride (see `limits`).
         unsafe { self.stride_address(buffer).add(colour) }
     }
@@ -451,7 +451,7 @@ impl RecvBuf {
     /// Puts `bytes` behind what is there. `false`, and nothing done, when they do not fit.
     #[must_use]
     pub fn append(&mut self, bytes: &[u8]) -> bool {
-        let room = RECV_BUFFER - self.end as usize;
+        let room = RECV_BUFFER_BYTES - self.end as usize;
         if bytes.len() > room {
             return false;
         }
@@ -520,5 +520,5 @@ impl Drop for RecvBuf {
     }
 }
 
-const _: () = assert!(HEADROOM + RECV_BYTES_MAX + TAILROOM == RECV_BUFFER);
-const _: () = assert!(RECV_STRIDE.is_multiple_of(4096));
+const _: () = assert!(HEADROOM_BYTES + RECV_BYTES_MAX + TAILROOM_BYTES == RECV_BUFFER_BYTES);
+const _: () = assert!(RECV_STRIDE_BYTES.is_multiple_of(4096));

@@ -11,23 +11,23 @@ pub const QUANTUM_NS: i64 = 50_000;
 /// The debt that a class can carry from one round into the next, in nanoseconds.
 pub const DEBT_NS_MAX: i64 = 400_000;
 /// Bytes that a receive can put into one buffer.
-pub const RECV_BYTES_MAX: usize = RECV_BUFFER - HEADROOM - TAILROOM;
+pub const RECV_BYTES_MAX: usize = RECV_BUFFER_BYTES - HEADROOM_BYTES - TAILROOM_BYTES;
 /// Length of a receive buffer, in bytes.
-pub const RECV_BUFFER: usize = 32 * 1024;
+pub const RECV_BUFFER_BYTES: usize = 32 * 1024;
 /// Distance between two receive buffers, in bytes. More than their length, and no power of two:
 /// the buffers' first lines, which every request touches, would else all compete for the same
 /// few sets of the caches.
-pub const RECV_STRIDE: usize = 36 * 1024;
+pub const RECV_STRIDE_BYTES: usize = 36 * 1024;
 /// How far into its stride a buffer begins grows by this much from one buffer to the next, in
 /// bytes, until [`RECV_COLOURS`] are used up.
-pub const RECV_COLOUR: usize = 128;
+pub const RECV_COLOUR_BYTES: usize = 128;
 /// Number of different beginnings.
 pub const RECV_COLOURS: usize = 32;
 /// Room kept free in front of received bytes, so that a rewritten head can be put before the
 /// body that came with the old one, in bytes.
-pub const HEADROOM: usize = 1024;
+pub const HEADROOM_BYTES: usize = 1024;
 /// Room kept free behind received bytes, for the end of a chunk, in bytes.
-pub const TAILROOM: usize = 64;
+pub const TAILROOM_BYTES: usize = 64;
 /// Bytes that one send can be begun with.
 pub const SEND_BYTES_MAX: usize = 1 << 30;
 /// Receive buffers that a worker starts with, and never goes below.
@@ -46,7 +46,7 @@ pub const WHEEL_SLOTS: usize = 4096;
 pub const ACCEPT_PAUSE_NS: u64 = 100_000_000;
 
 const _: () = assert!(RECV_BYTES_MAX > 30 * 1024);
-const _: () = assert!(RECV_BUFFER + RECV_COLOUR * RECV_COLOURS <= RECV_STRIDE);
+const _: () = assert!(RECV_BUFFER_BYTES + RECV_COLOUR_BYTES * RECV_COLOURS <= RECV_STRIDE_BYTES);
 const _: () = assert!(BUFFERS_MAX.is_power_of_two() && BUFFERS_MIN.is_power_of_two());
 const _: () = assert!(BUFFERS_MIN < BUFFERS_MAX && BUFFERS_MAX <= 32768);
 const _: () = assert!(QUEUED_BUFFERS_LOW < QUEUED_BUFFERS_HIGH);

@@ -24,7 +24,7 @@ impl Notifier {
         })
     }
 
-    /// Makes the runtime deliver [`Event::Notified`].
+    /// Makes the runtime deliver [`crate::Event::Notified`].
     pub fn notify(&self) {
         let one = 1u64;
         // SAFETY: eight bytes that outlive the call. The only failure is a full counter, which
