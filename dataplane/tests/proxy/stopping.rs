@@ -133,6 +133,36 @@ fn clients_wait_in_the_backlog_while_a_killed_plane_is_replaced() {
     assert!(eventually(5, || plane.workers("connections") == 0));
 }
 
+/// The listener outlives a plane that drains, and who connects meanwhile is its successor's.
+#[test]
+fn a_plane_that_drains_leaves_newcomers_to_its_successor() {
+    let backend = Backend::new();
+    let declared = Declared::with_backends([backend.address]);
+    let mut plane = Plane::start_with_listener_of_ours(&declared);
+    let address = plane.address();
+    let mut busy = Peer::connect(address);
+    busy.send(GET);
+    let mut server = backend.accept();
+    server.receive_head();
+    plane.signal("TERM");
+    assert!(eventually(5, || plane.status()["draining"] == true));
+    let mut newcomer = Peer::connect(address);
+    newcomer.send(GET);
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(plane.workers("connections"), 1);
+    server.send(&ok(b"last"));
+    assert_eq!(busy.receive_response().1, b"last");
+    drop(busy);
+    assert_eq!(plane.wait(5).code(), Some(0));
+    plane.spawn();
+    let mut server = backend.accept();
+    server.receive_head();
+    server.send(&ok(b"first"));
+    assert_eq!(newcomer.receive_response().1, b"first");
+    drop((newcomer, server));
+    plane.finish();
+}
+
 #[test]
 fn a_plane_without_configuration_says_what_is_missing() {
     let state = tempfile::tempdir().expect("there is room");

@@ -7,7 +7,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
 
 /// Conversations that are played side by side; most of their time is spent waiting.
 const AT_A_TIME: usize = 6;
@@ -28,11 +27,7 @@ fn conversations() {
         for _ in 0..AT_A_TIME {
             scope.spawn(|| {
                 while let Some(path) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let begun = Instant::now();
-                    let played = play_file(path);
-                    let name = path.file_stem().unwrap_or_default().to_string_lossy();
-                    eprintln!("{name}: {} ms", begun.elapsed().as_millis());
-                    if let Err(what) = played {
+                    if let Err(what) = play_file(path) {
                         let mut failures = failures.lock().expect("nobody panics with it");
                         failures.push(format!("{}: {what}", path.display()));
                     }
