@@ -99,7 +99,7 @@ impl BodyReader {
     }
 
     /// Trailer fields, written anew; empty when there are none.
-    pub(crate) fn trailers(&self) -> &[u8] {
+    fn trailers(&self) -> &[u8] {
         match &self.framing {
             Framing::Chunked(decoder) => decoder.trailers(),
             Framing::Length(_) | Framing::UntilClose => &[],
@@ -155,8 +155,18 @@ impl BodyReader {
     }
 }
 
+/// Puts payload that `reader` found into the framing that it goes on in. `None` when there is
+/// nothing to send.
+pub(crate) fn frame(reader: &BodyReader, chunked: bool, piece: Option<Piece>) -> Option<SendBuf> {
+    if !chunked {
+        return piece.map(plain);
+    }
+    let last = reader.is_done().then(|| reader.trailers());
+    (piece.is_some() || last.is_some()).then(|| chunk(piece, last))
+}
+
 /// The bytes for payload that goes on as it is.
-pub(crate) fn plain(piece: Piece) -> SendBuf {
+fn plain(piece: Piece) -> SendBuf {
     match piece {
         Piece::Received(buffer) => SendBuf::Received(buffer),
         Piece::Copied(bytes) => SendBuf::Heap(bytes),
@@ -165,7 +175,7 @@ pub(crate) fn plain(piece: Piece) -> SendBuf {
 
 /// The bytes for payload that goes on as one chunk, with the end of the body behind it when
 /// `last` has its trailers. Without payload: the end alone.
-pub(crate) fn chunk(piece: Option<Piece>, last: Option<&[u8]>) -> SendBuf {
+fn chunk(piece: Option<Piece>, last: Option<&[u8]>) -> SendBuf {
     let ending: &[u8] = match (&piece, last) {
         (None, Some([])) => return SendBuf::Static(LAST_CHUNK),
         (Some(_), None) => CHUNK_END,

@@ -1,23 +1,24 @@
 //! One request, from the choice of a backend to the end of its response.
 //!
-//! Both bodies stream at once, each with at most two buffers of ours: the one that is being
-//! sent and the one that comes next. A side that does not read holds the other back.
+//! The request's body ([`crate::upload`]) and the response's ([`crate::download`]) stream at the
+//! same time, moved on by the one task that serves the client's connection.
 
-use crate::body::{self, BodyError, BodyReader, Piece, RateMeter};
 use crate::client::{self, ClientConnection, Next, Request};
 use crate::counters::{BackendCounters, Cause, Cut};
+use crate::download::Download;
 use crate::http::Version;
 use crate::http::forward::{ResponseContext, write_interim_head, write_response_head};
 use crate::http::reject::Reject;
 use crate::http::request::BodyFraming;
 use crate::http::response::{self, Parsed, ResponseFraming, ResponseHead};
 use crate::site::Pick;
+use crate::upload::{Pumped, Upload, UploadFault};
 use crate::upstream::Upstream;
 use crate::worker::Worker;
 use meridian_model::limits::{
     IDLE_UPSTREAM_CONNECTIONS_MAX, INTERIM_RESPONSES_MAX, RESPONSE_HEAD_BYTES_MAX,
 };
-use meridian_sys::{RecvBuf, SendBuf, Socket};
+use meridian_sys::{RecvBuf, Socket};
 use std::io;
 use std::rc::Rc;
 use std::task::Poll;
@@ -65,29 +66,6 @@ struct Exchange<'c> {
     upload: Upload,
 }
 
-/// The request's body on its way.
-struct Upload {
-    reader: BodyReader,
-    chunked: bool,
-    next: Option<SendBuf>,
-    meter: RateMeter,
-    /// Some of the body was given to a backend.
-    begun: bool,
-    /// The backend takes no more.
-    broken: bool,
-    /// The client waits for the backend to say 100 (Continue): it is not the one who is slow.
-    awaits_continue: bool,
-}
-
-/// The response's body on its way.
-struct Download {
-    reader: BodyReader,
-    framing: ResponseFraming,
-    next: Option<SendBuf>,
-    /// When the backend last sent something, or last could have.
-    progress_ns: u64,
-}
-
 /// Counts a request as in flight at a backend.
 struct InFlight<'u>(&'u BackendCounters);
 
@@ -105,48 +83,29 @@ impl Drop for InFlight<'_> {
     }
 }
 
-/// What a look at the upload found.
-enum Pumped {
-    /// The client is to send, or the backend to take; look again at this time at the latest.
-    Waiting(u64),
-    /// All of the body was handed to the kernel, or all that the backend will get for now: what
-    /// comes next is its response.
-    BackendsTurn,
-}
-
-/// A whole response head, read and written anew.
+/// A final response head that was read and understood.
 struct Begun {
     download: Download,
-    /// The new head, in front of the body that came with the old one when there was any.
-    first: SendBuf,
-    /// A second piece, when the head did not fit in front of the body.
-    second: Option<SendBuf>,
     status: u16,
-    /// The backend's connection can be used again once the body is through.
-    reusable: bool,
+    /// How long the backend's connection may be pooled once the body is through.
     keep_for: Duration,
     keep_client: bool,
 }
 
+/// What a response head amounts to.
 enum Answer {
+    /// Another one follows. The status, and the head for the client.
     Interim(u16, Vec<u8>),
+    /// The response was begun.
     Final(Begun),
+    /// There is more to come.
     Partial,
 }
 
 impl<'c> Exchange<'c> {
     fn new(connection: &'c ClientConnection, request: Request) -> Exchange<'c> {
         let worker = connection.worker();
-        let timeouts = &request.site.site().timeouts;
-        let upload = Upload {
-            reader: BodyReader::of_request(request.framing),
-            chunked: request.framing == BodyFraming::Chunked,
-            next: None,
-            meter: RateMeter::new(timeouts.body, worker.runtime.now_ns()),
-            begun: false,
-            broken: false,
-            awaits_continue: request.expect_continue,
-        };
+        let upload = Upload::new(&request, worker.runtime.now_ns());
         Exchange {
             connection,
             client: connection.socket(),
@@ -214,7 +173,7 @@ impl<'c> Exchange<'c> {
     }
 
     async fn refuse(&self, reject: Reject) -> Next {
-        let keep_alive = self.request.keep_alive && self.upload.reader.is_done();
+        let keep_alive = self.request.keep_alive && self.upload.is_read();
         let head_only = self.request.method == crate::http::method::Method::Head;
         client::refuse(
             self.connection,
@@ -304,7 +263,11 @@ impl<'c> Exchange<'c> {
         picked: &Pick,
         upstream: &Socket,
     ) -> Result<(Next, Duration), Attempt> {
-        self.send_head(upstream)?;
+        let head = Rc::clone(&self.request.head);
+        let counters = self.request.site.counters();
+        self.upload
+            .begin(head, self.client, upstream, counters)
+            .map_err(Attempt::from)?;
         let begun = self.await_response(upstream).await?;
         if picked.cross_group {
             self.request.site.counters().cross_group.add(1);
@@ -312,110 +275,11 @@ impl<'c> Exchange<'c> {
         self.relay(upstream, begun).await
     }
 
-    /// Sends the head, with what is already there of the body behind it.
-    fn send_head(&mut self, upstream: &Socket) -> Result<(), Attempt> {
-        let head = Rc::clone(&self.request.head);
-        if self.upload.reader.is_done() {
-            upstream.start_send(head, false);
-            return Ok(());
-        }
-        self.fill_upload()?;
-        if let Some(SendBuf::Received(buffer)) = &mut self.upload.next
-            && buffer.prepend(&head)
-        {
-            self.upload.begun = true;
-            if let Some(bytes) = self.upload.next.take() {
-                upstream.start_send(bytes, false);
-            }
-        } else {
-            upstream.start_send(head, self.upload.next.is_some());
-        }
-        Ok(())
-    }
-
-    /// Makes the next piece of the body ready, when the client has sent it.
-    fn fill_upload(&mut self) -> Result<(), Attempt> {
-        let upload = &mut self.upload;
-        while upload.next.is_none() && !upload.reader.is_done() {
-            let buffer = match self.client.poll_recv() {
-                Poll::Pending => return Ok(()),
-                Poll::Ready(Ok(Some(buffer))) => buffer,
-                Poll::Ready(Ok(None) | Err(_)) => return Err(Attempt::Gone(Cut::ClientAbort)),
-            };
-            upload.awaits_continue = false;
-            let received = buffer.len();
-            let taken = upload.reader.take(buffer).map_err(|error| match error {
-                BodyError::Chunk(error) => Attempt::Refused(error.reject()),
-                BodyError::Short => Attempt::Gone(Cut::ClientAbort),
-            })?;
-            let rest = taken.rest.as_ref().map_or(0, |rest| rest.len());
-            upload.meter.note(received - rest);
-            self.request
-                .site
-                .counters()
-                .bytes_in
-                .add((received - rest) as u64);
-            let last = upload.reader.is_done();
-            upload.next = if upload.chunked {
-                (taken.piece.is_some() || last)
-                    .then(|| body::chunk(taken.piece, last.then(|| upload.reader.trailers())))
-            } else {
-                taken.piece.map(body::plain)
-            };
-            if let Some(rest) = taken.rest {
-                self.client.unread(rest);
-            }
-        }
-        Ok(())
-    }
-
-    /// Moves the request's body on, as far as both sides let it.
-    fn pump_upload(&mut self, upstream: &Socket) -> Result<Pumped, Attempt> {
+    /// Moves the request's body on.
+    fn pump_upload(&mut self, upstream: &Socket) -> Result<Pumped, UploadFault> {
         let now_ns = self.worker.runtime.now_ns();
-        let write_ns = self.request.site.site().timeouts.write.as_nanos() as u64;
-        loop {
-            if !self.upload.broken {
-                self.fill_upload()?;
-            }
-            if upstream.is_sending() {
-                if self.upload.reader.is_done() && self.upload.next.is_none() {
-                    // Its end need not be waited for: the response tells, and a failure wakes.
-                    return Ok(Pumped::BackendsTurn);
-                }
-                match upstream.poll_sent() {
-                    Poll::Pending => {
-                        self.upload.meter.hold(now_ns);
-                        let stalled_ns = upstream.send_progress_ns() + write_ns;
-                        if stalled_ns <= now_ns {
-                            return Err(Attempt::Refused(Reject::FirstByteSlow));
-                        }
-                        return Ok(Pumped::Waiting(stalled_ns));
-                    }
-                    Poll::Ready(Ok(_)) => {}
-                    // The backend closed its receiving side; it may have answered before that.
-                    Poll::Ready(Err(_)) => self.upload.broken = true,
-                }
-            }
-            if self.upload.broken {
-                return Ok(Pumped::BackendsTurn);
-            }
-            if let Some(bytes) = self.upload.next.take() {
-                self.upload.begun = true;
-                upstream.start_send(bytes, false);
-                continue;
-            }
-            if self.upload.reader.is_done() {
-                return Ok(Pumped::BackendsTurn);
-            }
-            if self.upload.awaits_continue {
-                self.upload.meter.hold(now_ns);
-                return Ok(Pumped::BackendsTurn);
-            }
-            return match self.upload.meter.wait(now_ns) {
-                Some(look_ns) => Ok(Pumped::Waiting(look_ns)),
-                None => Err(Attempt::Refused(Reject::BodySlow)),
-            };
-        }
+        let counters = self.request.site.counters();
+        self.upload.pump(self.client, upstream, counters, now_ns)
     }
 
     /// Sends the rest of the request until the final response's head is there. Interim responses
@@ -428,7 +292,7 @@ impl<'c> Exchange<'c> {
         let mut deadline_ns = 0;
         loop {
             let now_ns = self.worker.runtime.now_ns();
-            let wait_ns = match self.pump_upload(upstream)? {
+            let wait_ns = match self.pump_upload(upstream).map_err(Attempt::from)? {
                 Pumped::BackendsTurn => {
                     if deadline_ns == 0 {
                         deadline_ns = now_ns + first_byte_ns;
@@ -460,8 +324,10 @@ impl<'c> Exchange<'c> {
                     continue;
                 }
             };
-            // Once a byte came, the rest of the head has the time of a gap.
-            deadline_ns = now_ns + timeouts.response_gap.as_nanos() as u64;
+            if collected.is_none() {
+                // Once a byte of a head came, the rest of it has the time of a gap in all.
+                deadline_ns = now_ns + timeouts.response_gap.as_nanos() as u64;
+            }
             let mut rest = Some(buffer);
             while let Some(buffer) = rest.take() {
                 match self.read_head(buffer, &mut collected, &mut rest)? {
@@ -469,7 +335,9 @@ impl<'c> Exchange<'c> {
                     Answer::Final(begun) => return Ok(begun),
                     Answer::Interim(status, head) => {
                         interims += 1;
-                        self.upload.awaits_continue &= status != 100;
+                        if status == 100 {
+                            self.upload.continued();
+                        }
                         if interims > INTERIM_RESPONSES_MAX {
                             return Err(failed(Reject::ResponseHead));
                         }
@@ -536,20 +404,23 @@ impl<'c> Exchange<'c> {
         let mut scratch = self.worker.take_scratch();
         let mut begun = self.begin(&head, &mut scratch);
         buffer.advance(head_bytes - before.min(head_bytes));
-        let placed = Self::place_head(&mut begun, &scratch, buffer);
+        let placed = begun.download.place(&scratch, buffer);
         self.worker.give_scratch(scratch);
-        placed.map(|()| Answer::Final(begun))
+        let first = placed.map_err(|_| failed(Reject::ResponseHead))?;
+        let counters = self.request.site.counters();
+        counters.count_response(begun.status);
+        self.worker.board().requests.add(1);
+        begun.download.start(first, self.client, counters);
+        Ok(Answer::Final(begun))
     }
 
     /// Decides how a response goes to the client and writes its new head.
     fn begin(&self, head: &ResponseHead<'_>, out: &mut Vec<u8>) -> Begun {
         let framing = head.framing_to_client(self.request.version);
-        let whole_request =
-            self.upload.reader.is_done() && self.upload.next.is_none() && !self.upload.broken;
         let keep_client = self.request.keep_alive
             && framing != ResponseFraming::UntilClose
             && !self.worker.is_draining()
-            && whole_request;
+            && self.upload.is_whole();
         write_response_head(
             out,
             head,
@@ -564,195 +435,77 @@ impl<'c> Exchange<'c> {
         let announced = head.keep_alive_timeout.map_or(Duration::MAX, |seconds| {
             Duration::from_secs(u64::from(seconds)).saturating_sub(KEEP_ALIVE_MARGIN)
         });
+        let upstream_idle = self.request.site.site().timeouts.upstream_idle;
         Begun {
-            download: Download {
-                reader: BodyReader::of_response(head.framing),
-                framing,
-                next: None,
-                progress_ns: self.worker.runtime.now_ns(),
-            },
-            first: SendBuf::Static(&[]),
-            second: None,
+            download: Download::new(head.framing, framing, self.worker.runtime.now_ns()),
             status: head.status,
-            reusable: head.reusable && head.framing != ResponseFraming::UntilClose,
-            keep_for: self
-                .request
-                .site
-                .site()
-                .timeouts
-                .upstream_idle
-                .min(announced),
+            keep_for: if head.reusable {
+                upstream_idle.min(announced)
+            } else {
+                Duration::ZERO
+            },
             keep_client,
         }
     }
 
-    /// Puts the new head in front of what came of the body, in the same buffer where it fits.
-    fn place_head(begun: &mut Begun, head: &[u8], buffer: RecvBuf) -> Result<(), Attempt> {
-        let taken = begun
-            .download
-            .reader
-            .take(buffer)
-            .map_err(|_| failed(Reject::ResponseHead))?;
-        if taken.rest.is_some() {
-            // More than was announced: whatever it is, it answers no request of ours.
-            begun.reusable = false;
-        }
-        let mut body = begun.download.frame(taken.piece);
-        if let Some(SendBuf::Received(buffer)) = &mut body
-            && buffer.prepend(head)
-            && let Some(whole) = body.take()
-        {
-            begun.first = whole;
-        } else {
-            begun.first = SendBuf::Heap(head.to_vec());
-            begun.second = body;
-        }
-        Ok(())
-    }
-
-    /// Passes a begun response on, with the rest of the request's body beside it.
+    /// Passes the rest of a begun response on, with the rest of the request's body beside it.
     async fn relay(
         &mut self,
         upstream: &Socket,
         begun: Begun,
     ) -> Result<(Next, Duration), Attempt> {
-        let Begun {
-            mut download,
-            first,
-            second,
-            status,
-            mut reusable,
-            keep_for,
-            keep_client,
-        } = begun;
-        let counters = self.request.site.counters();
-        counters.count_response(status);
-        counters.bytes_out.add(first.len() as u64);
-        self.worker.board().requests.add(1);
-        let more_follows = second.is_some();
-        download.next = second;
-        self.client.start_send(first, more_follows);
+        let mut download = begun.download;
+        let timeouts = self.request.site.site().timeouts;
         loop {
-            let finished = self.pump_download(upstream, &mut download, &mut reusable)?;
+            let now_ns = self.worker.runtime.now_ns();
+            let counters = self.request.site.counters();
+            let finished = download
+                .pump(self.client, upstream, counters, now_ns)
+                .map_err(|cut| Attempt::Over(self.cut(cut)))?;
             if finished {
                 break;
             }
-            let upload_ns = match self.pump_upload(upstream) {
-                Ok(Pumped::Waiting(_)) if download.reader.is_done() => 0,
-                Ok(Pumped::BackendsTurn) => 0,
-                Ok(Pumped::Waiting(look_ns)) => look_ns,
+            let upload = self.pump_upload(upstream).map_err(|fault| {
                 // Too late for an answer of ours; the cause is the same.
-                Err(Attempt::Refused(reject) | Attempt::Failed(Failed { reject, .. })) => {
-                    return Err(Attempt::Over(self.cut_for(Cause::Reject(reject))));
-                }
-                Err(Attempt::Gone(cut)) => return Err(Attempt::Over(self.cut(cut))),
-                Err(over) => return Err(over),
-            };
-            let deadline_ns = self.download_deadline_ns(&download)?;
-            let deadline_ns = if upload_ns == 0 {
-                deadline_ns
-            } else {
-                deadline_ns.min(upload_ns)
-            };
+                Attempt::Over(match fault {
+                    UploadFault::Refused(reject) => self.cut_for(Cause::Reject(reject)),
+                    UploadFault::ClientGone => self.cut(Cut::ClientAbort),
+                })
+            })?;
+            let (mut deadline_ns, cut) = download.deadline(self.client, &timeouts);
+            if deadline_ns <= now_ns {
+                return Err(Attempt::Over(self.cut(cut)));
+            }
+            if let Pumped::Waiting(look_ns) = upload
+                && !download.is_read()
+            {
+                deadline_ns = deadline_ns.min(look_ns);
+            }
             self.worker.runtime.stirred(deadline_ns).await;
         }
-        let whole_request =
-            self.upload.reader.is_done() && self.upload.next.is_none() && !self.upload.broken;
-        let next = if keep_client && whole_request {
+        let whole_request = self.upload.is_whole();
+        let next = if begun.keep_client && whole_request {
             Next::Keep
         } else {
             Next::Linger
         };
-        let reusable =
-            reusable && whole_request && matches!(upstream.poll_sent(), Poll::Ready(Ok(_)));
-        Ok((next, if reusable { keep_for } else { Duration::ZERO }))
-    }
-
-    /// Until when the slower side has time; an error when that is over.
-    fn download_deadline_ns(&self, download: &Download) -> Result<u64, Attempt> {
-        let timeouts = &self.request.site.site().timeouts;
-        let (deadline_ns, cut) = if self.client.is_sending() {
-            (
-                self.client.send_progress_ns() + timeouts.write.as_nanos() as u64,
-                Cut::WriteTimeout,
-            )
+        let reusable = download.is_clean()
+            && whole_request
+            && matches!(upstream.poll_sent(), Poll::Ready(Ok(_)));
+        let keep_for = if reusable {
+            begun.keep_for
         } else {
-            (
-                download.progress_ns + timeouts.response_gap.as_nanos() as u64,
-                Cut::ResponseGapTimeout,
-            )
+            Duration::ZERO
         };
-        if deadline_ns <= self.worker.runtime.now_ns() {
-            return Err(Attempt::Over(self.cut(cut)));
-        }
-        Ok(deadline_ns)
-    }
-
-    /// Moves the response's body on, as far as both sides let it. Says whether all of it was sent.
-    fn pump_download(
-        &self,
-        upstream: &Socket,
-        download: &mut Download,
-        reusable: &mut bool,
-    ) -> Result<bool, Attempt> {
-        let counters = self.request.site.counters();
-        loop {
-            if download.next.is_none() && !download.reader.is_done() {
-                match upstream.poll_recv() {
-                    Poll::Pending => {}
-                    Poll::Ready(Ok(Some(buffer))) => {
-                        let taken = download
-                            .reader
-                            .take(buffer)
-                            .map_err(|_| Attempt::Over(self.cut(Cut::ShortBody)))?;
-                        *reusable &= taken.rest.is_none();
-                        download.next = download.frame(taken.piece);
-                        download.progress_ns = self.worker.runtime.now_ns();
-                        if download.next.is_none() && !download.reader.is_done() {
-                            continue;
-                        }
-                    }
-                    Poll::Ready(Ok(None)) => {
-                        *reusable = false;
-                        download
-                            .reader
-                            .end()
-                            .map_err(|_| Attempt::Over(self.cut(Cut::ShortBody)))?;
-                        download.next = download.frame(None);
-                    }
-                    Poll::Ready(Err(_)) => return Err(Attempt::Over(self.cut(Cut::ShortBody))),
-                }
-            }
-            match self.client.poll_sent() {
-                Poll::Pending => return Ok(false),
-                Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(_)) => return Err(Attempt::Over(self.cut(Cut::ClientAbort))),
-            }
-            match download.next.take() {
-                Some(bytes) => {
-                    counters.bytes_out.add(bytes.len() as u64);
-                    self.client.start_send(bytes, false);
-                    // While the client was slow the backend was held back: its time begins now.
-                    download.progress_ns = self.worker.runtime.now_ns();
-                }
-                None => return Ok(download.reader.is_done()),
-            }
-        }
+        Ok((next, keep_for))
     }
 }
 
-impl Download {
-    /// Puts payload into the framing that the client gets.
-    fn frame(&self, piece: Option<Piece>) -> Option<SendBuf> {
-        match self.framing {
-            ResponseFraming::Chunked => {
-                let last = self.reader.is_done();
-                (piece.is_some() || last)
-                    .then(|| body::chunk(piece, last.then(|| self.reader.trailers())))
-            }
-            ResponseFraming::None | ResponseFraming::Length(_) | ResponseFraming::UntilClose => {
-                piece.map(body::plain)
-            }
+impl From<UploadFault> for Attempt {
+    fn from(fault: UploadFault) -> Attempt {
+        match fault {
+            UploadFault::Refused(reject) => Attempt::Refused(reject),
+            UploadFault::ClientGone => Attempt::Gone(Cut::ClientAbort),
         }
     }
 }

@@ -7,6 +7,7 @@
 //! worker   accepts, parks idle connections, makes a task at the first byte
 //! client   reads and frames the request, finds its site, answers what needs no backend
 //! exchange picks a backend, sends the request, passes the response on, retries
+//! upload   moves the request's body, download the response's
 //! upstream pools the connections to one backend
 //! ```
 //!
@@ -20,6 +21,7 @@ mod client;
 mod config;
 mod control;
 mod counters;
+mod download;
 mod exchange;
 pub mod http;
 mod listeners;
@@ -28,5 +30,6 @@ mod routing;
 mod shared;
 mod site;
 mod status;
+mod upload;
 mod upstream;
 mod worker;

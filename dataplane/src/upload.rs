@@ -1,0 +1,174 @@
+//! A request's body on its way from the client to the backend.
+//!
+//! At most two buffers of ours are in use: the one that is being sent and the one that comes
+//! next. A backend that does not read holds the client back.
+
+use crate::body::{self, BodyError, BodyReader, RateMeter};
+use crate::client::Request;
+use crate::counters::SiteCounters;
+use crate::http::reject::Reject;
+use crate::http::request::BodyFraming;
+use meridian_sys::{SendBuf, Socket};
+use std::rc::Rc;
+use std::task::Poll;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    reader: BodyReader,
+    chunked: bool,
+    next: Option<SendBuf>,
+    meter: RateMeter,
+    write_ns: u64,
+    /// The backend takes no more.
+    broken: bool,
+    /// The client waits for the backend to say 100 (Continue): it is not the one who is slow.
+    awaits_continue: bool,
+}
+
+/// Why the body, and with it the request, cannot go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UploadFault {
+    /// The client or the backend did what gets this answer.
+    Refused(Reject),
+    /// The client went away.
+    ClientGone,
+}
+
+/// What a look at the body found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pumped {
+    /// The client is to send, or the backend to take; look again at this time at the latest.
+    Waiting(u64),
+    /// All of the body was handed to the kernel, or all that the backend will get for now: what
+    /// comes next is its response.
+    BackendsTurn,
+}
+
+impl Upload {
+    /// The body of a request that begins at `now_ns`.
+    pub(crate) fn new(request: &Request, now_ns: u64) -> Upload {
+        let timeouts = &request.site.site().timeouts;
+        Upload {
+            reader: BodyReader::of_request(request.framing),
+            chunked: request.framing == BodyFraming::Chunked,
+            next: None,
+            meter: RateMeter::new(timeouts.body, now_ns),
+            write_ns: timeouts.write.as_nanos() as u64,
+            broken: false,
+            awaits_continue: request.expect_continue,
+        }
+    }
+
+    /// Whether the client has sent all of it.
+    pub(crate) fn is_read(&self) -> bool {
+        self.reader.is_done()
+    }
+
+    /// Whether the backend was given all of it.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.reader.is_done() && self.next.is_none() && !self.broken
+    }
+
+    /// The backend said 100 (Continue): the client has no more reason to wait.
+    pub(crate) fn continued(&mut self) {
+        self.awaits_continue = false;
+    }
+
+    /// Sends the head to the backend, with what is already there of the body behind it.
+    pub(crate) fn begin(
+        &mut self,
+        head: Rc<Vec<u8>>,
+        client: &Socket,
+        upstream: &Socket,
+        counters: &SiteCounters,
+    ) -> Result<(), UploadFault> {
+        self.fill(client, counters)?;
+        if let Some(SendBuf::Received(buffer)) = &mut self.next
+            && buffer.prepend(&head)
+            && let Some(bytes) = self.next.take()
+        {
+            upstream.start_send(bytes, false);
+        } else {
+            upstream.start_send(head, self.next.is_some());
+        }
+        Ok(())
+    }
+
+    /// Moves the body on, as far as both sides let it.
+    pub(crate) fn pump(
+        &mut self,
+        client: &Socket,
+        upstream: &Socket,
+        counters: &SiteCounters,
+        now_ns: u64,
+    ) -> Result<Pumped, UploadFault> {
+        loop {
+            if !self.broken {
+                self.fill(client, counters)?;
+            }
+            if upstream.is_sending() {
+                if self.reader.is_done() && self.next.is_none() {
+                    // Its end need not be waited for: the response tells, and a failure wakes.
+                    return Ok(Pumped::BackendsTurn);
+                }
+                match upstream.poll_sent() {
+                    Poll::Pending => {
+                        self.meter.hold(now_ns);
+                        let stalled_ns = upstream.send_progress_ns() + self.write_ns;
+                        if stalled_ns <= now_ns {
+                            return Err(UploadFault::Refused(Reject::FirstByteSlow));
+                        }
+                        return Ok(Pumped::Waiting(stalled_ns));
+                    }
+                    Poll::Ready(Ok(_)) => {}
+                    // The backend closed its receiving side; it may have answered before that.
+                    Poll::Ready(Err(_)) => self.broken = true,
+                }
+            }
+            if self.broken {
+                return Ok(Pumped::BackendsTurn);
+            }
+            if let Some(bytes) = self.next.take() {
+                upstream.start_send(bytes, false);
+                continue;
+            }
+            if self.reader.is_done() {
+                return Ok(Pumped::BackendsTurn);
+            }
+            if self.awaits_continue {
+                self.meter.hold(now_ns);
+                return Ok(Pumped::BackendsTurn);
+            }
+            return match self.meter.wait(now_ns) {
+                Some(look_ns) => Ok(Pumped::Waiting(look_ns)),
+                None => Err(UploadFault::Refused(Reject::BodySlow)),
+            };
+        }
+    }
+
+    /// Makes the next piece ready, when the client has sent it.
+    fn fill(&mut self, client: &Socket, counters: &SiteCounters) -> Result<(), UploadFault> {
+        while self.next.is_none() && !self.reader.is_done() {
+            let buffer = match client.poll_recv() {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Ok(Some(buffer))) => buffer,
+                Poll::Ready(Ok(None) | Err(_)) => return Err(UploadFault::ClientGone),
+            };
+            self.awaits_continue = false;
+            let received = buffer.len();
+            let taken = self.reader.take(buffer).map_err(|error| match error {
+                BodyError::Chunk(error) => UploadFault::Refused(error.reject()),
+                BodyError::Short => UploadFault::ClientGone,
+            })?;
+            let rest = taken.rest.as_ref().map_or(0, |rest| rest.len());
+            self.meter.note(received - rest);
+            counters.bytes_in.add((received - rest) as u64);
+            self.next = body::frame(&self.reader, self.chunked, taken.piece);
+            if let Some(rest) = taken.rest {
+                client.unread(rest);
+            }
+        }
+        Ok(())
+    }
+}
