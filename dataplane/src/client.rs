@@ -16,6 +16,7 @@ use crate::site::LocalSite;
 use crate::worker::Worker;
 use meridian_model::limits::{HOSTNAME_BYTES_MAX, LINGER_BYTES_MAX, LINGER_MS};
 use meridian_sys::{RecvBuf, Runtime, Socket};
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -43,6 +44,8 @@ pub(crate) struct ClientConnection {
     counted: bool,
     /// What the site of the current request has for `timeouts.keep_alive`.
     keep_alive: Option<Duration>,
+    /// A response was begun and has not ended.
+    responding: Cell<bool>,
 }
 
 impl ClientConnection {
@@ -59,7 +62,18 @@ impl ClientConnection {
             port,
             counted,
             keep_alive: None,
+            responding: Cell::new(false),
         }
+    }
+
+    /// The beginning of a response is on its way.
+    pub(crate) fn begin_response(&self) {
+        self.responding.set(true);
+    }
+
+    /// The response was sent whole.
+    pub(crate) fn end_response(&self) {
+        self.responding.set(false);
     }
 
     /// Its worker.
@@ -94,6 +108,10 @@ impl ClientConnection {
 impl Drop for ClientConnection {
     fn drop(&mut self) {
         if let Some(socket) = self.socket.take() {
+            if self.responding.get() {
+                // Whatever ended it, a stop of the plane too: nobody may take it for complete.
+                socket.reset_on_close();
+            }
             drop(socket);
             self.worker.connection_closed();
         }
@@ -161,6 +179,8 @@ async fn serve_request(connection: &mut ClientConnection) -> Next {
     loop {
         let mut buffer = match connection.socket().recv(deadline_ns).await {
             Ok(Some(buffer)) => buffer,
+            // An empty line alone is no request (RFC 9112 §2.2).
+            Err(_) if parts == b"\r\n" => return Next::Close,
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 return refuse(connection, Reject::HeadSlow, None, false, false).await;
             }
@@ -257,10 +277,15 @@ async fn act(
     match admitted {
         Admitted::Forward(request) => {
             let class = request.site.class();
-            connection.worker().runtime.set_class(class);
-            connection.socket().set_class(class);
+            let known = connection.socket().class() == class;
             rest.charge(class);
             connection.socket().unread(rest);
+            if !known {
+                connection.worker().runtime.set_class(class);
+                connection.socket().set_class(class);
+                // So far the class of the unknown has paid; the rest waits for its tenant's turn.
+                connection.worker().runtime.yield_now().await;
+            }
             connection.serve_site(&request.site);
             request.site.counters().bytes_in.add(head_bytes as u64);
             request.site.earn_retry();

@@ -9,7 +9,7 @@ use crate::download::Download;
 use crate::http::Version;
 use crate::http::forward::{ResponseContext, write_interim_head, write_response_head};
 use crate::http::reject::Reject;
-use crate::http::request::BodyFraming;
+use crate::http::request::{BodyFraming, may_be_complete};
 use crate::http::response::{self, Parsed, ResponseFraming, ResponseHead};
 use crate::site::Pick;
 use crate::upload::{Pumped, Upload, UploadFault};
@@ -131,7 +131,9 @@ impl<'c> Exchange<'c> {
                 Attempt::Gone(cut) => return self.cut(cut),
                 Attempt::Failed(failure) => failure,
             };
-            picked.upstream.counters().failures.add(1);
+            if failure.reject != Reject::ConnectionLimit {
+                picked.upstream.counters().failures.add(1);
+            }
             if !self.may_retry(failure) {
                 return self.refuse(failure.reject).await;
             }
@@ -249,6 +251,7 @@ impl<'c> Exchange<'c> {
             .await
             .map_err(|error| match error.kind() {
                 io::ErrorKind::TimedOut => Reject::ConnectSlow,
+                _ if meridian_sys::process::is_want_of_resources(&error) => Reject::ConnectionLimit,
                 _ => Reject::ConnectRefused,
             })?;
         socket.set_class(self.request.site.class());
@@ -383,6 +386,9 @@ impl<'c> Exchange<'c> {
             bytes.extend_from_slice(&buffer);
         }
         let bytes: &[u8] = collected.as_deref().unwrap_or(&buffer);
+        if before > 0 && bytes.len() <= RESPONSE_HEAD_BYTES_MAX && !may_be_complete(bytes, before) {
+            return Ok(Answer::Partial);
+        }
         let head = match response::parse(bytes, self.request.method) {
             Ok(Parsed::Complete(head)) => head,
             Ok(Parsed::Partial) if bytes.len() <= RESPONSE_HEAD_BYTES_MAX => {
@@ -410,6 +416,7 @@ impl<'c> Exchange<'c> {
         let counters = self.request.site.counters();
         counters.count_response(begun.status);
         self.worker.board().requests.add(1);
+        self.connection.begin_response();
         begun.download.start(first, self.client, counters);
         Ok(Answer::Final(begun))
     }
@@ -472,17 +479,20 @@ impl<'c> Exchange<'c> {
                     UploadFault::ClientGone => self.cut(Cut::ClientAbort),
                 })
             })?;
-            let (mut deadline_ns, cut) = download.deadline(self.client, &timeouts);
-            if deadline_ns <= now_ns {
-                return Err(Attempt::Over(self.cut(cut)));
-            }
+            let mut deadline_ns = download
+                .deadline_ns(self.client, &timeouts, now_ns)
+                .map_err(|cut| Attempt::Over(self.cut(cut)))?;
             if let Pumped::Waiting(look_ns) = upload
                 && !download.is_read()
             {
                 deadline_ns = deadline_ns.min(look_ns);
             }
+            if self.client.is_broken() {
+                return Err(Attempt::Over(self.cut(Cut::ClientAbort)));
+            }
             self.worker.runtime.stirred(deadline_ns).await;
         }
+        self.connection.end_response();
         let whole_request = self.upload.is_whole();
         let next = if begun.keep_client && whole_request {
             Next::Keep

@@ -39,7 +39,7 @@ pub fn run(state: &Path) -> Result<(), String> {
         die_with(pid).map_err(|error| error.to_string())?;
     }
     let _lock = lock(state)?;
-    raise_limit(Limit::OpenFiles)
+    let descriptors = raise_limit(Limit::OpenFiles)
         .map_err(|error| format!("raising the limit on open files: {error}"))?;
     raise_limit(Limit::LockedMemory)
         .map_err(|error| format!("raising the limit on locked memory: {error}"))?;
@@ -71,6 +71,7 @@ pub fn run(state: &Path) -> Result<(), String> {
         Routing::new(snapshot, None, workers),
         workers,
         control::wall_seconds(SystemTime::now()),
+        descriptors,
     );
     let started = start_workers(&shared, by_worker, &cpus)?;
     let notifiers: Arc<[Notifier]> = started

@@ -3,6 +3,7 @@
 use crate::counters::{Causes, Counter};
 use crate::routing::Routing;
 use arc_swap::ArcSwap;
+use meridian_model::limits::{CLIENT_DESCRIPTORS_PERCENT, DESCRIPTORS_RESERVED};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
@@ -20,6 +21,8 @@ pub(crate) struct WorkerBoard {
     pub(crate) causes: Causes,
     /// Retries that the budget of a site did not allow.
     pub(crate) retries_refused: Counter,
+    /// Idle client connections that were closed for want of descriptors.
+    pub(crate) client_connections_closed: Counter,
     /// Connections to backends refused by the address policy.
     pub(crate) policy_refusals: Counter,
     /// The numbers below are published when asked for; this grows by one each time.
@@ -57,6 +60,8 @@ pub(crate) struct Shared {
     pub(crate) routing: Arc<ArcSwap<Routing>>,
     /// Seconds since 1970, as the control thread last looked.
     pub(crate) wall_seconds: AtomicU64,
+    /// Client connections that each worker may have.
+    pub(crate) client_connections_max: u64,
     /// A stop was asked for.
     pub(crate) draining: AtomicBool,
     /// By worker.
@@ -64,11 +69,20 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// What `workers` workers share, beginning with `routing`.
-    pub(crate) fn new(routing: Routing, workers: usize, wall_seconds: u64) -> Arc<Shared> {
+    /// What `workers` workers share, beginning with `routing`, when the process may have
+    /// `descriptors` files open.
+    pub(crate) fn new(
+        routing: Routing,
+        workers: usize,
+        wall_seconds: u64,
+        descriptors: u64,
+    ) -> Arc<Shared> {
+        let for_clients =
+            descriptors.saturating_sub(DESCRIPTORS_RESERVED) * CLIENT_DESCRIPTORS_PERCENT / 100;
         Arc::new(Shared {
             routing: Arc::new(ArcSwap::from_pointee(routing)),
             wall_seconds: AtomicU64::new(wall_seconds),
+            client_connections_max: (for_clients / workers.max(1) as u64).max(1),
             draining: AtomicBool::new(false),
             workers: (0..workers).map(|_| WorkerBoard::default()).collect(),
         })

@@ -135,6 +135,10 @@ fn limits(shared: &Shared) -> Vec<Value> {
             sum(&|worker| shared.workers[worker].policy_refusals.get()),
         ),
         (
+            "client_connections",
+            sum(&|worker| shared.workers[worker].client_connections_closed.get()),
+        ),
+        (
             "receive_without_buffer",
             sum(&|worker| shared.workers[worker].starved.get()),
         ),

@@ -137,6 +137,7 @@ impl Worker {
                     .unwrap_or(0);
                 self.connections.set(self.connections.get() + 1);
                 self.board().accepted.add(1);
+                self.make_room();
                 // A browser opens connections ahead of need: until its first byte a connection
                 // is idle, and the time for a head has not begun.
                 let keep_alive = self
@@ -158,13 +159,41 @@ impl Worker {
                 Tag::Client { port, counted } => {
                     let connection = ClientConnection::new(Rc::clone(self), socket, port, counted);
                     if why == Stir::Bytes {
-                        self.runtime
-                            .spawn(ClassId::UNKNOWN, client::serve(connection));
+                        // A connection that was served before is its tenant's.
+                        let class = connection.socket().class();
+                        self.runtime.spawn(class, client::serve(connection));
                     }
                 }
             },
             Event::Notified => self.notified(),
         }
+    }
+
+    /// Closes the connections that were idle longest, when there are more than descriptors allow:
+    /// some at a time, since finding them looks at all.
+    fn make_room(self: &Rc<Self>) {
+        let max = self.shared.client_connections_max;
+        if self.connections.get() <= max {
+            return;
+        }
+        let count = (max / 64).max(1) as usize;
+        let is_client = |tag| matches!(Tag::unpack(tag), Tag::Client { .. });
+        for (id, tag) in self.runtime.idlest(count, is_client) {
+            if self.close_idle_client(id, tag) {
+                self.board().client_connections_closed.add(1);
+            }
+        }
+    }
+
+    fn close_idle_client(self: &Rc<Self>, id: SocketId, tag: u64) -> bool {
+        if let Tag::Client { port, counted } = Tag::unpack(tag)
+            && let Some(socket) = self.runtime.unpark(id)
+        {
+            let worker = Rc::clone(self);
+            drop(ClientConnection::new(worker, socket, port, counted));
+            return true;
+        }
+        false
     }
 
     fn upstream_stirred(&self, number: u32, id: SocketId, socket: Socket) {
@@ -356,16 +385,7 @@ impl Worker {
         self.draining.set(true);
         self.runtime.stop_listening();
         for (id, tag) in self.runtime.parked() {
-            if let Tag::Client { port, counted } = Tag::unpack(tag)
-                && let Some(socket) = self.runtime.unpark(id)
-            {
-                drop(ClientConnection::new(
-                    Rc::clone(self),
-                    socket,
-                    port,
-                    counted,
-                ));
-            }
+            self.close_idle_client(id, tag);
         }
         if self.connections.get() == 0 {
             self.runtime.stop();

@@ -88,6 +88,14 @@ pub const HOSTNAME_SHARDS: usize = 1024;
 
 // --- connections of the data plane ---
 
+/// Descriptors that clients and backends leave alone: rings, listeners, files, the local socket.
+pub const DESCRIPTORS_RESERVED: u64 = 128;
+
+/// Of the other descriptors of a plane, the hundredths that its clients may have; the rest is
+/// for connections to backends. Beyond it the connections that were idle longest are closed,
+/// counted as `client_connections`.
+pub const CLIENT_DESCRIPTORS_PERCENT: u64 = 75;
+
 /// How long a client's connection that we end is read on, in milliseconds, so that our last
 /// answer is not lost to a reset (RFC 9112 §9.6).
 pub const LINGER_MS: u64 = 2_000;

@@ -28,6 +28,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 pub(crate) const BUFFER_GROUP: u16 = 0;
 /// Buffers that the kernel has at the least while there are any.
 const LENT_MIN: u16 = 16;
+/// A larger receive keeps its buffer: copying it would cost more than the buffer.
+const MERGE_BYTES_MAX: u32 = 1024;
 /// No buffer: the end of a list of buffers.
 pub(crate) const NO_BUFFER: u16 = u16::MAX;
 
@@ -341,16 +343,44 @@ impl Pool {
         self.stirred.set(false);
     }
 
-    /// Whether a class holds its full share of all the buffers that there may be: half, of which
-    /// an eighth of all is kept for connections that we opened. What clients send ahead must not
-    /// keep out the answers of backends, for these are what lets it be read at last.
+    /// Whether a class holds its full share: as many buffers as nobody holds now, so that one
+    /// greedy class gets half of all, k of them get a (k + 1)th each, and something is always
+    /// left for the next one. Connections that we accepted stop at three fifths of that: what
+    /// clients send ahead must not keep out the answers of backends, for these are what lets it
+    /// be read at last.
     pub(crate) fn is_over_share(&self, class: ClassId, opened: bool) -> bool {
-        let kept = if opened { 0 } else { self.ceiling / 8 };
-        let share = (self.ceiling / 2 - kept).max(1);
+        let free = usize::from(self.ceiling - self.in_use());
+        let share = if opened { free } else { free * 3 / 5 };
         self.held_by_class
             .borrow()
             .get(class.0 as usize)
-            .is_some_and(|&held| held >= share)
+            .is_some_and(|&held| usize::from(held) >= share.max(1))
+    }
+
+    /// Moves the few bytes of a buffer that just came behind those of `last`, which waits to be
+    /// read, and gives the buffer back: a sender of single bytes holds one buffer, not many.
+    pub(crate) fn merge(&self, last: u16, buffer: u16) -> bool {
+        let (end, bytes) = {
+            let received = self.received.borrow();
+            let came = received[usize::from(buffer)];
+            (received[usize::from(last)].end, came.end - came.start)
+        };
+        let room_ends = (RECV_BUFFER_BYTES - TAILROOM_BYTES) as u32;
+        if bytes > MERGE_BYTES_MAX || end + bytes > room_ends {
+            return false;
+        }
+        // SAFETY: both buffers are taken and in nobody's hands; they are different ones, and the
+        // bytes stay within `last`, as was just checked.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                self.buffer_address(buffer).add(HEADROOM_BYTES),
+                self.buffer_address(last).add(end as usize),
+                bytes as usize,
+            );
+        }
+        self.received.borrow_mut()[usize::from(last)].end += bytes;
+        self.release(buffer);
+        true
     }
 
     pub(crate) fn link(&self, buffer: u16, next: u16) {

@@ -143,6 +143,15 @@ pub(crate) fn local_address(fd: RawFd) -> io::Result<SocketAddr> {
     name_of(fd, libc::getsockname)
 }
 
+pub(crate) fn unacknowledged_bytes(fd: RawFd) -> io::Result<u32> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: SIOCOUTQ (the number of TIOCOUTQ) writes one int, which outlives the call.
+    if unsafe { libc::ioctl(fd, libc::TIOCOUTQ, std::ptr::from_mut(&mut bytes)) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(bytes.max(0) as u32)
+}
+
 pub(crate) fn set_option(fd: RawFd, level: i32, name: i32, value: i32) -> io::Result<()> {
     // SAFETY: the option value is an int that outlives the call.
     let result = unsafe {

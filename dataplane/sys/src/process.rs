@@ -45,6 +45,15 @@ pub fn raise_limit(which: Limit) -> io::Result<u64> {
     Ok(hard)
 }
 
+/// Whether an operation failed because this host ran out of something: descriptors, memory, or
+/// local ports. It says nothing of the peer.
+pub fn is_want_of_resources(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EADDRNOTAVAIL)
+    )
+}
+
 /// The CPUs that this process may use, ascending.
 pub fn allowed_cpus() -> io::Result<Vec<usize>> {
     // SAFETY: a cpu_set_t is plain bits; all zeroes is the empty set.

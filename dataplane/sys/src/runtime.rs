@@ -431,6 +431,30 @@ impl Runtime {
             .collect()
     }
 
+    /// Of the parked sockets that `wanted` picks by their tags, the `count` whose deadlines are
+    /// nearest: those that have been idle longest. Looks at every socket.
+    pub fn idlest(&self, count: usize, wanted: impl Fn(u64) -> bool) -> Vec<(SocketId, u64)> {
+        let inner = self.core.inner.borrow();
+        let mut found: Vec<(u64, SocketId, u64)> = inner
+            .sockets
+            .indices()
+            .filter_map(|index| {
+                let entry = &inner.sockets[index];
+                let idle = entry.fd >= 0 && entry.parked && !entry.stirred && wanted(entry.tag);
+                let id = SocketId {
+                    index,
+                    generation: entry.generation,
+                };
+                idle.then_some((entry.deadline.at_ns, id, entry.tag))
+            })
+            .collect();
+        if count < found.len() {
+            found.select_nth_unstable_by_key(count, |&(deadline_ns, ..)| deadline_ns);
+            found.truncate(count);
+        }
+        found.into_iter().map(|(_, id, tag)| (id, tag)).collect()
+    }
+
     /// Makes [`Runtime::run`] return after the current turn.
     pub fn stop(&self) {
         self.core.inner.borrow_mut().stopping = true;

@@ -175,6 +175,17 @@ impl Socket {
         self.core.set_socket_class(self.index, class);
     }
 
+    /// The class that this connection counts to.
+    pub fn class(&self) -> ClassId {
+        self.core.socket_class(self.index)
+    }
+
+    /// Bytes that were sent and that the peer has not acknowledged (SIOCOUTQ): what tells a slow
+    /// reader from one that does not read, for the kernel takes more only when much has gone.
+    pub fn unacknowledged_bytes(&self) -> io::Result<u32> {
+        crate::listener::unacknowledged_bytes(self.core.fd(self.index))
+    }
+
     /// Chooses when receives are armed from now on.
     pub fn set_mode(&self, mode: RecvMode) {
         self.core.set_mode(self.index, mode);

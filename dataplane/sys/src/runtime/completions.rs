@@ -137,11 +137,13 @@ impl Inner {
             } else {
                 if entry.first_buffer == NO_BUFFER {
                     entry.first_buffer = buffer;
-                } else {
+                    entry.last_buffer = buffer;
+                    entry.queued_buffers += 1;
+                } else if !pool.merge(entry.last_buffer, buffer) {
                     pool.link(entry.last_buffer, buffer);
+                    entry.last_buffer = buffer;
+                    entry.queued_buffers += 1;
                 }
-                entry.last_buffer = buffer;
-                entry.queued_buffers += 1;
                 let cost_ns = (1 + u64::from(bytes) / 4096) * self.unit_ns;
                 self.queue.charge(class, cost_ns);
             }

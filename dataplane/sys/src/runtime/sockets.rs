@@ -149,6 +149,10 @@ impl Core {
         };
     }
 
+    pub(crate) fn socket_class(&self, index: u32) -> ClassId {
+        self.inner.borrow().sockets[index].class
+    }
+
     pub(crate) fn set_socket_class(&self, index: u32, class: ClassId) {
         let mut inner = self.inner.borrow_mut();
         let entry = &mut inner.sockets[index];
