@@ -38,20 +38,12 @@ pub(crate) fn run(call: &cli::Up, output: Output) -> Result<(), Failure> {
     state.prepare()?;
     let _lock = Lock::take(&state.lock())?;
     let config = ConfigDirectory::new(state.config());
-    let local = settle(&config, manifest, output)?;
-
     if let Err(what) = file_limit::raise() {
         output.event(&Event::Warning(what));
     }
     await_earlier_plane(&state)?;
+    let (local, listeners) = settle(&config, manifest, output)?;
     let http = &local.listen.http;
-    if http.is_empty() {
-        return Err(Failure::input(
-            "listen.http: the manifest has no http listener, so there is nothing to start; add \
-             one, such as http = [\"0.0.0.0:80\"]",
-        ));
-    }
-    let listeners = Listeners::open(http, workers(&local))?;
     let plane = PlaneProcess::new(state.path(), listeners)?;
     Supervisor {
         plane,
@@ -74,12 +66,13 @@ fn only_available(manifest: Manifest) -> Result<(Local, Desired), Problems> {
 }
 
 /// Makes the directory hold what is to be served: the manifest, or else the
-/// last good revision. Returns the local settings that go with it.
+/// last good revision. Returns the local settings that go with it, and their listeners, which
+/// are opened before anything is written: what can not be listened on replaces nothing.
 fn settle(
     config: &ConfigDirectory,
     manifest: Result<(Local, Desired), Problems>,
     output: Output,
-) -> Result<Local, Failure> {
+) -> Result<(Local, Listeners), Failure> {
     let found = config
         .read()
         .map_err(|error| Failure::input(format!("{}: {error}", config.path().display())))?;
@@ -87,13 +80,29 @@ fn settle(
         output.event(&Event::Warning(format!("damaged and not used: {damage}")));
     }
     let accepted = manifest.and_then(|(local, desired)| accept(&found, local, desired));
-    match accepted {
-        Ok(accepted) => match accepted.write(config, &found) {
-            Ok(()) => Ok(accepted.local),
-            Err(error) => keep_unwritten(config, &found, &error, output),
-        },
-        Err(problems) => keep_refused(config, &found, problems, output),
+    let local = match accepted {
+        Ok(accepted) => {
+            let listeners = open_listeners(&accepted.local)?;
+            match accepted.write(config, &found) {
+                Ok(()) => return Ok((accepted.local, listeners)),
+                Err(error) => keep_unwritten(config, &found, &error, output)?,
+            }
+        }
+        Err(problems) => keep_refused(config, &found, problems, output)?,
+    };
+    let listeners = open_listeners(&local)?;
+    Ok((local, listeners))
+}
+
+fn open_listeners(local: &Local) -> Result<Listeners, Failure> {
+    let http = &local.listen.http;
+    if http.is_empty() {
+        return Err(Failure::input(
+            "listen.http: the manifest has no http listener, so there is nothing to start; add \
+             one, such as http = [\"0.0.0.0:80\"]",
+        ));
     }
+    Listeners::open(http, workers(local))
 }
 
 /// A manifest that compiles, with the revision that it is or becomes.

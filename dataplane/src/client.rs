@@ -139,6 +139,8 @@ pub(crate) struct Request {
 
 /// What a head amounts to.
 enum Admitted {
+    /// The client reset the connection already.
+    Gone,
     Forward(Request),
     /// OPTIONS that goes no further.
     Options {
@@ -217,7 +219,7 @@ fn admit(connection: &ClientConnection, head: &RequestHead<'_>) -> Admitted {
     let worker = connection.worker();
     let head_only = head.method == Method::Head;
     // A body that nobody reads would be taken for the next request.
-    let keep_alive = head.keep_alive && head.framing == BodyFraming::None && !worker.is_draining();
+    let keep_alive = head.keep_alive && head.framing.is_empty() && !worker.is_draining();
     let refused = |reject, site| Admitted::Refused {
         reject,
         site,
@@ -243,7 +245,7 @@ fn admit(connection: &ClientConnection, head: &RequestHead<'_>) -> Admitted {
         return refused(Reject::Loop, Some(site));
     }
     let Ok(client) = connection.socket().peer_address() else {
-        return refused(Reject::Reset, Some(site));
+        return Admitted::Gone;
     };
     let mut forwarded = worker.take_head();
     if let Some(bytes) = Rc::get_mut(&mut forwarded) {
@@ -275,6 +277,7 @@ async fn act(
     head_bytes: usize,
 ) -> Next {
     match admitted {
+        Admitted::Gone => Next::Close,
         Admitted::Forward(request) => {
             let class = request.site.class();
             let known = connection.socket().class() == class;

@@ -27,7 +27,7 @@ use std::time::{Duration, Instant, SystemTime};
 /// How often the control thread looks around.
 const TICK: Duration = Duration::from_millis(100);
 /// How long an answer waits for the workers.
-const WORKERS_TIMEOUT: Duration = Duration::from_secs(5);
+const WORKERS_TIMEOUT: Duration = Duration::from_secs(2);
 /// The version of what is said over the local socket.
 pub(crate) const PROTOCOL: u32 = 1;
 
@@ -203,7 +203,7 @@ impl ControlThread {
                 .workers
                 .iter()
                 .zip(&before)
-                .all(|(board, &before)| board.published.get() > before)
+                .all(|(board, &before)| board.published.get() > before || board.ended.get() == 1)
         });
         let answered = answered.await;
         status::report(
@@ -238,7 +238,7 @@ impl ControlThread {
                 self.shared
                     .workers
                     .iter()
-                    .all(|board| board.revision.get() == revision)
+                    .all(|board| board.revision.get() == revision || board.ended.get() == 1)
             })
             .await;
         if live && passed_over.is_empty() {

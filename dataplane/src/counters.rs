@@ -56,7 +56,7 @@ pub(crate) struct SiteCounters {
     pub(crate) retries: Counter,
     /// Requests refused by a limit of ours (the retry budget among them).
     pub(crate) refused: Counter,
-    /// Responses that were begun and had to be cut off.
+    /// Requests that ended without a whole response: begun and cut off, or given up by the client.
     pub(crate) cut: Counter,
     /// Requests served by another group's backends.
     pub(crate) cross_group: Counter,

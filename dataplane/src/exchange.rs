@@ -8,8 +8,9 @@ use crate::counters::{BackendCounters, Cause, Cut};
 use crate::download::Download;
 use crate::http::Version;
 use crate::http::forward::{ResponseContext, write_interim_head, write_response_head};
+use crate::http::method::Method;
 use crate::http::reject::Reject;
-use crate::http::request::{BodyFraming, may_be_complete};
+use crate::http::request::may_be_complete;
 use crate::http::response::{self, Parsed, ResponseFraming, ResponseHead};
 use crate::site::Pick;
 use crate::upload::{Pumped, Upload, UploadFault};
@@ -33,8 +34,6 @@ struct Failed {
     reject: Reject,
     /// The connection had been used before, so it may just have been closed in between.
     reused: bool,
-    /// Nothing of the request was sent.
-    unsent: bool,
 }
 
 /// How an attempt ended.
@@ -131,7 +130,9 @@ impl<'c> Exchange<'c> {
                 Attempt::Gone(cut) => return self.cut(cut),
                 Attempt::Failed(failure) => failure,
             };
-            if failure.reject != Reject::ConnectionLimit {
+            // A pooled connection may have been closed in between, and want of descriptors is
+            // ours: neither says anything of the backend.
+            if !failure.reused && failure.reject != Reject::ConnectionLimit {
                 picked.upstream.counters().failures.add(1);
             }
             if !self.may_retry(failure) {
@@ -162,21 +163,14 @@ impl<'c> Exchange<'c> {
     fn may_retry(&self, failure: Failed) -> bool {
         match failure.reject {
             Reject::ConnectRefused | Reject::ConnectSlow | Reject::NoBackend => true,
-            Reject::Reset if failure.unsent => true,
-            Reject::Reset => {
-                self.request.method.is_idempotent()
-                    && matches!(
-                        self.request.framing,
-                        BodyFraming::None | BodyFraming::Length(0)
-                    )
-            }
+            Reject::Reset => self.request.method.is_idempotent() && self.request.framing.is_empty(),
             _ => false,
         }
     }
 
     async fn refuse(&self, reject: Reject) -> Next {
         let keep_alive = self.request.keep_alive && self.upload.is_read();
-        let head_only = self.request.method == crate::http::method::Method::Head;
+        let head_only = self.request.method == Method::Head;
         client::refuse(
             self.connection,
             reject,
@@ -215,7 +209,6 @@ impl<'c> Exchange<'c> {
                     return Attempt::Failed(Failed {
                         reject,
                         reused: false,
-                        unsent: true,
                     });
                 }
             },
@@ -333,7 +326,7 @@ impl<'c> Exchange<'c> {
             }
             let mut rest = Some(buffer);
             while let Some(buffer) = rest.take() {
-                match self.read_head(buffer, &mut collected, &mut rest)? {
+                match self.take_up_head(buffer, &mut collected, &mut rest)? {
                     Answer::Partial => {}
                     Answer::Final(begun) => return Ok(begun),
                     Answer::Interim(status, head) => {
@@ -374,8 +367,9 @@ impl<'c> Exchange<'c> {
             })
     }
 
-    /// Reads a head from `buffer`, joined to what was collected of it before.
-    fn read_head(
+    /// Reads a head from `buffer`, joined to what was collected of it before. A final response
+    /// begins here: it is counted, and its head starts on its way to the client.
+    fn take_up_head(
         &self,
         mut buffer: RecvBuf,
         collected: &mut Option<Vec<u8>>,
@@ -524,6 +518,5 @@ fn failed(reject: Reject) -> Attempt {
     Attempt::Failed(Failed {
         reject,
         reused: false,
-        unsent: false,
     })
 }

@@ -13,20 +13,17 @@ use signal_hook::iterator::Signals;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
-use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 /// How long the threads may take to be ready.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A started worker thread.
-struct Started {
-    thread: JoinHandle<Result<(), String>>,
-    notifier: Notifier,
-}
+/// The number of a worker that ended, and how.
+type End = (usize, Result<(), String>);
 
 /// Runs the plane on the state directory `state` until it was asked to stop and has drained.
 pub fn run(state: &Path) -> Result<(), String> {
@@ -73,21 +70,18 @@ pub fn run(state: &Path) -> Result<(), String> {
         control::wall_seconds(SystemTime::now()),
         descriptors,
     );
-    let started = start_workers(&shared, by_worker, &cpus)?;
-    let notifiers: Arc<[Notifier]> = started
-        .iter()
-        .map(|worker| worker.notifier.clone())
-        .collect();
+    let (notifiers, ended) = start_workers(&shared, by_worker, &cpus)?;
     stop_on_signals(&shared, &notifiers)?;
     let places = (0..workers)
         .map(|worker| cpus[worker % cpus.len()])
         .collect();
     let control = control::start(state, Arc::clone(&shared), Arc::clone(&notifiers), places)?;
-    for (index, worker) in started.into_iter().enumerate() {
-        match worker.thread.join() {
-            Ok(Ok(())) => {}
-            Ok(Err(fault)) => return Err(format!("worker {index}: {fault}")),
-            Err(_) => return Err(format!("worker {index} panicked")),
+    for _ in 0..workers {
+        // The first fault ends the process: nobody else accepts from a dead worker's listeners.
+        match ended.recv() {
+            Ok((_, Ok(()))) => {}
+            Ok((index, Err(fault))) => return Err(format!("worker {index}: {fault}")),
+            Err(_) => return Err("a worker ended without a word".to_owned()),
         }
     }
     control.stop();
@@ -126,32 +120,38 @@ fn lock(state: &Path) -> Result<File, String> {
     Ok(file)
 }
 
-/// Starts a thread for each worker and waits until every one accepts connections.
+/// Starts a thread for each worker and waits until every one accepts connections. Gives what
+/// wakes them, and where each tells of its end.
 fn start_workers(
     shared: &Arc<Shared>,
     by_worker: ByWorker,
     cpus: &[usize],
-) -> Result<Vec<Started>, String> {
-    let mut started = Vec::with_capacity(by_worker.len());
+) -> Result<(Arc<[Notifier]>, mpsc::Receiver<End>), String> {
+    let (end, ended) = mpsc::channel();
+    let mut notifiers = Vec::with_capacity(by_worker.len());
     for (index, listeners) in by_worker.into_iter().enumerate() {
         let (report, reports) = mpsc::sync_channel(1);
-        let shared = Arc::clone(shared);
+        let (shared, end) = (Arc::clone(shared), end.clone());
         let cpu = cpus[index % cpus.len()];
-        let thread = std::thread::Builder::new()
+        std::thread::Builder::new()
             .name(format!("worker-{index}"))
-            .spawn(move || work(index, cpu, shared, listeners, &report))
+            .spawn(move || {
+                let worked = AssertUnwindSafe(|| work(index, cpu, shared, listeners, &report));
+                let worked = catch_unwind(worked).unwrap_or_else(|_| Err("panicked".to_owned()));
+                let _ = end.send((index, worked));
+            })
             .map_err(|error| format!("starting worker {index}: {error}"))?;
         match reports.recv_timeout(START_TIMEOUT) {
-            Ok(notifier) => started.push(Started { thread, notifier }),
+            Ok(notifier) => notifiers.push(notifier),
             Err(_) => {
-                return Err(match thread.join() {
-                    Ok(Err(fault)) => fault,
+                return Err(match ended.try_recv() {
+                    Ok((index, Err(fault))) => format!("worker {index}: {fault}"),
                     _ => format!("worker {index} did not start"),
                 });
             }
         }
     }
-    Ok(started)
+    Ok((notifiers.into(), ended))
 }
 
 fn work(
@@ -162,11 +162,16 @@ fn work(
     report: &mpsc::SyncSender<Notifier>,
 ) -> Result<(), String> {
     pin_thread(cpu).map_err(|error| format!("pinning to CPU {cpu}: {error}"))?;
-    let worker = Worker::new(index, shared, listeners).map_err(|error| error.to_string())?;
+    let worker = match Worker::new(index, shared, listeners) {
+        Ok(worker) => worker,
+        Err(error) => return Err(error.to_string()),
+    };
     let _ = report.send(worker.runtime.notifier());
-    worker
+    let ran = worker
         .run()
-        .map_err(|error| format!("waiting for the kernel: {error}"))
+        .map_err(|error| format!("waiting for the kernel: {error}"));
+    worker.end();
+    ran
 }
 
 /// SIGTERM and SIGINT drain; a second one stops now. SIGHUP has nothing to open anew yet.

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct WorkerBoard {
+    /// 1 once it has drained and ended: it answers no more.
+    pub(crate) ended: Counter,
     /// The revision that it serves.
     pub(crate) revision: Counter,
     /// Connections accepted since the start.

@@ -103,7 +103,8 @@ fn backends(shared: &Shared) -> Vec<Value> {
                 rows.push(json!({
                     "backend": format!("{}/{}/{}/{}", site.tenant, site.name, pool.name, backend.name),
                     "address": backend.address.to_string(),
-                    "state": "up",
+                    // Nobody checks backends yet; what is known of one is what requests met.
+                    "state": "unchecked",
                     "weight": backend.weight,
                     "connections": sum(|counters| &counters.connections),
                     "in_flight": sum(|counters| &counters.in_flight),

@@ -402,6 +402,12 @@ impl Worker {
         });
     }
 
+    /// Says the last of itself.
+    pub(crate) fn end(&self) {
+        self.publish();
+        self.board().ended.publish(1);
+    }
+
     fn publish(&self) {
         let numbers = self.runtime.statistics();
         let board = self.board();

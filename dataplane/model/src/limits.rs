@@ -26,9 +26,6 @@ pub const CHUNK_EXTENSION_BYTES_MAX: usize = 4 * 1024;
 /// that pads with zeros beyond that is refused rather than understood.
 pub const CHUNK_SIZE_DIGITS_MAX: usize = 16;
 
-/// Empty lines skipped before a request line (RFC 9112 §2.2).
-pub const EMPTY_LINES_BEFORE_REQUEST_MAX: usize = 1;
-
 // --- what a backend may send ---
 
 /// Head of a response, in bytes with its final empty line. Longer: 502.

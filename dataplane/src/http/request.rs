@@ -98,6 +98,14 @@ pub enum BodyFraming {
     Chunked,
 }
 
+impl BodyFraming {
+    /// Whether there is no body, or one of no bytes.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        matches!(self, BodyFraming::None | BodyFraming::Length(0))
+    }
+}
+
 impl<'b> Target<'b> {
     /// The path without its query; `*` as it is.
     #[must_use]

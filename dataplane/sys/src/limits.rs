@@ -12,12 +12,13 @@ pub const QUANTUM_NS: i64 = 50_000;
 pub const DEBT_NS_MAX: i64 = 400_000;
 /// Bytes that a receive can put into one buffer.
 pub const RECV_BYTES_MAX: usize = RECV_BUFFER_BYTES - HEADROOM_BYTES - TAILROOM_BYTES;
-/// Length of a receive buffer, in bytes.
-pub const RECV_BUFFER_BYTES: usize = 32 * 1024;
+/// Length of a receive buffer, in bytes. Half of it makes a body of 1 MiB cost half as much
+/// again: every receive and send wakes the other side's TCP, however few bytes it moves.
+pub const RECV_BUFFER_BYTES: usize = 64 * 1024;
 /// Distance between two receive buffers, in bytes. More than their length, and no power of two:
 /// the buffers' first lines, which every request touches, would else all compete for the same
 /// few sets of the caches.
-pub const RECV_STRIDE_BYTES: usize = 36 * 1024;
+pub const RECV_STRIDE_BYTES: usize = 68 * 1024;
 /// How far into its stride a buffer begins grows by this much from one buffer to the next, in
 /// bytes, until [`RECV_COLOURS`] are used up.
 pub const RECV_COLOUR_BYTES: usize = 128;
@@ -33,7 +34,7 @@ pub const SEND_BYTES_MAX: usize = 1 << 30;
 /// Receive buffers that a worker starts with, and never goes below.
 pub const BUFFERS_MIN: u16 = 64;
 /// Receive buffers that a worker never goes above.
-pub const BUFFERS_MAX: u16 = 4096;
+pub const BUFFERS_MAX: u16 = 2048;
 /// Buffers that one connection may have waiting before its multishot receive is cancelled.
 pub const QUEUED_BUFFERS_HIGH: u16 = 4;
 /// Waiting buffers at which a cancelled receive is armed again.
@@ -45,7 +46,7 @@ pub const WHEEL_SLOTS: usize = 4096;
 /// After a failed accept (no descriptors, no memory) the listener rests this long, in nanoseconds.
 pub const ACCEPT_PAUSE_NS: u64 = 100_000_000;
 
-const _: () = assert!(RECV_BYTES_MAX > 30 * 1024);
+const _: () = assert!(RECV_BYTES_MAX > 60 * 1024);
 const _: () = assert!(RECV_BUFFER_BYTES + RECV_COLOUR_BYTES * RECV_COLOURS <= RECV_STRIDE_BYTES);
 const _: () = assert!(BUFFERS_MAX.is_power_of_two() && BUFFERS_MIN.is_power_of_two());
 const _: () = assert!(BUFFERS_MIN < BUFFERS_MAX && BUFFERS_MAX <= 32768);

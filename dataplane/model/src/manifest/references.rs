@@ -82,7 +82,7 @@ fn check_listeners(reader: &mut Reader<'_>, written: &Written) {
             continue;
         };
         let what = format!(
-            "{} takes the place of {other_key} {}",
+            "{} covers {other_key} {}, so that they can not both be bound",
             listener.value, other.value
         );
         reader.report(
