@@ -355,3 +355,34 @@ fn an_early_refusal_reaches_a_client_that_still_sends() {
     assert_eq!(plane.site("responses_4xx"), 20);
     plane.finish();
 }
+
+/// The kernel takes more of a send only once a third of what it holds has gone; for a reader
+/// like this one that is longer than `write`, though it never stops.
+#[test]
+fn a_reader_that_is_slow_but_steady_is_not_cut_off() {
+    let backend = Backend::new();
+    let declared = Declared::with_backends([backend.address]).timeouts("{ write = \"600ms\" }");
+    let plane = Plane::start(&declared);
+    let server = aside(move || {
+        let mut peer = backend.accept();
+        peer.receive_head();
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 67108864\r\n\r\n");
+        let piece = vec![0; 1 << 20];
+        while peer.stream.write_all(&piece).is_ok() {}
+    });
+    let mut client = Peer::connect_narrow(plane.address(), 64 * 1024);
+    client.send(b"GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n");
+    client.receive_head();
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(4) {
+        let got = client.receive(16 * 1024, PATIENCE);
+        assert_eq!(got.len(), 16 * 1024, "cut after {:?}", begun.elapsed());
+        std::thread::sleep(Duration::from_millis(40));
+    }
+    assert_eq!(plane.hits("write_timeout"), 0);
+    // One that stops is cut off as ever.
+    assert!(eventually(5, || plane.hits("write_timeout") == 1));
+    client.reset();
+    server.join().expect("the backend ends");
+    plane.finish();
+}

@@ -55,6 +55,47 @@ fn a_drain_ends_what_is_under_way_and_closes_the_rest() {
 }
 
 #[test]
+fn a_worker_that_has_drained_keeps_nobody_waiting() {
+    let backend = Backend::new();
+    let declared = Declared {
+        workers: 2,
+        ..Declared::with_backends([backend.address])
+    };
+    let mut plane = Plane::start(&declared);
+    let mut client = Peer::connect(plane.address());
+    client.send(GET);
+    let mut server = backend.accept();
+    server.receive_head();
+    plane.signal("TERM");
+    // The other worker has nothing to do any more and ends at once.
+    assert!(eventually(5, || plane.status()["draining"] == true));
+    let begun = Instant::now();
+    assert_eq!(plane.status()["draining"], true);
+    assert!(begun.elapsed() < Duration::from_millis(1500));
+    server.send(&ok(b"last"));
+    assert_eq!(client.receive_response().1, b"last");
+    drop(client);
+    assert_eq!(plane.wait(5).code(), Some(0));
+}
+
+#[test]
+fn a_response_that_a_stop_cuts_off_does_not_look_complete() {
+    let backend = Backend::new();
+    let declared = Declared::with_backends([backend.address]).timeouts("{ drain = \"200ms\" }");
+    let mut plane = Plane::start(&declared);
+    let mut client = Peer::connect(plane.address());
+    // For HTTP/1.0 a body without a length ends with the connection.
+    client.send(b"GET / HTTP/1.0\r\nHost: shop.test\r\n\r\n");
+    let mut server = backend.accept();
+    server.receive_head();
+    server.send(b"HTTP/1.1 200 OK\r\n\r\nhalf");
+    client.receive_head();
+    plane.signal("TERM");
+    assert_eq!(plane.wait(5).code(), Some(0));
+    assert_eq!(client.receive_all(PATIENCE).1, End::Reset);
+}
+
+#[test]
 fn a_drain_has_an_end() {
     let backend = Backend::new();
     let declared = Declared::with_backends([backend.address]).timeouts("{ drain = \"400ms\" }");
