@@ -75,6 +75,49 @@ pub(crate) fn cpu_time(pids: &[u32]) -> Result<CpuTime, Failure> {
     Ok(sum)
 }
 
+/// One process among all.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Running {
+    /// Where it ran last.
+    core: Option<usize>,
+    cpu_s: f64,
+}
+
+/// Every process but the kernel's own threads, which work for whoever asks the kernel.
+pub(crate) fn everybody() -> Result<HashMap<u32, Running>, Failure> {
+    let listing = fs::read_dir("/proc").map_err(Failure::at("/proc"))?;
+    let pids = listing
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    Ok(pids
+        .filter_map(|pid| {
+            let stat = read_stat(pid).ok()?;
+            let running = Running {
+                core: stat.core,
+                cpu_s: stat.own.total_s(),
+            };
+            (pid != KERNEL_THREADS && stat.parent != KERNEL_THREADS).then_some((pid, running))
+        })
+        .collect())
+}
+
+/// CPU time that processes other than `ours` took on a core between two looks. Each process is
+/// asked itself: its time is exact, where that of a core is sampled by the kernel's ticks and
+/// says little of one that is mostly idle.
+pub(crate) fn others_s(
+    before: &HashMap<u32, Running>,
+    after: &HashMap<u32, Running>,
+    core: usize,
+    ours: &[u32],
+) -> f64 {
+    after
+        .iter()
+        .filter(|(pid, now)| now.core == Some(core) && !ours.contains(pid))
+        .map(|(pid, now)| now.cpu_s - before.get(pid).map_or(0.0, |then| then.cpu_s))
+        .filter(|&took_s| took_s > 0.0)
+        .sum()
+}
+
 /// CPU time of this process and of those it started and waited for.
 pub(crate) fn own_cpu_time_s() -> Result<f64, Failure> {
     let stat = read_stat(std::process::id())?;
@@ -116,8 +159,12 @@ pub(crate) fn memory(pids: &[u32]) -> Result<Memory, Failure> {
     Ok(sum)
 }
 
+/// The process whose children are the kernel's threads.
+const KERNEL_THREADS: u32 = 2;
+
 struct Stat {
     state: String,
+    core: Option<usize>,
     started_ticks: u64,
     parent: u32,
     own: CpuTime,
@@ -141,6 +188,7 @@ fn parse_stat(text: &str) -> Option<Stat> {
     };
     Some(Stat {
         state: (*fields.first()?).to_owned(),
+        core: fields.get(39 - 3).and_then(|field| field.parse().ok()),
         started_ticks: fields.get(22 - 3)?.parse().ok()?,
         parent: fields.get(4 - 3)?.parse().ok()?,
         own: CpuTime {
@@ -165,6 +213,23 @@ mod tests {
         assert!((stat.own.user_s - 150.0 * tick_s).abs() < 1e-9);
         assert!((stat.own.system_s - 50.0 * tick_s).abs() < 1e-9);
         assert!((stat.waited_for_s - 30.0 * tick_s).abs() < 1e-9);
+    }
+
+    #[test]
+    fn others_are_counted_by_core_and_we_are_not() {
+        let at = |core, cpu_s| Running {
+            core: Some(core),
+            cpu_s,
+        };
+        let before = HashMap::from([(10, at(0, 1.0)), (11, at(0, 5.0)), (12, at(1, 2.0))]);
+        let after = HashMap::from([
+            (10, at(0, 1.5)),
+            (11, at(0, 9.0)),
+            (12, at(1, 2.25)),
+            (13, at(0, 0.25)),
+        ]);
+        assert_eq!(others_s(&before, &after, 0, &[11]), 0.75);
+        assert_eq!(others_s(&before, &after, 1, &[11]), 0.25);
     }
 
     #[test]

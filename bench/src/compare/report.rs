@@ -44,7 +44,7 @@ const HOW: &str = "## How\n
   responses that the generator counted. Median over rounds; a ratio is the median of the ratios
   within each round. Least and most are in the table, every sample in samples.jsonl.
 - A round in which others took more than 6 % of the server's core (of either core where latency is
-  measured) is repeated and kept in the samples with the reason; more than 30 % of such: no result.
+  measured, and there each process is asked itself) is repeated and kept in the samples with the reason; more than 30 % of such: no result.
 - Saturating load: wrk, one thread. Latency: `meridian-bench load`, open loop, counted from the moment
   a request was due. Idle memory: growth of the private pages in smaps_rollup, the kernel's part not
   included. A server that had touched memory before, or gets it in huge pages, grows later: look at

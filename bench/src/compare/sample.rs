@@ -1,5 +1,6 @@
 //! One sample: one server under one load, with what else ran on the cores meanwhile.
 
+use std::collections::HashMap;
 use std::process::Command;
 use std::time::Instant;
 
@@ -10,7 +11,7 @@ use super::configuration::HOSTNAME;
 use super::variant::{Server, Variant, this_program};
 use crate::cores::{self, Cores};
 use crate::failure::Failure;
-use crate::process_tree::{self, CpuTime};
+use crate::process_tree::{self, CpuTime, Running};
 use crate::program::{self, output_of};
 use crate::{idle, load};
 
@@ -93,6 +94,7 @@ struct Reading {
     load_core_s: f64,
     /// Of the bench itself, the generators it waited for, and the backend.
     load_side_s: f64,
+    everybody: HashMap<u32, Running>,
 }
 
 /// Puts one load on one server.
@@ -116,6 +118,7 @@ pub(super) fn take(
             load_core_s: cores::busy_s(cores.load)?,
             load_side_s: process_tree::own_cpu_time_s()?
                 + process_tree::cpu_time(&[backend_pid])?.total_s(),
+            everybody: process_tree::everybody()?,
         })
     };
     let before = read()?;
@@ -130,6 +133,19 @@ pub(super) fn take(
     let elapsed_s = after.at.duration_since(before.at).as_secs_f64();
     let used = after.server.since(before.server);
     let part = |busy_s: f64| (busy_s / elapsed_s).max(0.0);
+    let (others_on_server_core, others_on_load_core) = match case.measure {
+        // The cores are mostly idle: their own clocks would tell of the ticks, not of others.
+        Measure::MedianLatency { .. } => {
+            let ours = [pids.as_slice(), &[backend_pid, std::process::id()]].concat();
+            let took_s =
+                |core| process_tree::others_s(&before.everybody, &after.everybody, core, &ours);
+            (part(took_s(cores.server)), part(took_s(cores.load)))
+        }
+        Measure::CpuPerRequest | Measure::IdleMemory => (
+            part(after.server_core_s - before.server_core_s - used.total_s()),
+            part(after.load_core_s - before.load_core_s - (after.load_side_s - before.load_side_s)),
+        ),
+    };
     Ok(Sample {
         case: case.name,
         attempt,
@@ -147,10 +163,8 @@ pub(super) fn take(
         server_user_s: used.user_s,
         server_system_s: used.system_s,
         server_load: used.total_s() / elapsed_s,
-        others_on_server_core: part(after.server_core_s - before.server_core_s - used.total_s()),
-        others_on_load_core: part(
-            after.load_core_s - before.load_core_s - (after.load_side_s - before.load_side_s),
-        ),
+        others_on_server_core,
+        others_on_load_core,
         detail: answered.detail,
     })
 }
