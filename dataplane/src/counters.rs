@@ -115,41 +115,10 @@ const CUTS: [Cut; 4] = [
     Cut::ResponseGapTimeout,
 ];
 
-const REJECTS: [Reject; 28] = [
-    Reject::RequestLine,
-    Reject::RequestLineLong,
-    Reject::Version,
-    Reject::Method,
-    Reject::Field,
-    Reject::HeadLong,
-    Reject::FieldsMany,
-    Reject::Framing,
-    Reject::Coding,
-    Reject::Host,
-    Reject::MaxForwards,
-    Reject::Scheme,
-    Reject::Chunk,
-    Reject::TrailersLong,
-    Reject::HeadSlow,
-    Reject::BodySlow,
-    Reject::BodyLong,
-    Reject::NoSite,
-    Reject::RateLimit,
-    Reject::ConnectionLimit,
-    Reject::Loop,
-    Reject::NoBackend,
-    Reject::ConnectRefused,
-    Reject::ConnectSlow,
-    Reject::FirstByteSlow,
-    Reject::ResponseHead,
-    Reject::BodyShort,
-    Reject::Reset,
-];
-
 impl Cause {
     /// Every cause.
     pub(crate) fn all() -> impl Iterator<Item = Cause> {
-        REJECTS
+        Reject::ALL
             .into_iter()
             .map(Cause::Reject)
             .chain(CUTS.into_iter().map(Cause::Cut))
@@ -169,7 +138,7 @@ impl Cause {
     fn place(self) -> usize {
         match self {
             Cause::Reject(reject) => reject as usize,
-            Cause::Cut(cut) => REJECTS.len() + cut as usize,
+            Cause::Cut(cut) => Reject::ALL.len() + cut as usize,
         }
     }
 }
@@ -177,7 +146,7 @@ impl Cause {
 /// One worker's count of bad ends, by cause, and of limits that were hit.
 #[derive(Debug, Default)]
 pub(crate) struct Causes {
-    counters: [Counter; REJECTS.len() + CUTS.len()],
+    counters: [Counter; Reject::ALL.len() + CUTS.len()],
 }
 
 impl Causes {

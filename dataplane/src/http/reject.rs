@@ -74,6 +74,38 @@ pub enum Reject {
 }
 
 impl Reject {
+    /// Every variant, in their order.
+    pub const ALL: [Reject; 28] = [
+        Reject::RequestLine,
+        Reject::RequestLineLong,
+        Reject::Version,
+        Reject::Method,
+        Reject::Field,
+        Reject::HeadLong,
+        Reject::FieldsMany,
+        Reject::Framing,
+        Reject::Coding,
+        Reject::Host,
+        Reject::MaxForwards,
+        Reject::Scheme,
+        Reject::Chunk,
+        Reject::TrailersLong,
+        Reject::HeadSlow,
+        Reject::BodySlow,
+        Reject::BodyLong,
+        Reject::NoSite,
+        Reject::RateLimit,
+        Reject::ConnectionLimit,
+        Reject::Loop,
+        Reject::NoBackend,
+        Reject::ConnectRefused,
+        Reject::ConnectSlow,
+        Reject::FirstByteSlow,
+        Reject::ResponseHead,
+        Reject::BodyShort,
+        Reject::Reset,
+    ];
+
     /// The status code of our answer.
     #[must_use]
     pub fn status(self) -> u16 {
