@@ -48,6 +48,7 @@ pub(crate) struct Worker {
     pub(crate) idle_connections: u64,
     pub(crate) upstream_connections: u64,
     pub(crate) requests: u64,
+    pub(crate) busy: f64,
     pub(crate) buffers: u64,
     pub(crate) buffers_max: u64,
 }

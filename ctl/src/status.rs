@@ -119,6 +119,7 @@ fn workers(workers: &[Worker]) -> Table {
         ("IDLE", Align::Right),
         ("UPSTREAM", Align::Right),
         ("REQUESTS", Align::Right),
+        ("BUSY", Align::Right),
         ("BUFFERS", Align::Right),
     ]);
     for worker in workers {
@@ -130,6 +131,7 @@ fn workers(workers: &[Worker]) -> Table {
             worker.idle_connections.to_string(),
             worker.upstream_connections.to_string(),
             worker.requests.to_string(),
+            format!("{:.0} %", worker.busy * 100.0),
             format!("{}/{}", worker.buffers, worker.buffers_max),
         ]);
     }

@@ -69,6 +69,8 @@ pub fn run(state: &Path) -> Result<(), String> {
         workers,
         control::wall_seconds(SystemTime::now()),
         descriptors,
+        // Of two workers on a CPU the one that looks would keep the other from its work.
+        local.host.busy_polling && workers <= cpus.len(),
     );
     let (notifiers, ended) = start_workers(&shared, by_worker, &cpus)?;
     stop_on_signals(&shared, &notifiers)?;

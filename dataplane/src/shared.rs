@@ -39,6 +39,8 @@ pub(crate) struct WorkerBoard {
     pub(crate) turns: Counter,
     /// Nanoseconds spent waiting.
     pub(crate) waited_ns: Counter,
+    /// Of these, nanoseconds spent looking instead of sleeping.
+    pub(crate) polled_ns: Counter,
     /// Receives that waited for a buffer.
     pub(crate) starved: Counter,
     /// Receives that waited because their tenant held its share of the buffers.
@@ -64,6 +66,8 @@ pub(crate) struct Shared {
     pub(crate) wall_seconds: AtomicU64,
     /// Client connections that each worker may have.
     pub(crate) client_connections_max: u64,
+    /// Whether workers may look for what comes instead of sleeping.
+    pub(crate) busy_polling: bool,
     /// A stop was asked for.
     pub(crate) draining: AtomicBool,
     /// By worker.
@@ -72,12 +76,13 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// What `workers` workers share, beginning with `routing`, when the process may have
-    /// `descriptors` files open.
+    /// `descriptors` files open and its workers may poll if `busy_polling`.
     pub(crate) fn new(
         routing: Routing,
         workers: usize,
         wall_seconds: u64,
         descriptors: u64,
+        busy_polling: bool,
     ) -> Arc<Shared> {
         let for_clients =
             descriptors.saturating_sub(DESCRIPTORS_RESERVED) * CLIENT_DESCRIPTORS_PERCENT / 100;
@@ -85,6 +90,7 @@ impl Shared {
             routing: Arc::new(ArcSwap::from_pointee(routing)),
             wall_seconds: AtomicU64::new(wall_seconds),
             client_connections_max: (for_clients / workers.max(1) as u64).max(1),
+            busy_polling,
             draining: AtomicBool::new(false),
             workers: (0..workers).map(|_| WorkerBoard::default()).collect(),
         })

@@ -67,6 +67,7 @@ fn workers(shared: &Shared, facts: &Facts<'_>) -> Vec<Value> {
     workers
         .map(|(index, (board, cpu))| {
             let uptime_ns = facts.uptime.as_nanos().max(1) as f64;
+            let share = |spent: &Counter| (spent.get() as f64 / uptime_ns).clamp(0.0, 1.0);
             json!({
                 "worker": index,
                 "cpu": cpu,
@@ -77,7 +78,8 @@ fn workers(shared: &Shared, facts: &Facts<'_>) -> Vec<Value> {
                 "upstream_connections": board.sockets.get().saturating_sub(board.connections.get()),
                 "requests": board.requests.get(),
                 "turns": board.turns.get(),
-                "busy": (1.0 - board.waited_ns.get() as f64 / uptime_ns).clamp(0.0, 1.0),
+                "busy": 1.0 - share(&board.waited_ns),
+                "polling": share(&board.polled_ns),
                 "buffers": board.buffers.get(),
                 "buffers_in_use": board.buffers_in_use.get(),
                 "buffers_max": board.buffers_max.get(),

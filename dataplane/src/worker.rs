@@ -94,7 +94,10 @@ impl Worker {
         shared: Arc<Shared>,
         listeners: Vec<WorkerListener>,
     ) -> Result<Rc<Worker>, SetupError> {
-        let runtime = Runtime::new(RuntimeConfig::default())?;
+        let runtime = Runtime::new(RuntimeConfig {
+            busy_polling: shared.busy_polling,
+            ..RuntimeConfig::default()
+        })?;
         let routing = Cache::new(Arc::clone(&shared.routing));
         let worker = Rc::new(Worker {
             index,
@@ -422,6 +425,7 @@ impl Worker {
         board.sockets.publish(numbers.sockets);
         board.turns.publish(numbers.turns);
         board.waited_ns.publish(numbers.waited_ns);
+        board.polled_ns.publish(numbers.polled_ns);
         board.starved.publish(numbers.starved);
         board.over_share.publish(numbers.over_share);
         board.accept_failures.publish(numbers.accept_failures);

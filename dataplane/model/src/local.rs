@@ -54,6 +54,8 @@ pub struct Host {
     pub addresses: Vec<IpAddr>,
     /// Worker threads of each plane; none means one per core.
     pub workers: Option<u32>,
+    /// Whether a worker that expects something soon looks for it instead of sleeping.
+    pub busy_polling: bool,
     /// Private networks where tenants' backends may be.
     pub backend_networks: Vec<IpNet>,
     /// Where other hosts probe this one; none without an address and an HTTP listener.

@@ -19,6 +19,7 @@ const KEYS: &[(&str, &str)] = &[
     ),
     ("host.addresses", "what DNS hands out for the host"),
     ("host.workers", "worker threads"),
+    ("host.busy_polling", "whether an idle worker may poll"),
     (
         "host.backend_networks",
         "private networks where backends may be",

@@ -14,6 +14,7 @@
 //! that task on the run queue; what crosses threads is a [`Notifier`], an eventfd.
 
 mod buffers;
+mod busy_poll;
 mod clock;
 pub mod limits;
 pub mod listener;

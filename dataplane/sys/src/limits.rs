@@ -4,6 +4,9 @@
 pub const SQ_ENTRIES: u32 = 1024;
 /// Entries of the completion queue. The kernel keeps what overflows (NODROP) and says so.
 pub const CQ_ENTRIES: u32 = 8192;
+/// How long an idle worker looks for completions itself before it sleeps, in nanoseconds. About
+/// twice what a short exchange with a backend nearby takes.
+pub const BUSY_POLL_NS: u64 = 80_000;
 /// CPU time after which a turn ends and everything asked for is submitted, in nanoseconds.
 pub const TURN_NS: u64 = 200_000;
 /// CPU time that a class may use in one round of the run queue, in nanoseconds.

@@ -132,6 +132,7 @@ impl Ring {
             .dontfork()
             .setup_single_issuer()
             .setup_defer_taskrun()
+            .setup_taskrun_flag()
             .setup_submit_all()
             .setup_cqsize(CQ_ENTRIES);
         let inner = builder
@@ -229,6 +230,11 @@ impl Ring {
                 _ => Err(error),
             },
         }
+    }
+
+    /// Whether the kernel has something for us that [`Ring::enter`] would bring. Asks no kernel.
+    pub(crate) fn has_news(&mut self) -> bool {
+        self.inner.submission().taskrun() || !self.inner.completion().is_empty()
     }
 
     /// Moves all completions that are there into `into`.

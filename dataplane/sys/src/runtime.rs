@@ -1,8 +1,9 @@
 //! The loop of one worker: reap, run, submit.
 
 use crate::buffers::{BUFFER_GROUP, NO_BUFFER, Pool, PoolStatistics};
+use crate::busy_poll::BusyPoll;
 use crate::clock::Clock;
-use crate::limits::BUFFERS_MAX;
+use crate::limits::{BUFFERS_MAX, BUSY_POLL_NS};
 use crate::listener;
 use crate::notifier::Notifier;
 use crate::ring::{Completion, Ring, SetupError};
@@ -26,6 +27,8 @@ use std::time::Duration;
 
 /// Kernel work that one cheap operation stands for, until measured, in nanoseconds.
 const UNIT_NS_FIRST: u64 = 1_000;
+/// Pauses of the core from one look for completions to the next.
+const PAUSES: usize = 4;
 /// System calls that the end of a run makes at most to get sockets cancelled and closed.
 const CLOSING_ROUNDS: u32 = 4;
 /// Sockets waiting for a buffer that a turn with other work looks at; an idle one looks at all.
@@ -36,12 +39,16 @@ const STARVED_LOOKS: usize = 256;
 pub struct RuntimeConfig {
     /// Receive buffers that the worker never goes above; a power of two is best.
     pub buffers_max: u16,
+    /// Whether an idle worker that is likely to get news at once looks for it for a while
+    /// ([`crate::limits::BUSY_POLL_NS`]) instead of sleeping. For a worker with a core of its own.
+    pub busy_polling: bool,
 }
 
 impl Default for RuntimeConfig {
     fn default() -> Self {
         RuntimeConfig {
             buffers_max: BUFFERS_MAX,
+            busy_polling: true,
         }
     }
 }
@@ -88,6 +95,8 @@ pub struct Statistics {
     pub turns: u64,
     /// Nanoseconds spent waiting for something to do.
     pub waited_ns: u64,
+    /// Of these, nanoseconds in which the worker looked for it itself instead of sleeping.
+    pub polled_ns: u64,
     /// Sockets that exist.
     pub sockets: u64,
     /// Times a receive found no buffer and had to wait.
@@ -142,6 +151,7 @@ struct Inner {
     units: u64,
     unit_ns: u64,
     stopping: bool,
+    busy_poll: BusyPoll,
     notifier: Notifier,
     notified: bool,
     statistics: Statistics,
@@ -214,6 +224,7 @@ impl Runtime {
             units: 0,
             unit_ns: UNIT_NS_FIRST,
             stopping: false,
+            busy_poll: BusyPoll::new(config.busy_polling),
             notifier,
             notified: false,
             statistics: Statistics::default(),
@@ -505,24 +516,12 @@ impl Core {
         // receives wait for, and then nothing else would end the wait.
         self.pool.replenish();
         inner.feed_starved(&self.pool, if idle { usize::MAX } else { STARVED_LOOKS });
-        let before_ns = self.clock.now_ns();
-        if idle {
-            let timeout = inner
-                .next_timer_ns()
-                .map(|at_ns| Duration::from_nanos(at_ns.saturating_sub(before_ns)));
-            inner.ring.enter(1, timeout)?;
+        // What is submitted mostly completes at once: only then there is something to wait for.
+        if idle && inner.ring.queued() == 0 {
+            inner.wait(&self.clock)?;
         } else {
-            inner.ring.enter(0, None)?;
+            inner.submit(&self.clock)?;
         }
-        inner.now_ns = self.clock.now_ns();
-        let spent_ns = inner.now_ns - before_ns;
-        if idle {
-            inner.statistics.waited_ns += spent_ns;
-        } else if let Some(measured_ns) = spent_ns.checked_div(inner.units) {
-            // A moving average over about sixteen submits.
-            inner.unit_ns = (inner.unit_ns * 15 + measured_ns.clamp(50, 50_000)) / 16;
-        }
-        inner.units = 0;
         inner.statistics.turns += 1;
         inner.reap(&self.pool);
         inner.fire_timers();
@@ -600,6 +599,49 @@ impl Core {
 }
 
 impl Inner {
+    fn submit(&mut self, clock: &Clock) -> io::Result<()> {
+        let before_ns = clock.now_ns();
+        self.ring.enter(0, None)?;
+        self.now_ns = clock.now_ns();
+        if let Some(measured_ns) = (self.now_ns - before_ns).checked_div(self.units) {
+            // A moving average over about sixteen submits.
+            self.unit_ns = (self.unit_ns * 15 + measured_ns.clamp(50, 50_000)) / 16;
+        }
+        self.units = 0;
+        Ok(())
+    }
+
+    /// Waits for something to do, or for the next deadline.
+    fn wait(&mut self, clock: &Clock) -> io::Result<()> {
+        let before_ns = clock.now_ns();
+        let task_waits = self.tasks.len() > self.free_tasks.len();
+        if self.busy_poll.is_worth_it(task_waits) && self.poll(clock, before_ns) {
+            self.ring.enter(0, None)?;
+        } else {
+            let timeout = self
+                .next_timer_ns()
+                .map(|at_ns| Duration::from_nanos(at_ns.saturating_sub(clock.now_ns())));
+            self.ring.enter(1, timeout)?;
+        }
+        self.now_ns = clock.now_ns();
+        self.statistics.waited_ns += self.now_ns - before_ns;
+        self.busy_poll.learn(task_waits, before_ns, self.now_ns);
+        Ok(())
+    }
+
+    /// Looks for completions for a while. Says whether there are any.
+    fn poll(&mut self, clock: &Clock, before_ns: u64) -> bool {
+        let mut now_ns = before_ns;
+        let mut found = false;
+        while !found && now_ns - before_ns < BUSY_POLL_NS {
+            (0..PAUSES).for_each(|_| std::hint::spin_loop());
+            found = self.ring.has_news();
+            now_ns = clock.now_ns();
+        }
+        self.statistics.polled_ns += now_ns - before_ns;
+        found
+    }
+
     /// Queues a submission that is worth `units` cheap operations of the kernel.
     fn push(&mut self, submission: &squeue::Entry, units: u64) {
         self.units += units;

@@ -18,7 +18,11 @@ fn a_crowd_that_speaks_at_once_is_answered() {
     let count = 9_000.min((files as usize - 100) / 2);
     let socket = listener::bind("127.0.0.1:0".parse().expect("an address")).expect("it binds");
     let address = listener::address_of(&socket).expect("it has an address");
-    let runtime = Runtime::new(RuntimeConfig { buffers_max: 512 }).expect("io_uring is available");
+    let runtime = Runtime::new(RuntimeConfig {
+        buffers_max: 512,
+        ..RuntimeConfig::default()
+    })
+    .expect("io_uring is available");
     runtime.listen(socket);
     let notifier = runtime.notifier();
     // The worker sleeps from the first notice until it is told that all have spoken.

@@ -40,6 +40,7 @@ pub(super) struct Host {
     pub(super) group: Option<Name>,
     pub(super) addresses: Vec<IpAddr>,
     pub(super) workers: Option<u32>,
+    pub(super) busy_polling: Option<bool>,
     pub(super) backend_networks: Vec<IpNet>,
     pub(super) probe: Option<SocketAddr>,
     pub(super) access_log: Option<String>,

@@ -61,7 +61,11 @@ fn runtime() -> Runtime {
 }
 
 fn runtime_of(buffers_max: u16) -> Runtime {
-    Runtime::new(RuntimeConfig { buffers_max }).expect("io_uring is available")
+    Runtime::new(RuntimeConfig {
+        buffers_max,
+        ..RuntimeConfig::default()
+    })
+    .expect("io_uring is available")
 }
 
 fn loopback() -> (OwnedFd, SocketAddr) {

@@ -14,6 +14,7 @@ pub(super) fn read_host(reader: &mut Reader<'_>, mut section: Section<'_>) -> Op
     let group = section.take(reader, "group", values::name);
     let addresses = section.list(reader, "addresses", values::ip_address);
     let workers = section.take(reader, "workers", values::integer(1, WORKERS_MAX));
+    let busy_polling = section.take(reader, "busy_polling", values::flag);
     let backend_networks = section.list(reader, "backend_networks", values::network);
     let probe = section.take(reader, "probe", values::probe_address);
     let access_log = section.take(reader, "access_log", values::text);
@@ -25,6 +26,7 @@ pub(super) fn read_host(reader: &mut Reader<'_>, mut section: Section<'_>) -> Op
         group: group.map(|located| located.value),
         addresses: plain(addresses),
         workers: workers.map(|located| located.value),
+        busy_polling: busy_polling.map(|located| located.value),
         backend_networks: plain(backend_networks),
         probe: probe.map(|located| located.value),
         access_log: access_log.map(|located| located.value),

@@ -75,3 +75,60 @@ fn a_notifier_wakes_an_idle_worker_from_another_thread() {
     drop(runtime);
     late.notify();
 }
+
+/// Echoes `rounds` short messages to a client that answers each at once, and gives the numbers.
+fn ping_pong(busy_polling: bool, rounds: u32) -> Statistics {
+    let (listener, address) = loopback();
+    let runtime = Runtime::new(RuntimeConfig {
+        busy_polling,
+        ..RuntimeConfig::default()
+    })
+    .expect("io_uring is available");
+    runtime.listen(listener);
+    let client = std::thread::spawn(move || {
+        let mut stream = TcpStream::connect(address).expect("it accepts");
+        stream.set_nodelay(true).expect("it is TCP");
+        let mut byte = [0];
+        for _ in 0..rounds {
+            stream.write_all(&byte).expect("it reads");
+            stream.read_exact(&mut byte).expect("it answers");
+        }
+    });
+    let handle = runtime.clone();
+    runtime
+        .run(move |event| {
+            if let Event::Accepted(_, socket) = event {
+                let runtime = handle.clone();
+                handle.spawn(ClassId::UNKNOWN, async move {
+                    while let Ok(Some(bytes)) = socket.recv(0).await {
+                        socket.send(bytes, SECOND_NS).await.expect("it reads");
+                    }
+                    runtime.stop();
+                });
+            }
+        })
+        .expect("the loop runs");
+    client.join().expect("it ends well");
+    assert_clean(&runtime);
+    runtime.statistics()
+}
+
+#[test]
+fn a_worker_looks_for_what_comes_at_once_if_it_may() {
+    if std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() < 2) {
+        println!("SKIPPED: with one CPU nothing comes while a worker looks");
+        return;
+    }
+    // A machine that is busy otherwise answers late, so that not looking is right: try again.
+    let mut polled = false;
+    for _ in 0..20 {
+        let numbers = ping_pong(true, 2_000);
+        assert!(numbers.polled_ns <= numbers.waited_ns, "{numbers:?}");
+        polled |= numbers.polled_ns > 0;
+        if polled {
+            break;
+        }
+    }
+    assert!(polled, "it never looked");
+    assert_eq!(ping_pong(false, 2_000).polled_ns, 0);
+}
