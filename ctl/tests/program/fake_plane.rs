@@ -141,7 +141,7 @@ impl FakePlane {
             "kernel": {"release": "6.18.1", "features": ["one", "two"]},
             "workers": [{
                 "worker": 0, "cpu": 3, "revision": 1, "connections": 12, "idle_connections": 11,
-                "upstream_connections": 5, "requests": 1234, "turns": 9, "buffers": 64,
+                "upstream_connections": 5, "requests": 1234, "turns": 9, "busy": 0.42, "buffers": 64,
                 "buffers_max": 4096,
             }],
             "sites": [{"tenant": "acme", "site": "shop", "requests": 77, "responses_2xx": 70}],
