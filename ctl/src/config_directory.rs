@@ -14,7 +14,7 @@
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use meridian_model::config_log::{self, Header};
+use meridian_model::config_log::{self, Header, journal};
 use meridian_model::{Desired, Local};
 use rustix::rand::{GetRandomFlags, getrandom};
 
@@ -150,11 +150,13 @@ impl ConfigDirectory {
             generation,
         };
         let snapshot = config_log::encode(&header, desired);
+        let journal = journal::encode_header(&header);
         let local = config_log::encode_local(local);
         durable_file::replace_all(
             &self.path,
             &[
                 (&snapshot_name(generation), snapshot.as_bytes()),
+                (&journal_name(generation), journal.as_bytes()),
                 (LOCAL, local.as_bytes()),
                 (CURRENT, format!("{generation}\n").as_bytes()),
             ],
@@ -164,6 +166,7 @@ impl ConfigDirectory {
             if old != generation && Some(old) != kept {
                 // One that stays is in nobody's way.
                 let _ = std::fs::remove_file(self.path.join(snapshot_name(old)));
+                let _ = std::fs::remove_file(self.path.join(journal_name(old)));
             }
         }
         Ok(())
@@ -222,6 +225,10 @@ impl ConfigDirectory {
     fn words(&self, name: &str, what: impl std::fmt::Display) -> String {
         format!("{}: {what}", self.path.join(name).display())
     }
+}
+
+fn journal_name(generation: u64) -> String {
+    format!("journal.{generation}")
 }
 
 fn snapshot_name(generation: u64) -> String {

@@ -1,10 +1,9 @@
-//! The control thread: the wall clock, new revisions, and the local socket.
+//! The control thread: the wall clock and the local socket.
 //!
 //! It runs on glommio. A timer of its own comes round every [`TICK`], so that a wake-up that is
 //! lost heals, and so that Date is right to the second.
 
-use crate::config;
-use crate::routing::Routing;
+use crate::configuration::Configuration;
 use crate::shared::Shared;
 use crate::status::{self, Facts};
 use futures_lite::{AsyncBufReadExt, AsyncWriteExt};
@@ -55,9 +54,9 @@ pub(crate) fn wall_seconds(now: SystemTime) -> u64 {
 }
 
 struct ControlThread {
-    state: PathBuf,
     shared: Arc<Shared>,
     notifiers: Arc<[Notifier]>,
+    configuration: Configuration,
     cpus: Vec<usize>,
     started: Instant,
     local_connections: Cell<usize>,
@@ -68,13 +67,14 @@ pub(crate) fn start(
     state: &Path,
     shared: Arc<Shared>,
     notifiers: Arc<[Notifier]>,
+    configuration: Configuration,
     cpus: Vec<usize>,
 ) -> Result<Control, String> {
     let socket = state.join("run").join("dataplane.sock");
     let stopping = Arc::new(AtomicBool::new(false));
     let (report, reports) = mpsc::sync_channel::<Result<(), String>>(1);
     let thread = {
-        let (state, socket, stopping) = (state.to_owned(), socket.clone(), Arc::clone(&stopping));
+        let (socket, stopping) = (socket.clone(), Arc::clone(&stopping));
         let spawned = std::thread::Builder::new()
             .name("control".to_owned())
             .spawn(move || {
@@ -86,9 +86,9 @@ pub(crate) fn start(
                 match executor {
                     Ok(executor) => executor.run(async move {
                         let control = Rc::new(ControlThread {
-                            state,
                             shared,
                             notifiers,
+                            configuration,
                             cpus,
                             started: Instant::now(),
                             local_connections: Cell::new(0),
@@ -185,8 +185,11 @@ impl ControlThread {
         };
         match asked.get("op").and_then(Value::as_str) {
             Some("status") => (self.status().await, true),
-            Some("reload") => (self.reload().await, true),
-            _ => (json!({ "error": "op: not one of status, reload" }), false),
+            Some("follow") => match (number(&asked, "generation"), number(&asked, "length")) {
+                (Ok(generation), Ok(length)) => (self.follow(generation, length).await, true),
+                (Err(fault), _) | (_, Err(fault)) => (json!({ "error": fault }), false),
+            },
+            _ => (json!({ "error": "op: not one of status, follow" }), false),
         }
     }
 
@@ -213,42 +216,49 @@ impl ControlThread {
                 draining: self.shared.draining.load(Ordering::Acquire),
                 uptime: self.started.elapsed(),
                 cpus: &self.cpus,
+                position: &self.configuration.position(),
             },
         )
     }
 
-    /// Takes up what the config log holds now; answers when every worker runs it.
-    async fn reload(&self) -> Value {
-        let config = match config::load(&self.state) {
-            Ok(config) => config,
-            Err(fault) => {
-                return json!({ "error": fault, "revision": self.shared.routing.load().snapshot.revision });
-            }
+    /// Takes up what was announced of the config log; answers when every worker runs it. What
+    /// could not be taken up is told: traffic goes on under the last good revision.
+    async fn follow(&self, generation: Option<u64>, length: Option<u64>) -> Value {
+        let number = self.configuration.follow(generation, length);
+        let read = self.wait_for(|| self.configuration.is_answered(number));
+        if !read.await {
+            return json!({ "error": "the revision is still being compiled" });
+        }
+        let position = self.configuration.position();
+        let live = self.wait_for(|| {
+            let mut workers = self.shared.workers.iter();
+            workers.all(|it| it.revision.get() >= position.revision || it.ended.get() == 1)
+        });
+        let late = "not every worker took the revision up in time";
+        let fault = match (live.await, position.fault) {
+            (_, Some(fault)) => Some(fault),
+            (false, None) => Some(late.to_owned()),
+            (true, None) => None,
         };
-        let revision = config.snapshot.revision;
-        let passed_over = config.passed_over.join("\n");
-        let current = self.shared.routing.load_full();
-        if current.snapshot.revision != revision {
-            let next = Routing::new(config.snapshot, Some(&current), self.shared.workers.len());
-            self.shared.routing.store(Arc::new(next));
+        let mut answer = json!({
+            "revision": self.live_revision(),
+            "generation": position.generation,
+        });
+        if let Some(fault) = fault {
+            answer["error"] = fault.into();
         }
-        self.notify_all();
-        let live = self
-            .wait_for(|| {
-                self.shared
-                    .workers
-                    .iter()
-                    .all(|board| board.revision.get() == revision || board.ended.get() == 1)
-            })
-            .await;
-        if live && passed_over.is_empty() {
-            json!({ "revision": revision })
-        } else if live {
-            // Traffic goes on under the last good revision; who asked must hear of it.
-            json!({ "error": passed_over, "revision": revision })
-        } else {
-            json!({ "error": "not every worker took the revision up in time", "revision": revision })
-        }
+        answer
+    }
+
+    /// What every worker runs, or something newer.
+    fn live_revision(&self) -> u64 {
+        let workers = self.shared.workers.iter();
+        let running = workers.filter(|board| board.ended.get() == 0);
+        let newest = self.configuration.position().revision;
+        running
+            .map(|board| board.revision.get())
+            .min()
+            .unwrap_or(newest)
     }
 
     fn notify_all(&self) {
@@ -281,6 +291,17 @@ fn listen(socket: &Path) -> Result<UnixListener, String> {
     std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o660))
         .map_err(|error| fault(&error))?;
     Ok(listener)
+}
+
+/// A number of what was asked; none is as good as null.
+fn number(asked: &Value, key: &str) -> Result<Option<u64>, String> {
+    match asked.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => match value.as_u64() {
+            Some(number) => Ok(Some(number)),
+            None => Err(format!("{key}: not a number: {value}")),
+        },
+    }
 }
 
 async fn read_line(stream: &mut (impl AsyncBufReadExt + Unpin)) -> Option<String> {

@@ -12,13 +12,15 @@
 //! ```
 //!
 //! `http` is the wire format and does no I/O; `body` moves payload between framings; `routing`
-//! is what a revision compiles to, with the runtime state that outlives it; `control` is the
-//! thread that loads revisions, keeps the wall clock and answers the local socket.
+//! is what a revision compiles to, with the runtime state that outlives it; `configuration` is the
+//! thread that follows the config log, `control` the one that keeps the wall clock and answers the
+//! local socket.
 
 mod balance;
 mod body;
 mod client;
 mod config;
+mod configuration;
 mod control;
 mod counters;
 mod download;

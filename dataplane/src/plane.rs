@@ -1,6 +1,7 @@
 //! Starting and stopping the plane: one thread per worker, and the control thread.
 
-use crate::config::{self, Config};
+use crate::config::{Follower, Started};
+use crate::configuration::Configuration;
 use crate::control;
 use crate::listeners::{self, ByWorker};
 use crate::routing::Routing;
@@ -40,11 +41,12 @@ pub fn run(state: &Path) -> Result<(), String> {
         .map_err(|error| format!("raising the limit on open files: {error}"))?;
     raise_limit(Limit::LockedMemory)
         .map_err(|error| format!("raising the limit on locked memory: {error}"))?;
-    let Config {
-        local,
-        snapshot,
+    let Started {
+        follower,
         passed_over,
-    } = config::load(state)?;
+    } = Follower::start(state)?;
+    let snapshot = follower.compiled().snapshot().clone();
+    let local = follower.local().clone();
     for fault in &passed_over {
         eprintln!(
             "meridian-dataplane: serving revision {} because of {fault}",
@@ -65,7 +67,7 @@ pub fn run(state: &Path) -> Result<(), String> {
     };
     let workers = by_worker.len();
     let shared = Shared::new(
-        Routing::new(snapshot, None, workers),
+        Routing::new(snapshot, workers),
         workers,
         control::wall_seconds(SystemTime::now()),
         descriptors,
@@ -77,7 +79,15 @@ pub fn run(state: &Path) -> Result<(), String> {
     let places = (0..workers)
         .map(|worker| cpus[worker % cpus.len()])
         .collect();
-    let control = control::start(state, Arc::clone(&shared), Arc::clone(&notifiers), places)?;
+    let configuration =
+        Configuration::start(follower, Arc::clone(&shared), Arc::clone(&notifiers))?;
+    let control = control::start(
+        state,
+        Arc::clone(&shared),
+        Arc::clone(&notifiers),
+        configuration,
+        places,
+    )?;
     for _ in 0..workers {
         // The first fault ends the process: nobody else accepts from a dead worker's listeners.
         match ended.recv() {

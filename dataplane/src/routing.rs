@@ -1,12 +1,14 @@
 //! What the workers share and only read: the snapshot with the runtime state of its parts.
 //!
-//! The control thread builds a [`Routing`] for each revision and swaps it in. Runtime state
+//! The configuration thread makes a [`Routing`] for each revision and swaps it in. Runtime state
 //! (counters) is keyed by identity and taken over from the revision before, so a change of one
-//! site leaves every other one's state where it is.
+//! site leaves every other one's state where it is, and costs what that site costs.
 
 use crate::counters::{BackendCounters, SiteCounters};
-use meridian_model::snapshot::{BackendKey, Site, SiteId, Snapshot};
-use std::collections::HashMap;
+use meridian_model::compile::Changed;
+use meridian_model::limits::REVISIONS_REMEMBERED;
+use meridian_model::snapshot::{Backend, BackendKey, BySite, Site, SiteId, Snapshot};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// The runtime state of a site.
@@ -23,86 +25,138 @@ pub(crate) struct BackendState {
     pub(crate) counters: Box<[BackendCounters]>,
 }
 
+/// A site of the snapshot with its runtime state.
+#[derive(Debug)]
+pub(crate) struct ServedSite {
+    site: Arc<Site>,
+    state: Arc<SiteState>,
+    /// In the order of [`backends`].
+    backends: Box<[(BackendKey, Arc<BackendState>)]>,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Routing {
     /// The compiled revision.
     pub(crate) snapshot: Snapshot,
-    by_id: HashMap<SiteId, usize>,
-    sites: HashMap<SiteId, Arc<SiteState>>,
-    backends: HashMap<BackendKey, Arc<BackendState>>,
+    served: BySite<Arc<ServedSite>>,
+    /// What the last revisions changed, the oldest first; the last is this one.
+    changes: VecDeque<(u64, Arc<Changed>)>,
 }
 
-impl Routing {
-    /// Joins a snapshot with the state that its parts had under `previous`.
-    pub(crate) fn new(snapshot: Snapshot, previous: Option<&Routing>, workers: usize) -> Routing {
-        let mut sites = HashMap::with_capacity(snapshot.sites.len());
-        let mut backends = HashMap::with_capacity(snapshot.sites.len());
-        for site in &snapshot.sites {
-            let kept = previous.and_then(|routing| routing.sites.get(&site.id).cloned());
+/// Every backend of a site.
+pub(crate) fn backends(site: &Site) -> impl Iterator<Item = &Backend> {
+    let tiers = site.pools.iter().flat_map(|pool| &pool.tiers);
+    tiers.flat_map(|tier| &tier.backends)
+}
+
+impl ServedSite {
+    /// A site with the state that it, or what stood in its place, had before.
+    fn new(site: &Arc<Site>, before: Option<&ServedSite>, workers: usize) -> Arc<ServedSite> {
+        let state = before.map(|before| Arc::clone(&before.state));
+        let backends = backends(site).map(|backend| {
+            let kept = before.and_then(|before| before.backend_state(&backend.key));
             let state = kept.unwrap_or_else(|| {
+                Arc::new(BackendState {
+                    counters: (0..workers).map(|_| BackendCounters::default()).collect(),
+                })
+            });
+            (backend.key.clone(), state)
+        });
+        Arc::new(ServedSite {
+            site: Arc::clone(site),
+            state: state.unwrap_or_else(|| {
                 Arc::new(SiteState {
                     counters: (0..workers).map(|_| SiteCounters::default()).collect(),
                 })
-            });
-            sites.insert(site.id, state);
-            for backend in site
-                .pools
-                .iter()
-                .flat_map(|pool| &pool.tiers)
-                .flat_map(|tier| &tier.backends)
-            {
-                let kept = previous.and_then(|routing| routing.backends.get(&backend.key).cloned());
-                let state = kept.unwrap_or_else(|| {
-                    Arc::new(BackendState {
-                        counters: (0..workers).map(|_| BackendCounters::default()).collect(),
-                    })
-                });
-                backends.insert(backend.key.clone(), state);
+            }),
+            backends: backends.collect(),
+        })
+    }
+
+    /// The compiled site.
+    pub(crate) fn site(&self) -> &Arc<Site> {
+        &self.site
+    }
+
+    /// The state of the site.
+    pub(crate) fn state(&self) -> &Arc<SiteState> {
+        &self.state
+    }
+
+    /// The state of one of its backends.
+    pub(crate) fn backend_state(&self, key: &BackendKey) -> Option<Arc<BackendState>> {
+        let found = self.backends.iter().find(|(it, _)| it == key);
+        found.map(|(_, state)| Arc::clone(state))
+    }
+}
+
+impl Routing {
+    /// The first revision of a plane with this many workers.
+    pub(crate) fn new(snapshot: Snapshot, workers: usize) -> Routing {
+        let mut served = BySite::new();
+        for (id, site) in snapshot.sites.iter() {
+            served.insert(id, ServedSite::new(site, None, workers));
+        }
+        Routing {
+            changes: VecDeque::from([(snapshot.revision, Arc::new(Changed::All))]),
+            snapshot,
+            served,
+        }
+    }
+
+    /// The revision after this one, in which `changed` is other than here.
+    pub(crate) fn next(&self, snapshot: Snapshot, changed: Changed, workers: usize) -> Routing {
+        let mut served = self.served.clone();
+        let mut serve = |id: SiteId| match snapshot.sites.get(id) {
+            None => {
+                served.remove(id);
+            }
+            Some(site) => {
+                let before = self.served.get(id);
+                if before.is_none_or(|before| !Arc::ptr_eq(&before.site, site)) {
+                    served.insert(id, ServedSite::new(site, before.map(|it| &**it), workers));
+                }
+            }
+        };
+        match &changed {
+            Changed::Sites(sites) => sites.iter().copied().for_each(&mut serve),
+            Changed::All => {
+                let before = self.served.iter().map(|(id, _)| id);
+                let all = before.chain(snapshot.sites.iter().map(|(id, _)| id));
+                all.for_each(&mut serve);
             }
         }
-        let by_id = snapshot
-            .sites
-            .iter()
-            .enumerate()
-            .map(|(place, site)| (site.id, place))
-            .collect();
+        let mut changes = self.changes.clone();
+        if changes.len() >= REVISIONS_REMEMBERED {
+            changes.pop_front();
+        }
+        changes.push_back((snapshot.revision, Arc::new(changed)));
         Routing {
             snapshot,
-            by_id,
-            sites,
-            backends,
+            served,
+            changes,
         }
     }
 
     /// The site with this id.
-    pub(crate) fn site(&self, id: SiteId) -> Option<&Arc<Site>> {
-        self.by_id
-            .get(&id)
-            .map(|&place| &self.snapshot.sites[place])
+    pub(crate) fn served(&self, id: SiteId) -> Option<&Arc<ServedSite>> {
+        self.served.get(id)
     }
 
-    /// Whether `site` is served as it is by this routing.
-    pub(crate) fn is_current(&self, site: &Arc<Site>) -> bool {
-        self.site(site.id)
-            .is_some_and(|current| Arc::ptr_eq(current, site))
-    }
-
-    /// The state of a site of this snapshot. Panics for another: that is a fault of ours.
-    pub(crate) fn site_state(&self, site: &Site) -> Arc<SiteState> {
-        Arc::clone(
-            self.sites
-                .get(&site.id)
-                .expect("every site of a snapshot has its state"),
-        )
-    }
-
-    /// The state of a backend of this snapshot. Panics for another: that is a fault of ours.
-    pub(crate) fn backend_state(&self, key: &BackendKey) -> Arc<BackendState> {
-        Arc::clone(
-            self.backends
-                .get(key)
-                .expect("every backend of a snapshot has its state"),
-        )
+    /// The sites that may be other than they were in `revision`; `None` when that may be all.
+    pub(crate) fn changed_since(&self, revision: u64) -> Option<BTreeSet<SiteId>> {
+        let (oldest, _) = self.changes.front()?;
+        if revision + 1 < *oldest {
+            return None;
+        }
+        let mut changed = BTreeSet::new();
+        for (_, change) in self.changes.iter().filter(|(later, _)| *later > revision) {
+            match &**change {
+                Changed::Sites(sites) => changed.extend(sites),
+                Changed::All => return None,
+            }
+        }
+        Some(changed)
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::balance::Rotation;
 use crate::counters::SiteCounters;
-use crate::routing::{Routing, SiteState};
+use crate::routing::{Routing, ServedSite, SiteState};
 use crate::upstream::Upstream;
 use crate::worker::Worker;
 use meridian_model::address_policy::AddressPolicy;
@@ -52,10 +52,10 @@ impl LocalSite {
     pub(crate) fn new(
         worker: &Worker,
         routing: &Routing,
-        site: &Arc<Site>,
+        served: &ServedSite,
         old: Option<&LocalSite>,
     ) -> LocalSite {
-        let state = routing.site_state(site);
+        let site = served.site();
         let tiers = site.pools.first().map_or(&[][..], |pool| &pool.tiers);
         LocalSite {
             class: worker.class_of(site.tenant_id),
@@ -63,14 +63,14 @@ impl LocalSite {
             policy: Arc::clone(&routing.snapshot.policy),
             tiers: tiers
                 .iter()
-                .map(|tier| LocalTier::new(worker, routing, tier, old))
+                .map(|tier| LocalTier::new(worker, served, tier, old))
                 .collect(),
             retry_credit: Cell::new(old.map_or(RETRY_BURST * REQUESTS_PER_RETRY, |old| {
                 old.retry_credit.get()
             })),
             worker: worker.index,
             site: Arc::clone(site),
-            state,
+            state: Arc::clone(served.state()),
         }
     }
 
@@ -144,7 +144,12 @@ impl LocalSite {
 }
 
 impl LocalTier {
-    fn new(worker: &Worker, routing: &Routing, tier: &Tier, old: Option<&LocalSite>) -> LocalTier {
+    fn new(
+        worker: &Worker,
+        served: &ServedSite,
+        tier: &Tier,
+        old: Option<&LocalSite>,
+    ) -> LocalTier {
         let upstreams = tier.backends.iter().map(|backend| {
             let kept = old
                 .and_then(|old| old.upstream(&backend.key))
@@ -152,7 +157,9 @@ impl LocalTier {
             match kept {
                 Some(upstream) => Rc::clone(upstream),
                 None => worker.add_upstream(|number| {
-                    let state = routing.backend_state(&backend.key);
+                    let state = served
+                        .backend_state(&backend.key)
+                        .expect("a served site has the state of each of its backends");
                     Upstream::new(number, backend.key.clone(), state, worker.index)
                 }),
             }

@@ -1,7 +1,9 @@
 //! What the plane says of itself over the local socket.
 
+use crate::configuration::Position;
 use crate::control::PROTOCOL;
 use crate::counters::{BackendCounters, Cause, Counter, SiteCounters};
+use crate::routing::{ServedSite, backends};
 use crate::shared::Shared;
 use meridian_sys::process::{Limit, kernel_release, limit};
 use serde_json::{Value, json};
@@ -16,6 +18,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) draining: bool,
     /// Since the start.
     pub(crate) uptime: Duration,
+    /// Where the configuration thread stands.
+    pub(crate) position: &'a Position,
     /// The CPU of each worker.
     pub(crate) cpus: &'a [usize],
 }
@@ -23,12 +27,17 @@ pub(crate) struct Facts<'a> {
 /// The whole report.
 pub(crate) fn report(shared: &Shared, facts: &Facts<'_>) -> Value {
     let routing = shared.routing.load();
+    let served: Vec<&ServedSite> = (routing.snapshot.sites_by_name().iter())
+        .filter_map(|site| routing.served(site.id).map(|it| &**it))
+        .collect();
     json!({
         "program": "dataplane",
         "protocol": PROTOCOL,
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
         "revision": routing.snapshot.revision,
+        "generation": facts.position.generation,
+        "config_fault": facts.position.fault,
         "ready": facts.ready,
         "draining": facts.draining,
         "uptime_s": facts.uptime.as_secs(),
@@ -38,8 +47,8 @@ pub(crate) fn report(shared: &Shared, facts: &Facts<'_>) -> Value {
             "features": ["single_issuer", "defer_taskrun", "multishot_accept", "multishot_recv", "provided_buffers"],
             "open_files_max": limit(Limit::OpenFiles).0,
         },
-        "sites": routing.snapshot.sites.iter().map(|site| {
-            let state = routing.site_state(site);
+        "sites": served.iter().map(|served| {
+            let (site, state) = (served.site(), served.state());
             let sum = |pick: fn(&SiteCounters) -> &Counter| state.counters.iter().map(|counters| pick(counters).get()).sum::<u64>();
             json!({
                 "tenant": site.tenant, "site": site.name,
@@ -57,7 +66,7 @@ pub(crate) fn report(shared: &Shared, facts: &Facts<'_>) -> Value {
                 "cross_group": sum(|counters| &counters.cross_group),
             })
         }).collect::<Vec<_>>(),
-        "backends": backends(shared),
+        "backends": served.iter().flat_map(|served| backend_rows(served)).collect::<Vec<_>>(),
         "limits": limits(shared),
     })
 }
@@ -88,35 +97,28 @@ fn workers(shared: &Shared, facts: &Facts<'_>) -> Vec<Value> {
         .collect()
 }
 
-fn backends(shared: &Shared) -> Vec<Value> {
-    let routing = shared.routing.load();
-    let mut rows = Vec::new();
-    for site in &routing.snapshot.sites {
-        for pool in &site.pools {
-            for backend in pool.tiers.iter().flat_map(|tier| &tier.backends) {
-                let state = routing.backend_state(&backend.key);
-                let sum = |pick: fn(&BackendCounters) -> &Counter| {
-                    state
-                        .counters
-                        .iter()
-                        .map(|counters| pick(counters).get())
-                        .sum::<u64>()
-                };
-                rows.push(json!({
-                    "backend": format!("{}/{}/{}/{}", site.tenant, site.name, pool.name, backend.name),
-                    "address": backend.address.to_string(),
-                    // Nobody checks backends yet; what is known of one is what requests met.
-                    "state": "unchecked",
-                    "weight": backend.weight,
-                    "connections": sum(|counters| &counters.connections),
-                    "in_flight": sum(|counters| &counters.in_flight),
-                    "requests": sum(|counters| &counters.requests),
-                    "failures": sum(|counters| &counters.failures),
-                }));
-            }
-        }
-    }
-    rows
+fn backend_rows(served: &ServedSite) -> Vec<Value> {
+    let site = served.site();
+    let rows = backends(site).filter_map(|backend| {
+        let state = served.backend_state(&backend.key)?;
+        let sum = |pick: fn(&BackendCounters) -> &Counter| {
+            let counters = state.counters.iter();
+            counters.map(|counters| pick(counters).get()).sum::<u64>()
+        };
+        let (pool, name) = (backend.key.pool(), &backend.name);
+        Some(json!({
+            "backend": format!("{}/{}/{pool}/{name}", site.tenant, site.name),
+            "address": backend.address.to_string(),
+            // Nobody checks backends yet; what is known of one is what requests met.
+            "state": "unchecked",
+            "weight": backend.weight,
+            "connections": sum(|counters| &counters.connections),
+            "in_flight": sum(|counters| &counters.in_flight),
+            "requests": sum(|counters| &counters.requests),
+            "failures": sum(|counters| &counters.failures),
+        }))
+    });
+    rows.collect()
 }
 
 /// Every cause and limit that was hit, by the word that operators know it by.

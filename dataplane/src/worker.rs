@@ -228,25 +228,20 @@ impl Worker {
         if self.board().revision.get() == routing.snapshot.revision {
             return;
         }
-        let outdated: Vec<Rc<LocalSite>> = {
-            let mut sites = self.sites.borrow_mut();
-            let mut outdated = Vec::new();
-            sites.retain(|_, local| {
-                let current = routing.is_current(local.site());
-                if !current {
-                    outdated.push(Rc::clone(local));
-                }
-                current
-            });
-            outdated
+        let outdated: Vec<SiteId> = match routing.changed_since(self.board().revision.get()) {
+            Some(changed) => changed.into_iter().collect(),
+            None => self.sites.borrow().keys().copied().collect(),
         };
-        for local in outdated {
-            let replacement = routing.site(local.site().id);
-            if let Some(site) = replacement {
-                let local = LocalSite::new(self, &routing, site, Some(&local));
-                self.sites.borrow_mut().insert(site.id, Rc::new(local));
+        for id in outdated {
+            let Some(local) = self.sites.borrow_mut().remove(&id) else {
+                continue;
+            };
+            let replacement = routing.served(id);
+            if let Some(served) = replacement {
+                let local = LocalSite::new(self, &routing, served, Some(&local));
+                self.sites.borrow_mut().insert(id, Rc::new(local));
             }
-            self.retire_upstreams_missing_from(replacement.map(|site| site.id), &local);
+            self.retire_upstreams_missing_from(replacement.map(|_| id), &local);
         }
         self.board().revision.publish(routing.snapshot.revision);
     }
@@ -274,8 +269,9 @@ impl Worker {
         {
             return Some(Rc::clone(local));
         }
+        let served = routing.served(site.id)?;
         let old = self.sites.borrow_mut().remove(&site.id);
-        let local = Rc::new(LocalSite::new(self, routing, site, old.as_deref()));
+        let local = Rc::new(LocalSite::new(self, routing, served, old.as_deref()));
         self.sites.borrow_mut().insert(site.id, Rc::clone(&local));
         if let Some(old) = old {
             self.retire_upstreams_missing_from(Some(site.id), &old);

@@ -4,20 +4,22 @@
 //! What this version can not do is refused rather than left out, because a snapshot
 //! that ignored a route or a limit would serve something else than what was asked for.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
 use crate::address_policy::common_networks;
+use crate::change::{Change, Object, ObjectName};
 use crate::desired::{self, BackendAddress, Desired, IdCounters, Owner};
 use crate::local::{Fleet, Host, Local};
 use crate::location::Location;
 use crate::name::Name;
 use crate::problem::{Problem, Problems};
 use crate::snapshot::{
-    Algorithm, Backend, BackendKey, HostnameTable, Pool, Site, SiteId, Snapshot, TenantId, Tier,
+    Algorithm, Backend, BackendKey, BySite, HostnameTable, Pool, Site, SiteId, Snapshot, TenantId,
+    Tier,
 };
 
 /// Compiles one revision of `desired` for the host that `local` belongs to.
@@ -27,76 +29,26 @@ use crate::snapshot::{
 /// Every part that this version can not serve, or that does not fit the rest. The
 /// host then keeps the revision that it has.
 pub fn compile(local: &Local, desired: &Desired, revision: u64) -> Result<Snapshot, Problems> {
-    let Local {
-        manifest: _,
-        host,
-        listen: _,
-        fleet: Fleet {
-            name: fleet,
-            secret: _,
-        },
-        probe: _,
-        geo: _,
-        dns: _,
-    } = local;
-    let Desired {
-        ids:
-            IdCounters {
-                tenant: _,
-                site: _,
-                pool: _,
-                certificate: _,
-            },
-        tenants,
-        groups,
-        peers,
-        zones: _,
-        certificates: _,
-        sites,
-    } = desired;
-    let mut compiler = Compiler {
-        host,
-        tenants: compile_tenants(host, tenants),
-        locations: groups
-            .iter()
-            .filter_map(|group| Some((&group.name, group.location?)))
-            .collect(),
-        problems: Vec::new(),
-    };
-    let mut compiled = Vec::with_capacity(sites.len());
-    let mut hostnames = HostnameTable::new();
-    for site in sites {
-        let Some(site_compiled) = compiler.site(site) else {
-            continue;
-        };
-        let site_compiled = Arc::new(site_compiled);
-        for hostname in &site.hostnames {
-            let before = hostnames.insert(hostname.as_str(), Arc::clone(&site_compiled));
-            if let Some(before) = before {
-                let what = format!("is claimed by {}/{} too", before.tenant, before.name);
-                compiler.report(site, &format!("hostname {hostname}"), what);
-            }
-        }
-        compiled.push(site_compiled);
-    }
-    Problems::refuse_any(compiler.problems)?;
-    Ok(Snapshot {
-        revision,
-        hostnames,
-        sites: compiled,
-        via: Arc::from(format!("meridian-{fleet}")),
-        timeouts: host.timeouts,
-        policy: Arc::new(local.address_policy(peers)),
-    })
+    Compiled::new(local, desired, revision).map(|compiled| compiled.snapshot)
 }
 
-struct Compiler<'a> {
-    host: &'a Host,
-    tenants: HashMap<&'a Name, Tenant>,
-    locations: HashMap<&'a Name, Location>,
-    problems: Vec<Problem>,
+/// A compiled revision with what it takes to compile a change on top of it.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    context: Context,
+    snapshot: Snapshot,
 }
 
+/// What sites are compiled against.
+#[derive(Clone, Debug, Default)]
+struct Context {
+    tenants: HashMap<Name, Tenant>,
+    locations: HashMap<Name, Location>,
+    /// Ids of the sites, by tenant and name.
+    ids: HashMap<(Name, Name), SiteId>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
 struct Tenant {
     id: TenantId,
     name: Arc<str>,
@@ -104,31 +56,271 @@ struct Tenant {
     has_limits: bool,
 }
 
-fn compile_tenants<'a>(host: &Host, tenants: &'a [desired::Tenant]) -> HashMap<&'a Name, Tenant> {
-    let compiled = tenants.iter().map(|tenant| {
-        let desired::Tenant {
-            id,
-            owner,
-            name,
-            limits,
-            backend_networks,
-        } = tenant;
-        let mut networks = match (backend_networks, owner) {
-            (Some(networks), _) => common_networks(&host.backend_networks, networks),
-            (None, Owner::Manifest(_)) => host.backend_networks.clone(),
-            (None, Owner::Api) => Vec::new(),
+/// Which sites a revision changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// These; each is new, other than before, or gone.
+    Sites(Vec<SiteId>),
+    /// Maybe all.
+    All,
+}
+
+impl Compiled {
+    /// Compiles all of `desired`.
+    ///
+    /// # Errors
+    ///
+    /// As [`compile`].
+    pub fn new(local: &Local, desired: &Desired, revision: u64) -> Result<Compiled, Problems> {
+        let Local {
+            manifest: _,
+            host,
+            listen: _,
+            fleet: Fleet {
+                name: fleet,
+                secret: _,
+            },
+            probe: _,
+            geo: _,
+            dns: _,
+        } = local;
+        let Desired {
+            ids:
+                IdCounters {
+                    tenant: _,
+                    site: _,
+                    pool: _,
+                    certificate: _,
+                },
+            tenants,
+            groups,
+            peers,
+            zones: _,
+            certificates: _,
+            sites,
+        } = desired;
+        let context = Context {
+            tenants: tenants
+                .iter()
+                .map(|tenant| (tenant.name.clone(), compile_tenant(host, tenant)))
+                .collect(),
+            locations: groups
+                .iter()
+                .filter_map(|group| Some((group.name.clone(), group.location?)))
+                .collect(),
+            ids: HashMap::with_capacity(sites.len()),
         };
-        networks.sort_unstable();
-        networks.dedup();
-        let compiled = Tenant {
-            id: *id,
-            name: Arc::from(name.as_str()),
-            networks: networks.into(),
-            has_limits: *limits != desired::TenantLimits::default(),
+        let mut compiled = Compiled {
+            context,
+            snapshot: Snapshot {
+                revision,
+                hostnames: HostnameTable::new(),
+                sites: BySite::new(),
+                via: Arc::from(format!("meridian-{fleet}")),
+                timeouts: host.timeouts,
+                policy: Arc::new(local.address_policy(peers)),
+            },
         };
-        (name, compiled)
-    });
-    compiled.collect()
+        let sites = compiled.compile_sites(host, &HashMap::new(), &[], sites.iter())?;
+        compiled.replace(HashMap::new(), &[], sites);
+        Ok(compiled)
+    }
+
+    /// The revision, for workers.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// Its revision.
+    pub fn revision(&self) -> u64 {
+        self.snapshot.revision
+    }
+
+    /// Adds addresses that only the running host knows to be its own.
+    pub fn add_own_addresses(&mut self, addresses: &[IpAddr]) {
+        self.snapshot.policy = Arc::new(self.snapshot.policy.with_own_addresses(addresses));
+    }
+
+    /// Compiles a change on top of this revision, at a cost in proportion to the change. Gives
+    /// the sites that are other than before, or `None` when everything is to be compiled anew
+    /// ([`Compiled::anew`]): what a site is compiled against has changed.
+    ///
+    /// # Errors
+    ///
+    /// As [`compile`]; this revision then stays as it is.
+    pub fn apply(
+        &mut self,
+        local: &Local,
+        change: &Change,
+    ) -> Result<Option<Vec<SiteId>>, Problems> {
+        let host = &local.host;
+        let mut tenants = HashMap::new();
+        let mut sites = Vec::new();
+        for object in &change.puts {
+            match object {
+                Object::Tenant(tenant) => {
+                    let compiled = compile_tenant(host, tenant);
+                    match self.context.tenants.get(&tenant.name) {
+                        Some(before) if *before != compiled => return Ok(None),
+                        _ => tenants.insert(tenant.name.clone(), compiled),
+                    };
+                }
+                Object::Site(site) => sites.push(&**site),
+                Object::Group(_) | Object::Peer(_) => return Ok(None),
+                // Not what this plane serves.
+                Object::Zone(_) | Object::Certificate(_) => {}
+            }
+        }
+        let mut gone = Vec::new();
+        for name in &change.deletes {
+            match name {
+                ObjectName::Site { tenant, name } => gone.push((tenant.clone(), name.clone())),
+                ObjectName::Zone(_) | ObjectName::Certificate { .. } => {}
+                ObjectName::Tenant(_) | ObjectName::Group(_) | ObjectName::Peer(_) => {
+                    return Ok(None);
+                }
+            }
+        }
+        let sites = self.compile_sites(host, &tenants, &gone, sites.into_iter())?;
+        let changed = self.replace(tenants, &gone, sites);
+        self.snapshot.revision = change.revision;
+        Ok(Some(changed))
+    }
+
+    /// Compiles all of `desired` on top of this revision: sites that come out the same stay the
+    /// very same.
+    ///
+    /// # Errors
+    ///
+    /// As [`compile`].
+    pub fn anew(
+        &self,
+        local: &Local,
+        desired: &Desired,
+        revision: u64,
+    ) -> Result<(Compiled, Changed), Problems> {
+        let mut next = Compiled::new(local, desired, revision)?;
+        let same = |site: &Arc<Site>| self.snapshot.sites.get(site.id).filter(|it| *it == site);
+        let kept: Vec<Arc<Site>> = (next.snapshot.sites.iter())
+            .filter_map(|(_, site)| same(site).cloned())
+            .collect();
+        for site in kept {
+            next.snapshot.hostnames.insert_all(&site);
+            next.snapshot.sites.insert(site.id, site);
+        }
+        Ok((next, Changed::All))
+    }
+
+    /// Compiles `sites`, which come in the place of those of the same name and of `gone`.
+    fn compile_sites<'a>(
+        &self,
+        host: &Host,
+        tenants: &HashMap<Name, Tenant>,
+        gone: &[(Name, Name)],
+        sites: impl Iterator<Item = &'a desired::Site> + Clone,
+    ) -> Result<Vec<Compilation>, Problems> {
+        let mut compiler = Compiler {
+            host,
+            context: &self.context,
+            tenants,
+            problems: Vec::new(),
+        };
+        let replaced: HashSet<SiteId> = sites
+            .clone()
+            .map(|site| (site.tenant.clone(), site.name.clone()))
+            .chain(gone.iter().cloned())
+            .filter_map(|name| self.context.ids.get(&name).copied())
+            .collect();
+        let mut claims: HashMap<&str, &desired::Site> = HashMap::new();
+        let mut compiled = Vec::new();
+        for site in sites {
+            for hostname in &site.hostnames {
+                let key = format!("hostname {hostname}");
+                if let Some(before) = claims.insert(hostname.as_str(), site) {
+                    let what = format!("is claimed by {}/{} too", before.tenant, before.name);
+                    compiler.report(site, &key, what);
+                }
+                let claimed = self.snapshot.hostnames.get(hostname.as_str());
+                if let Some(before) = claimed.filter(|it| !replaced.contains(&it.id)) {
+                    let what = format!("is claimed by {}/{} too", before.tenant, before.name);
+                    compiler.report(site, &key, what);
+                }
+            }
+            if let Some(compiled_site) = compiler.site(site) {
+                compiled.push(Compilation {
+                    name: (site.tenant.clone(), site.name.clone()),
+                    site: Arc::new(compiled_site),
+                });
+            }
+        }
+        Problems::refuse_any(compiler.problems)?;
+        Ok(compiled)
+    }
+
+    /// Puts compiled sites into the tables, after everything that they replace was taken out.
+    fn replace(
+        &mut self,
+        tenants: HashMap<Name, Tenant>,
+        gone: &[(Name, Name)],
+        sites: Vec<Compilation>,
+    ) -> Vec<SiteId> {
+        let mut changed = HashSet::new();
+        let context = &mut self.context;
+        context.tenants.extend(tenants);
+        let mut out: Vec<SiteId> = Vec::new();
+        out.extend(gone.iter().filter_map(|name| context.ids.remove(name)));
+        for Compilation { name, site } in &sites {
+            out.extend(context.ids.insert(name.clone(), site.id));
+        }
+        for id in out {
+            changed.insert(id);
+            if let Some(before) = self.snapshot.sites.remove(id) {
+                self.snapshot.hostnames.remove_all(&before);
+            }
+        }
+        for Compilation { name: _, site } in sites {
+            changed.insert(site.id);
+            self.snapshot.hostnames.insert_all(&site);
+            self.snapshot.sites.insert(site.id, site);
+        }
+        changed.into_iter().collect()
+    }
+}
+
+struct Compilation {
+    name: (Name, Name),
+    site: Arc<Site>,
+}
+
+struct Compiler<'a> {
+    host: &'a Host,
+    context: &'a Context,
+    /// Those that come with the change.
+    tenants: &'a HashMap<Name, Tenant>,
+    problems: Vec<Problem>,
+}
+
+fn compile_tenant(host: &Host, tenant: &desired::Tenant) -> Tenant {
+    let desired::Tenant {
+        id,
+        owner,
+        name,
+        limits,
+        backend_networks,
+    } = tenant;
+    let mut networks = match (backend_networks, owner) {
+        (Some(networks), _) => common_networks(&host.backend_networks, networks),
+        (None, Owner::Manifest(_)) => host.backend_networks.clone(),
+        (None, Owner::Api) => Vec::new(),
+    };
+    networks.sort_unstable();
+    networks.dedup();
+    Tenant {
+        id: *id,
+        name: Arc::from(name.as_str()),
+        networks: networks.into(),
+        has_limits: *limits != desired::TenantLimits::default(),
+    }
 }
 
 impl Compiler<'_> {
@@ -138,7 +330,7 @@ impl Compiler<'_> {
             owner: _,
             tenant,
             name,
-            hostnames: _,
+            hostnames,
             certificates,
             redirect_to_https,
             hsts,
@@ -173,7 +365,11 @@ impl Compiler<'_> {
             self.report(site, "pool", String::from("the first must be \"default\""));
         }
         let pools = pools.iter().map(|pool| self.pool(site, pool)).collect();
-        let Some(tenant) = self.tenants.get(tenant) else {
+        let tenant_compiled = self
+            .tenants
+            .get(tenant)
+            .or_else(|| self.context.tenants.get(tenant));
+        let Some(tenant) = tenant_compiled else {
             self.report(site, "tenant", format!("there is no {tenant}"));
             return None;
         };
@@ -182,6 +378,7 @@ impl Compiler<'_> {
             tenant_id: tenant.id,
             tenant: Arc::clone(&tenant.name),
             name: Arc::from(name.as_str()),
+            hostnames: hostnames.iter().map(|name| name.as_str().into()).collect(),
             timeouts: timeouts.on(&self.host.timeouts),
             pools,
             backend_networks: Arc::clone(&tenant.networks),
@@ -297,8 +494,8 @@ impl Compiler<'_> {
             .host
             .group
             .as_ref()
-            .and_then(|own| self.locations.get(own));
-        let other = self.locations.get(group);
+            .and_then(|own| self.context.locations.get(own));
+        let other = self.context.locations.get(group);
         match (own, other) {
             (Some(own), Some(other)) => own.distance_km(*other),
             _ => f64::INFINITY,

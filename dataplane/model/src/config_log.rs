@@ -13,9 +13,14 @@
 //! The checksum of a line finds damage within it; the end marker, which counts the
 //! lines and has a checksum over all that stands before it, finds lines that are
 //! missing, doubled or moved. Nothing is read past it.
+//!
+//! That is a snapshot; what came after it stands in its [`journal`].
+
+pub mod journal;
 
 use std::fmt;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::desired::{Certificate, Desired, Group, IdCounters, Peer, Site, Tenant, Zone};
@@ -128,6 +133,20 @@ pub fn decode(bytes: &[u8]) -> Result<(Header, Desired), LogFault> {
     Ok((header, desired))
 }
 
+/// Reads the header of a `snapshot.G` from its beginning: the whole need not be there.
+///
+/// # Errors
+///
+/// When the first line is damaged.
+pub fn decode_header(bytes: &[u8]) -> Result<Header, LogFault> {
+    let length = bytes.iter().position(|&byte| byte == b'\n');
+    let line = &bytes[..length.ok_or_else(|| fault(1, "is cut off"))?];
+    match read_line(1, line)? {
+        Line::Header(header) => check_format(header.format).map(|()| header),
+        _ => Err(fault(1, "must be the header of a snapshot")),
+    }
+}
+
 /// Writes the whole of `config/local`.
 pub fn encode_local(local: &Local) -> String {
     let mut writer = Writer::default();
@@ -208,9 +227,7 @@ struct Writer {
 
 impl Writer {
     fn line(&mut self, line: &LineRef<'_>) {
-        let json = serde_json::to_string(line).expect("plain values always have a JSON form");
-        let checksum = crc32fast::hash(json.as_bytes());
-        self.text.push_str(&format!("{checksum:08x} {json}\n"));
+        self.text.push_str(&line_of(line));
         self.lines += 1;
     }
 
@@ -251,6 +268,18 @@ fn read_lines(bytes: &[u8]) -> Result<Vec<Line>, LogFault> {
 }
 
 fn read_line(number: usize, line: &[u8]) -> Result<Line, LogFault> {
+    read_line_as(number, line)
+}
+
+/// One line with its checksum and its end.
+fn line_of(value: &impl Serialize) -> String {
+    let json = serde_json::to_string(value).expect("plain values always have a JSON form");
+    let checksum = crc32fast::hash(json.as_bytes());
+    format!("{checksum:08x} {json}\n")
+}
+
+/// What stands behind the checksum of a line without its end.
+fn read_line_as<T: DeserializeOwned>(number: usize, line: &[u8]) -> Result<T, LogFault> {
     const CHECKSUM_DIGITS: usize = 8;
     let Some((checksum, [b' ', json @ ..])) = line.split_at_checked(CHECKSUM_DIGITS) else {
         return Err(fault(number, "does not begin with a checksum and a space"));

@@ -11,6 +11,7 @@
 
 pub mod address_policy;
 pub mod availability;
+pub mod change;
 pub mod compile;
 pub mod config_log;
 pub mod desired;
@@ -25,7 +26,8 @@ mod quantity;
 pub mod snapshot;
 mod timeout_overrides;
 
-pub use compile::compile;
+pub use change::Change;
+pub use compile::{Compiled, compile};
 pub use desired::Desired;
 pub use local::Local;
 pub use manifest::Manifest;

@@ -82,6 +82,11 @@ pub const TIMEOUT_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 /// Shards of the hostname table: a change copies one shard and the spine of
 /// pointers, so with 100,000 hostnames about a hundred entries and 8 KiB.
 pub const HOSTNAME_SHARDS: usize = 1024;
+/// Revisions of which it is remembered which sites they changed. A worker that is further behind
+/// looks at all of its sites.
+pub const REVISIONS_REMEMBERED: usize = 64;
+/// Shards of the tables by site: a change copies one.
+pub const SITE_SHARDS: usize = 1024;
 
 // --- connections of the data plane ---
 
@@ -126,5 +131,5 @@ const _: () = {
     assert!(HOSTNAME_BYTES_MAX < REQUEST_LINE_BYTES_MAX);
     assert!(NAME_BYTES_MAX < HOSTNAME_BYTES_MAX);
     // Shards are picked by the low bits of a hash.
-    assert!(HOSTNAME_SHARDS.is_power_of_two());
+    assert!(HOSTNAME_SHARDS.is_power_of_two() && SITE_SHARDS.is_power_of_two());
 };

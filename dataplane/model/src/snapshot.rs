@@ -4,6 +4,7 @@
 //! it was compiled. A request holds the [`Site`] it was routed to, never the
 //! snapshot, so that an old revision is freed when its last request ends.
 
+mod by_site;
 mod hostnames;
 
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address_policy::AddressPolicy;
 
+pub use by_site::BySite;
 pub use hostnames::HostnameTable;
 
 /// Identifies a tenant for as long as the fleet lives. Never given out twice.
@@ -36,8 +38,8 @@ pub struct Snapshot {
     pub revision: u64,
     /// Which site a hostname belongs to.
     pub hostnames: HostnameTable,
-    /// Every site, in the order of (tenant, name).
-    pub sites: Vec<Arc<Site>>,
+    /// Every site.
+    pub sites: BySite<Arc<Site>>,
     /// Pseudonym of the fleet in Via (RFC 9110 §7.6.3), the same on every host.
     pub via: Arc<str>,
     /// The host's timeouts: they hold until a request's site is known.
@@ -47,7 +49,7 @@ pub struct Snapshot {
 }
 
 /// One tenant's web site.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Site {
     /// The site's id.
     pub id: SiteId,
@@ -57,6 +59,8 @@ pub struct Site {
     pub tenant: Arc<str>,
     /// Its name, unique within its tenant.
     pub name: Arc<str>,
+    /// What it is found under, `*.` first where it covers a label.
+    pub hostnames: Box<[Box<str>]>,
     /// The host's timeouts with the site's own on top.
     pub timeouts: Timeouts,
     /// The site's pools. Index 0 is the one named "default"; it may have no backends.
@@ -66,7 +70,7 @@ pub struct Site {
 }
 
 /// Backends that serve the same content.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Pool {
     /// The pool's id.
     pub id: PoolId,
@@ -122,6 +126,15 @@ struct BackendIdentity {
     pool: Box<str>,
     backend: Box<str>,
     address: SocketAddr,
+}
+
+impl Snapshot {
+    /// Every site, in the order of (tenant, name): for people.
+    pub fn sites_by_name(&self) -> Vec<&Arc<Site>> {
+        let mut sites: Vec<&Arc<Site>> = self.sites.iter().map(|(_, site)| site).collect();
+        sites.sort_unstable_by(|a, b| (&a.tenant, &a.name).cmp(&(&b.tenant, &b.name)));
+        sites
+    }
 }
 
 impl BackendKey {

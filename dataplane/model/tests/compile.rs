@@ -73,7 +73,7 @@ fn a_tenants_networks_are_a_part_of_the_hosts() {
         let (local, mut desired) = parts(SMALL);
         change(&mut desired);
         let snapshot = compile(&local, &desired, 1).unwrap();
-        let of_site = snapshot.sites[0].backend_networks.iter();
+        let of_site = snapshot.sites_by_name()[0].backend_networks.iter();
         of_site.map(IpNet::to_string).collect()
     };
     assert_eq!(networks(|_| ()), ["10.0.0.0/8", "127.0.0.0/8"]);
@@ -95,7 +95,7 @@ fn a_tenants_networks_are_a_part_of_the_hosts() {
 fn a_hosts_own_listener_is_no_backend_at_connect_either() {
     let (local, desired) = parts(SMALL);
     let snapshot = compile(&local, &desired, 1).unwrap();
-    let networks = &snapshot.sites[0].backend_networks;
+    let networks = &snapshot.sites_by_name()[0].backend_networks;
     let check = |address: &str| snapshot.policy.check(networks, address.parse().unwrap());
     assert!(check("127.0.0.1:9001").is_ok());
     assert!(check("127.0.0.1:8080").is_err());

@@ -64,6 +64,8 @@ fn described(snapshot: &Snapshot) -> String {
         .collect();
     names.sort();
     writeln!(out, "{}", names.join("\n")).unwrap();
+    assert_eq!(sites.len(), snapshot.sites_by_name().len());
+    let sites = snapshot.sites_by_name();
     sites.iter().for_each(|site| describe_site(out, site));
     text
 }
@@ -74,6 +76,7 @@ fn describe_site(out: &mut String, site: &Site) {
         tenant_id: _,
         tenant,
         name,
+        hostnames: _, // shown with the table
         timeouts,
         pools,
         backend_networks,

@@ -12,6 +12,7 @@ fn site(id: u64) -> Arc<Site> {
         tenant_id: TenantId(1),
         tenant: "acme".into(),
         name: format!("site-{id}").into(),
+        hostnames: Box::new([]),
         timeouts: Timeouts::default(),
         pools: Box::new([]),
         backend_networks: Arc::new([]),

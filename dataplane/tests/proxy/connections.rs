@@ -111,12 +111,11 @@ fn ipv6_listener_and_backend() {
 fn a_backend_on_a_network_that_is_not_allowed_is_never_connected_to() {
     let backend = Backend::new();
     let declared = Declared::with_backends([backend.address]);
-    let mut plane = Plane::start(&declared);
     let elsewhere = Declared {
         backend_networks: vec!["10.0.0.0/8".to_owned()],
         ..Declared::default()
     };
-    plane.reload_elsewhere(&declared, &elsewhere);
+    let plane = Plane::start_elsewhere(&declared, &elsewhere);
     let mut client = Peer::connect(plane.address());
     client.send(GET);
     assert_eq!(status(&client.receive_response().0), 503);

@@ -100,8 +100,8 @@ fn a_site_that_is_gone_is_not_found_and_comes_back() {
 fn a_damaged_revision_is_refused_and_the_last_good_one_goes_on() {
     let backend = Backend::new().serve(|peer| answer_each(peer, |_| ok(b"ok")));
     let mut plane = Plane::start(&Declared::with_backends([backend]));
-    plane.damage_next_revision();
-    let answer = plane.ask(r#"{"op":"reload"}"#).expect("it answers");
+    plane.damage_next_generation();
+    let answer = plane.ask(r#"{"op":"follow"}"#).expect("it answers");
     assert_eq!(answer["revision"], 1, "{answer}");
     let words = answer["error"].as_str().unwrap_or_default();
     assert!(
@@ -212,5 +212,127 @@ fn connections_are_counted_out_once_however_they_end() {
     for client in clients {
         client.join().expect("every request is answered");
     }
+    plane.finish();
+}
+
+/// What the plane answers to a request for `host`: its status.
+fn answered(plane: &Plane, host: &str) -> String {
+    let mut client = Peer::connect(plane.address());
+    client.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes());
+    status(&client.receive_response().0).to_string()
+}
+
+fn named(backend: std::net::SocketAddr, host: &str) -> Declared {
+    Declared {
+        hostnames: vec![host.to_owned()],
+        ..Declared::with_backends([backend])
+    }
+}
+
+#[test]
+fn a_damaged_journal_ends_before_its_line_and_a_new_generation_heals_it() {
+    let backend = Backend::new().serve(|peer| answer_each(peer, |_| ok(b"ok")));
+    let mut plane = Plane::start(&named(backend, "one.test"));
+    plane.reload(&named(backend, "two.test"));
+    assert_eq!(answered(&plane, "two.test"), "200");
+    plane.write_and_damage(&named(backend, "three.test"));
+    let answer = plane.announce();
+    assert_eq!(answer["revision"], 2, "{answer}");
+    let fault = answer["error"].as_str().expect("it says why").to_owned();
+    assert!(fault.contains("journal.1: line 3: "), "{fault}");
+    assert_eq!(plane.status()["config_fault"], fault);
+    // What comes behind the damage stands on it.
+    let answer = plane.append(&named(backend, "four.test"));
+    assert_eq!(answer["error"], fault);
+    assert_eq!(answered(&plane, "two.test"), "200");
+    // A plane that starts now finds the same.
+    plane.restart();
+    assert_eq!(answered(&plane, "two.test"), "200");
+    assert_eq!(plane.status()["revision"], 2);
+    assert_eq!(plane.status()["config_fault"], fault);
+
+    let answer = plane.reload_anew(&named(backend, "five.test"));
+    assert_eq!(
+        answer,
+        serde_json::json!({ "revision": 5, "generation": 2 })
+    );
+    assert_eq!(answered(&plane, "five.test"), "200");
+    assert_eq!(answered(&plane, "two.test"), "404");
+    assert!(plane.status()["config_fault"].is_null());
+}
+
+#[test]
+fn a_generation_of_the_same_revision_changes_nothing_and_is_followed() {
+    let backend = Backend::new();
+    let mut plane = Plane::start(&named(backend.address, "one.test"));
+    let mut client = Peer::connect(plane.address());
+    let get = b"GET / HTTP/1.1\r\nHost: one.test\r\n\r\n";
+    client.send(get);
+    let mut server = backend.accept();
+    server.receive_head();
+    server.send(&ok(b"1"));
+    client.receive_response();
+    assert_eq!(
+        plane.compact(),
+        serde_json::json!({ "revision": 1, "generation": 2 })
+    );
+    client.send(get);
+    server.receive_head();
+    server.send(&ok(b"2"));
+    assert_eq!(client.receive_response().1, b"2");
+    plane.reload(&named(backend.address, "two.test"));
+    client.send(get);
+    assert_eq!(status(&client.receive_response().0), 404);
+    drop((client, server));
+    plane.finish();
+}
+
+#[test]
+fn a_plane_reads_no_further_than_was_announced_and_forgives_an_unfinished_line_at_its_start() {
+    let backend = Backend::new().serve(|peer| answer_each(peer, |_| ok(b"ok")));
+    let mut plane = Plane::start(&named(backend, "one.test"));
+    let before = plane.journal_length();
+    plane.write(&named(backend, "two.test"));
+    let answer = plane.ask(&format!(
+        "{{\"op\":\"follow\",\"generation\":1,\"length\":{before}}}"
+    ));
+    assert_eq!(answer.expect("it answers")["revision"], 1);
+    assert_eq!(answered(&plane, "one.test"), "200");
+    // Its writer died over the next line.
+    plane.append_bytes(b"0123abcd {\"change\":{\"revi");
+    plane.restart();
+    assert_eq!(plane.status()["revision"], 2);
+    assert!(plane.status()["config_fault"].is_null());
+    assert_eq!(answered(&plane, "two.test"), "200");
+    // Announced, it would be a fault of the writer's.
+    let answer = plane.announce();
+    let fault = answer["error"].as_str().expect("it says why");
+    assert!(fault.contains("ends within a line"), "{fault}");
+    assert_eq!(answer["revision"], 2);
+}
+
+#[test]
+fn a_change_that_concerns_every_site_leaves_connections_alone() {
+    let backend = Backend::new();
+    let mut plane = Plane::start(&named(backend.address, "one.test"));
+    let mut client = Peer::connect(plane.address());
+    let get = b"GET / HTTP/1.1\r\nHost: one.test\r\n\r\n";
+    client.send(get);
+    let mut server = backend.accept();
+    server.receive_head();
+    server.send(&ok(b"1"));
+    client.receive_response();
+    // A peer's addresses are no place for a backend: all that a worker knows is made anew.
+    let mut with_peer = named(backend.address, "one.test");
+    with_peer.more =
+        "[[peer]]\nname = \"p\"\naddresses = [\"192.0.2.1\"]\nprobe = \"http://192.0.2.1:80\"\n"
+            .to_owned();
+    plane.reload(&with_peer);
+    client.send(get);
+    server.receive_head();
+    server.send(&ok(b"2"));
+    assert_eq!(client.receive_response().1, b"2");
+    assert_eq!(plane.site("requests"), 2);
+    drop((client, server));
     plane.finish();
 }

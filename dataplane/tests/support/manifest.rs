@@ -1,8 +1,10 @@
 //! Manifests of the tests, as text, and the state directory that a plane reads.
 
+use meridian_model::config_log::journal;
 use meridian_model::{Desired, Local, Manifest, config_log};
-use std::fmt::Write;
-use std::fs;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -77,10 +79,12 @@ impl Declared {
     }
 }
 
-/// Writes the config log of `manifest` as `revision`, keeping the ids of `previous`.
+/// Writes a generation of the config log that begins with `manifest` as `revision`, keeping the
+/// ids of `previous`.
 pub(crate) fn write_config(
     state: &Path,
     manifest: &str,
+    generation: u64,
     revision: u64,
     previous: Option<&Desired>,
 ) -> Desired {
@@ -92,21 +96,47 @@ pub(crate) fn write_config(
         format: config_log::FORMAT,
         store: "test".to_owned(),
         revision,
-        generation: revision,
+        generation,
     };
     let files = [
         ("local".to_owned(), config_log::encode_local(&local)),
         (
-            format!("snapshot.{revision}"),
+            format!("snapshot.{generation}"),
             config_log::encode(&header, &desired),
         ),
-        ("current".to_owned(), format!("{revision}\n")),
+        (
+            format!("journal.{generation}"),
+            journal::encode_header(&header),
+        ),
+        ("current".to_owned(), format!("{generation}\n")),
     ];
     for (name, content) in files {
         let fresh = directory.join(format!("{name}.new"));
         fs::write(&fresh, content).expect("the state directory takes files");
         fs::rename(&fresh, directory.join(name)).expect("and renames them");
     }
+    desired
+}
+
+/// Appends what leads from `previous` to `manifest` to the journal, as `revision`. Gives the new
+/// state.
+pub(crate) fn append_change(
+    state: &Path,
+    manifest: &str,
+    generation: u64,
+    revision: u64,
+    previous: &Desired,
+) -> Desired {
+    let (_, mut desired) = parts_of(manifest);
+    desired.assign_ids(Some(previous));
+    let change = previous.change_to(&desired, revision);
+    let path = state.join(format!("config/journal.{generation}"));
+    let mut file = File::options()
+        .append(true)
+        .open(path)
+        .expect("the journal is there");
+    file.write_all(journal::encode_change(&change).as_bytes())
+        .expect("the state directory takes files");
     desired
 }
 

@@ -2,7 +2,7 @@
 //! over at its end: no socket, no buffer and no completion may be left.
 
 use super::eventually;
-use super::manifest::{Declared, write_config, write_local};
+use super::manifest::{Declared, append_change, write_config, write_local};
 use meridian_model::Desired;
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
@@ -59,6 +59,7 @@ pub(crate) struct Plane {
     declared: Declared,
     desired: Desired,
     revision: u64,
+    generation: u64,
     handed_over: Option<OwnedFd>,
     /// Descriptors that it had open when it was ready.
     descriptors: usize,
@@ -77,6 +78,14 @@ impl Plane {
         plane
     }
 
+    /// Starts a plane on the config log of `declared` with the local settings of another host.
+    pub(crate) fn start_elsewhere(declared: &Declared, local: &Declared) -> Plane {
+        let mut plane = Plane::prepare(declared, vec![Reserved::new()]);
+        write_local(plane.state.path(), &plane.text(local));
+        plane.spawn();
+        plane
+    }
+
     /// Starts a plane that is given a listener which the test keeps, too.
     pub(crate) fn start_with_listener_of_ours(declared: &Declared) -> Plane {
         let listeners = vec![Reserved::new()];
@@ -90,7 +99,7 @@ impl Plane {
     fn prepare(declared: &Declared, listeners: Vec<Reserved>) -> Plane {
         let state = tempfile::tempdir().expect("there is room for files");
         let addresses: Vec<SocketAddr> = listeners.iter().map(|it| it.address).collect();
-        let desired = write_config(state.path(), &declared.text(&addresses), 1, None);
+        let desired = write_config(state.path(), &declared.text(&addresses), 1, 1, None);
         Plane {
             child: None,
             state,
@@ -98,6 +107,7 @@ impl Plane {
             declared: declared.clone(),
             desired,
             revision: 1,
+            generation: 1,
             handed_over: None,
             descriptors: 0,
         }
@@ -227,37 +237,123 @@ impl Plane {
         number(&self.status()["backends"][index], counter)
     }
 
-    /// Writes the next revision and tells the plane.
+    /// Writes the next revision to the journal and announces it.
     pub(crate) fn reload(&mut self, declared: &Declared) {
-        self.write_next(declared);
-        let answer = self.ask(r#"{"op":"reload"}"#);
-        let answer = answer.expect("the local socket answers");
-        assert_eq!(answer, serde_json::json!({ "revision": self.revision }));
+        let answer = self.append(declared);
+        assert_eq!(
+            answer,
+            serde_json::json!({ "revision": self.revision, "generation": self.generation })
+        );
     }
 
-    /// Writes the next revision beside the local settings of another host; what the plane says.
-    pub(crate) fn reload_elsewhere(&mut self, declared: &Declared, local: &Declared) -> Value {
-        self.write_next(declared);
-        let addresses: Vec<SocketAddr> = self.listeners.iter().map(|it| it.address).collect();
-        write_local(self.state.path(), &local.text(&addresses));
-        let answer = self.ask(r#"{"op":"reload"}"#);
-        answer.expect("the local socket answers")
+    /// Writes the next revision to the journal and announces it; what the plane says.
+    pub(crate) fn append(&mut self, declared: &Declared) -> Value {
+        self.write(declared);
+        self.announce()
     }
 
-    fn write_next(&mut self, declared: &Declared) {
+    /// Writes the next revision to the journal.
+    pub(crate) fn write(&mut self, declared: &Declared) {
         self.revision += 1;
-        let addresses: Vec<SocketAddr> = self.listeners.iter().map(|it| it.address).collect();
-        let text = declared.text(&addresses);
-        self.desired = write_config(self.state.path(), &text, self.revision, Some(&self.desired));
+        let text = self.text(declared);
+        let (state, generation) = (self.state.path(), self.generation);
+        self.desired = append_change(state, &text, generation, self.revision, &self.desired);
     }
 
-    /// Writes the next revision, and a byte of it wrong.
-    pub(crate) fn damage_next_revision(&mut self) {
-        self.write_next(&self.declared.clone());
-        let path = self
-            .state
-            .path()
-            .join(format!("config/snapshot.{}", self.revision));
+    /// Writes the next revision to the journal, and its last line but one byte wrong.
+    pub(crate) fn write_and_damage(&mut self, declared: &Declared) {
+        let from = self.journal_length() as usize;
+        self.write(declared);
+        let path = self.journal_path();
+        let mut bytes = fs::read(&path).expect("it was written");
+        let middle = (from + bytes.len()) / 2;
+        bytes[middle] ^= 1;
+        fs::write(&path, bytes).expect("it can be written");
+    }
+
+    /// Appends bytes to the journal.
+    pub(crate) fn append_bytes(&self, bytes: &[u8]) {
+        let file = fs::File::options().append(true).open(self.journal_path());
+        file.and_then(|mut file| file.write_all(bytes))
+            .expect("the journal takes bytes");
+    }
+
+    fn journal_path(&self) -> std::path::PathBuf {
+        let name = format!("config/journal.{}", self.generation);
+        self.state.path().join(name)
+    }
+
+    /// Bytes of the journal.
+    pub(crate) fn journal_length(&self) -> u64 {
+        fs::metadata(self.journal_path())
+            .expect("it is there")
+            .len()
+    }
+
+    /// Announces all of the journal; what the plane says.
+    pub(crate) fn announce(&self) -> Value {
+        let announced = serde_json::json!({
+            "op": "follow", "generation": self.generation, "length": self.journal_length(),
+        });
+        self.ask(&announced.to_string())
+            .expect("the local socket answers")
+    }
+
+    /// Writes the revision that there is as a generation of its own and announces it.
+    pub(crate) fn compact(&mut self) -> Value {
+        self.generation += 1;
+        let text = self.text(&self.declared);
+        self.desired = write_config(
+            self.state.path(),
+            &text,
+            self.generation,
+            self.revision,
+            Some(&self.desired),
+        );
+        self.announce()
+    }
+
+    /// Kills the process and starts it again.
+    pub(crate) fn restart(&mut self) {
+        self.signal("KILL");
+        self.wait(5);
+        self.spawn();
+    }
+
+    /// Writes the next revision as a generation of its own and announces it.
+    pub(crate) fn reload_anew(&mut self, declared: &Declared) -> Value {
+        self.write_next_generation(declared);
+        self.ask(r#"{"op":"follow"}"#)
+            .expect("the local socket answers")
+    }
+
+    fn write_next_generation(&mut self, declared: &Declared) {
+        self.revision += 1;
+        self.generation += 1;
+        let text = self.text(declared);
+        self.desired = write_config(
+            self.state.path(),
+            &text,
+            self.generation,
+            self.revision,
+            Some(&self.desired),
+        );
+    }
+
+    fn text(&self, declared: &Declared) -> String {
+        let addresses: Vec<SocketAddr> = self.listeners.iter().map(|it| it.address).collect();
+        declared.text(&addresses)
+    }
+
+    /// Writes the next revision as a generation of its own, and a byte of it wrong.
+    pub(crate) fn damage_next_generation(&mut self) {
+        self.write_next_generation(&self.declared.clone());
+        self.damage(&format!("snapshot.{}", self.generation));
+    }
+
+    /// Makes the byte in the middle of a file of the config log wrong.
+    pub(crate) fn damage(&self, name: &str) {
+        let path = self.state.path().join("config").join(name);
         let mut bytes = fs::read(&path).expect("it was written");
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;

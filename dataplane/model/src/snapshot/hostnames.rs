@@ -97,6 +97,25 @@ impl HostnameTable {
         Some(claim.site)
     }
 
+    /// Gives `site` all of its hostnames.
+    pub fn insert_all(&mut self, site: &Arc<Site>) {
+        for hostname in &site.hostnames {
+            self.insert(hostname, Arc::clone(site));
+        }
+    }
+
+    /// Frees all hostnames of `site`.
+    pub fn remove_all(&mut self, site: &Site) {
+        for hostname in &site.hostnames {
+            self.remove(hostname);
+        }
+    }
+
+    /// The site that claims exactly `hostname`, which may begin with `*.`.
+    pub fn get(&self, hostname: &str) -> Option<&Arc<Site>> {
+        self.probe(table_key(hostname))
+    }
+
     /// How many names there are.
     pub fn len(&self) -> usize {
         self.len

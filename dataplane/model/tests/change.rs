@@ -1,0 +1,211 @@
+//! Changes: what a journal carries leads to the same state, and compiles to the same snapshot,
+//! as that state as a whole.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Arc;
+
+use meridian_model::change::{Object, ObjectName};
+use meridian_model::desired::{Owner, SiteName};
+use meridian_model::name::Name;
+use meridian_model::snapshot::{SiteId, Snapshot};
+use meridian_model::{Compiled, Desired, Local, Manifest};
+use proptest::prelude::*;
+
+/// What a manifest declares, small enough that random ones meet each other.
+#[derive(Clone, Debug)]
+struct Declared {
+    /// By tenant: whether its networks are narrowed.
+    tenants: BTreeMap<u8, bool>,
+    /// By tenant and site: hostnames, and the ports of the backends.
+    sites: BTreeMap<(u8, u8), (Vec<u8>, Vec<u16>)>,
+    peers: u8,
+}
+
+impl Declared {
+    /// Each hostname belongs to the first site that wants it.
+    fn text(&self) -> String {
+        let mut text = String::from(
+            "[host]\nname = \"ams-1\"\nbackend_networks = [\"127.0.0.0/8\"]\n\
+             [fleet]\nname = \"f\"\n[listen]\nhttp = [\"127.0.0.1:8080\"]\n",
+        );
+        for peer in 0..self.peers {
+            writeln!(
+                text,
+                "[[peer]]\nname = \"p{peer}\"\naddresses = [\"192.0.2.{}\"]\nprobe = \"http://192.0.2.{}:80\"",
+                peer + 1,
+                peer + 1
+            )
+            .unwrap();
+        }
+        for (tenant, is_narrowed) in &self.tenants {
+            writeln!(text, "[[tenant]]\nname = \"t{tenant}\"").unwrap();
+            if *is_narrowed {
+                writeln!(text, "backend_networks = [\"127.0.0.1/32\"]").unwrap();
+            }
+        }
+        let mut claimed = [false; 256];
+        for ((tenant, site), (names, ports)) in &self.sites {
+            let names: Vec<String> = names
+                .iter()
+                .filter(|&&name| !std::mem::replace(&mut claimed[usize::from(name)], true))
+                .map(|name| format!("\"n{name}.test\""))
+                .collect();
+            if !self.tenants.contains_key(tenant) || names.is_empty() {
+                continue;
+            }
+            writeln!(
+                text,
+                "[[site]]\ntenant = \"t{tenant}\"\nname = \"s{site}\"\nhostnames = [{}]",
+                names.join(", ")
+            )
+            .unwrap();
+            for port in ports {
+                writeln!(text, "[[site.backend]]\naddress = \"127.0.0.1:{port}\"").unwrap();
+            }
+        }
+        text
+    }
+
+    fn parts(&self, previous: Option<&Desired>) -> (Local, Desired) {
+        let text = self.text();
+        let manifest =
+            Manifest::parse(&text, "random.toml").unwrap_or_else(|all| panic!("{all}\n{text}"));
+        let (local, mut desired) = manifest.into_parts();
+        desired.assign_ids(previous);
+        (local, desired)
+    }
+}
+
+fn declared() -> impl Strategy<Value = Declared> {
+    let tenants = proptest::collection::btree_map(0..3_u8, proptest::bool::weighted(0.2), 1..4);
+    let names = proptest::collection::vec(0..12_u8, 1..4);
+    let ports = proptest::collection::btree_set(9000..9004_u16, 0..3)
+        .prop_map(|ports| ports.into_iter().collect());
+    let sites = proptest::collection::btree_map((0..3_u8, 0..3_u8), (names, ports), 0..6);
+    (tenants, sites, 0..2_u8).prop_map(|(tenants, sites, peers)| Declared {
+        tenants,
+        sites,
+        peers,
+    })
+}
+
+/// All that workers see of a snapshot.
+fn seen(snapshot: &Snapshot) -> String {
+    let mut names: Vec<String> = snapshot
+        .hostnames
+        .iter()
+        .map(|(name, site)| format!("{name} {:?}", site.id))
+        .collect();
+    names.sort();
+    let sites = snapshot.sites_by_name();
+    format!(
+        "{} {} {names:?} {sites:#?} {:?}",
+        snapshot.revision, snapshot.via, snapshot.policy
+    )
+}
+
+proptest! {
+    #[test]
+    fn changes_lead_to_the_same_as_the_whole(steps in proptest::collection::vec(declared(), 1..8)) {
+        let (local, mut desired) = steps[0].parts(None);
+        let mut compiled = Compiled::new(&local, &desired, 1).unwrap_or_else(|all| panic!("{all}"));
+        for (index, step) in steps.iter().enumerate().skip(1) {
+            let revision = index as u64 + 1;
+            let (_, next) = step.parts(Some(&desired));
+            let change = desired.change_to(&next, revision);
+            prop_assert_eq!(change.is_empty(), desired == next);
+            // As it comes back from the disk.
+            let change = serde_json::from_str(&serde_json::to_string(&change).unwrap()).unwrap();
+            let before = compiled.snapshot().clone();
+            let seen_before = seen(&before);
+            let changed = compiled.apply(&local, &change).unwrap_or_else(|all| panic!("{all}"));
+            desired.apply(change);
+            prop_assert_eq!(&desired, &next);
+            let whole = Compiled::new(&local, &next, revision).unwrap_or_else(|all| panic!("{all}"));
+            match changed {
+                Some(changed) => {
+                    for id in (0..100).map(SiteId) {
+                        let (old, new) = (before.sites.get(id), compiled.snapshot().sites.get(id));
+                        let same = match (old, new) {
+                            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+                            (old, new) => old.is_none() && new.is_none(),
+                        };
+                        prop_assert_eq!(same, !changed.contains(&id), "{:?}", id);
+                    }
+                }
+                None => {
+                    let (next, _) = compiled.anew(&local, &next, revision).unwrap_or_else(|all| panic!("{all}"));
+                    for (id, site) in next.snapshot().sites.iter() {
+                        if let Some(old) = before.sites.get(id).filter(|old| **old == *site) {
+                            prop_assert!(Arc::ptr_eq(old, site));
+                        }
+                    }
+                    compiled = next;
+                }
+            }
+            prop_assert_eq!(seen(compiled.snapshot()), seen(whole.snapshot()));
+            // The revision before is what it was.
+            prop_assert_eq!(seen(&before), seen_before);
+        }
+    }
+}
+
+fn shop() -> Declared {
+    Declared {
+        tenants: BTreeMap::from([(0, false)]),
+        sites: BTreeMap::from([
+            ((0, 0), (vec![1], vec![9000])),
+            ((0, 1), (vec![2], vec![9001])),
+        ]),
+        peers: 0,
+    }
+}
+
+#[test]
+fn a_change_that_is_refused_changes_nothing() {
+    let (local, desired) = shop().parts(None);
+    let mut compiled = Compiled::new(&local, &desired, 1).unwrap();
+    let before = seen(compiled.snapshot());
+    let mut next = desired.clone();
+    next.sites[1].hostnames = next.sites[0].hostnames.clone();
+    let problems = compiled
+        .apply(&local, &desired.change_to(&next, 2))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        problems.contains("t0/s1: hostname n1.test: is claimed by t0/s0 too"),
+        "{problems}"
+    );
+    assert_eq!(seen(compiled.snapshot()), before);
+    // One that takes the name from its owner in the same change is right.
+    next.sites[0].hostnames = desired.sites[1].hostnames.clone();
+    let changed = compiled
+        .apply(&local, &desired.change_to(&next, 2))
+        .unwrap();
+    let mut changed = changed.expect("sites alone were changed");
+    changed.sort();
+    assert_eq!(changed, [SiteId(1), SiteId(2)]);
+    assert_eq!(compiled.revision(), 2);
+}
+
+#[test]
+fn objects_are_found_and_named() {
+    let (_, desired) = shop().parts(None);
+    let name = |text: &str| Name::parse(text).unwrap();
+    let site = ObjectName::Site {
+        tenant: name("t0"),
+        name: name("s1"),
+    };
+    let found = desired.object(&site).expect("it is there");
+    assert_eq!(found.name(), site);
+    assert_eq!(found.owner(), &Owner::Manifest(name("ams-1")));
+    assert!(matches!(&found, Object::Site(site) if site.id == SiteId(2)));
+    assert_eq!(site.to_string(), "site t0/s1");
+    assert!(desired.object(&ObjectName::Tenant(name("t1"))).is_none());
+    let full = SiteName {
+        tenant: name("t0"),
+        site: name("s1"),
+    };
+    assert_eq!(desired.site(&full).map(|site| site.id), Some(SiteId(2)));
+}
