@@ -4,16 +4,19 @@
 //! ```text
 //! local          this host's own settings
 //! snapshot.G     the desired state of one revision; G grows with each that is written
-//! current        G and a newline: the snapshot that holds
+//! journal.G      the revisions after it, a line each
+//! current        G and a newline: the generation that holds
 //! ```
 //!
-//! A new snapshot is written beside the old one and `current` is renamed last,
-//! so that a reader, or a host that lost power, finds one or the other. The
-//! snapshot before the current one is kept, in case the current one is damaged.
+//! A new generation is written beside the old one, the old journal is sealed, and `current` is
+//! renamed last, so that a reader, or a host that lost power, finds one or the other; both lead
+//! to the same revision. The generation before the current one is kept, in case that is damaged.
 
-use std::io::{self, ErrorKind};
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use meridian_model::config_log::journal::JournalReader;
 use meridian_model::config_log::{self, Header, journal};
 use meridian_model::{Desired, Local};
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -37,8 +40,12 @@ pub(crate) struct Found {
     pub(crate) damage: Vec<String>,
     /// The highest generation of any file, whole or not; 0 without any.
     generation_max: u64,
-    /// How many newer snapshots were damaged.
+    /// A newer snapshot was damaged.
+    snapshots_passed_over: bool,
+    /// How many revisions may have been lost with damaged files and lines.
     passed_over: u64,
+    /// The highest revision that any journal names.
+    revision_max: u64,
     /// `current` does not lead to any snapshot.
     current_lost: bool,
 }
@@ -48,23 +55,28 @@ pub(crate) struct LastGood {
     pub(crate) header: Header,
     pub(crate) desired: Desired,
     pub(crate) local: Option<Local>,
-    generation: u64,
+    pub(crate) generation: u64,
+    /// Of its journal, in bytes, when that can be gone on with: it is whole to its end and was not
+    /// sealed.
+    pub(crate) journal_bytes: Option<u64>,
+    /// What `header` and the journal lead to.
+    pub(crate) revision: u64,
 }
 
 impl Found {
-    /// Whether `current` leads to the snapshot that was read.
+    /// Whether `current` leads to what was read, and all of that can be gone on with.
     pub(crate) fn is_whole(&self) -> bool {
-        self.last_good.is_some() && self.passed_over == 0 && !self.current_lost
+        let good = self.last_good.as_ref();
+        good.is_some_and(|good| good.journal_bytes.is_some())
+            && !self.snapshots_passed_over
+            && !self.current_lost
     }
 
     /// The number of a revision that comes after everything here. The damaged
     /// ones had numbers too, each one more than the one before.
     pub(crate) fn next_revision(&self) -> u64 {
-        let last = self
-            .last_good
-            .as_ref()
-            .map_or(0, |good| good.header.revision);
-        last + self.passed_over + 1
+        let last = self.last_good.as_ref().map_or(0, |good| good.revision);
+        last.max(self.revision_max) + self.passed_over + 1
     }
 }
 
@@ -107,69 +119,136 @@ impl ConfigDirectory {
             }
         }
         for generation in generations.into_iter().rev() {
+            let journal = self.bytes(&journal_name(generation));
+            let highest = journal.ok().and_then(|it| journal::highest_revision(&it));
+            found.revision_max = found.revision_max.max(highest.unwrap_or(0));
             match self.snapshot(generation) {
                 Ok((header, desired)) => {
                     let local = self.local().map_err(|what| found.damage.push(what)).ok();
-                    found.last_good = Some(LastGood {
+                    let mut good = LastGood {
+                        revision: header.revision,
                         header,
                         desired,
                         local,
                         generation,
-                    });
+                        journal_bytes: None,
+                    };
+                    self.read_journal(&mut good, &mut found);
+                    found.last_good = Some(good);
                     break;
                 }
                 Err(what) => {
                     found.damage.push(what);
-                    found.passed_over += 1;
+                    found.snapshots_passed_over = true;
+                    // Nothing tells its number: it was the one after the last.
+                    found.passed_over += u64::from(highest.is_none());
                 }
             }
         }
         Ok(found)
     }
 
-    /// Writes a revision and makes it the current one. The last good one is
-    /// kept, everything older is removed.
+    /// Goes on from a snapshot with what its journal holds.
+    fn read_journal(&self, good: &mut LastGood, found: &mut Found) {
+        let name = journal_name(good.generation);
+        let bytes = match self.bytes(&name) {
+            Ok(bytes) => bytes,
+            Err(what) => return found.damage.push(what),
+        };
+        let mut reader = JournalReader::new(good.header.clone());
+        let part = reader.read(&bytes);
+        for change in part.changes {
+            good.desired.apply(change);
+        }
+        good.revision = reader.revision();
+        match part.fault {
+            Some(fault) => {
+                found.damage.push(self.words(&name, fault));
+                let behind = bytes[part.bytes..].split(|&byte| byte == b'\n');
+                found.passed_over += behind.filter(|line| !line.is_empty()).count() as u64;
+            }
+            None if reader.sealed().is_none() && part.bytes == bytes.len() && part.bytes > 0 => {
+                good.journal_bytes = Some(part.bytes as u64);
+            }
+            // Sealed, or its writer died over the last line: right, and another one is begun.
+            None => {}
+        }
+    }
+
+    /// Begins a generation with a revision and makes it the current one. The last good one,
+    /// `kept`, stays; everything older is removed. Where `sealed` is the generation whose journal
+    /// leads to the same revision, that is sealed first.
     ///
     /// # Errors
-    /// The first; the directory then says what it said before.
-    pub(crate) fn write(
+    /// The first; the directory then leads to what it led to before.
+    pub(crate) fn begin(
         &self,
-        found: &Found,
-        revision: u64,
-        local: &Local,
+        header: &Header,
+        local: Option<&Local>,
         desired: &Desired,
+        kept: Option<u64>,
+        sealed: Option<u64>,
     ) -> io::Result<()> {
-        let generation = found.generation_max + 1;
-        let header = Header {
+        let generation = header.generation;
+        let snapshot = config_log::encode(header, desired);
+        let journal = journal::encode_header(header);
+        let local = local.map(config_log::encode_local);
+        let names = (snapshot_name(generation), journal_name(generation));
+        let mut files = vec![
+            (names.0.as_str(), snapshot.as_bytes()),
+            (names.1.as_str(), journal.as_bytes()),
+        ];
+        files.extend(local.as_ref().map(|local| (LOCAL, local.as_bytes())));
+        let current = format!("{generation}\n");
+        match sealed {
+            None => files.push((CURRENT, current.as_bytes())),
+            Some(before) => {
+                durable_file::replace_all(&self.path, &files)?;
+                self.seal(before, header)?;
+                files = vec![(CURRENT, current.as_bytes())];
+            }
+        }
+        durable_file::replace_all(&self.path, &files)?;
+        for old in self.generations()? {
+            if old != generation && Some(old) != kept {
+                // One that stays is in nobody's way.
+                let _ = std::fs::remove_file(self.path.join(journal_name(old)));
+                let _ = std::fs::remove_file(self.path.join(snapshot_name(old)));
+            }
+        }
+        Ok(())
+    }
+
+    fn seal(&self, generation: u64, next: &Header) -> io::Result<()> {
+        let mut journal = self.open_journal(generation)?;
+        let seal = journal::encode_seal(next.revision, next.generation);
+        journal.write_all(seal.as_bytes())?;
+        journal.sync_data()
+    }
+
+    /// Opens a journal to append to it.
+    ///
+    /// # Errors
+    /// When it can not be opened for writing.
+    pub(crate) fn open_journal(&self, generation: u64) -> io::Result<File> {
+        let path = self.path.join(journal_name(generation));
+        File::options().append(true).open(path)
+    }
+
+    /// The header of a generation that comes after everything here.
+    ///
+    /// # Errors
+    /// When there is no store yet, and the kernel has no random bits for the name of one.
+    pub(crate) fn next_header(&self, found: &Found, revision: u64) -> io::Result<Header> {
+        Ok(Header {
             format: config_log::FORMAT,
             store: match &found.last_good {
                 Some(good) => good.header.store.clone(),
                 None => new_store()?,
             },
             revision,
-            generation,
-        };
-        let snapshot = config_log::encode(&header, desired);
-        let journal = journal::encode_header(&header);
-        let local = config_log::encode_local(local);
-        durable_file::replace_all(
-            &self.path,
-            &[
-                (&snapshot_name(generation), snapshot.as_bytes()),
-                (&journal_name(generation), journal.as_bytes()),
-                (LOCAL, local.as_bytes()),
-                (CURRENT, format!("{generation}\n").as_bytes()),
-            ],
-        )?;
-        let kept = found.last_good.as_ref().map(|good| good.generation);
-        for old in self.generations()? {
-            if old != generation && Some(old) != kept {
-                // One that stays is in nobody's way.
-                let _ = std::fs::remove_file(self.path.join(snapshot_name(old)));
-                let _ = std::fs::remove_file(self.path.join(journal_name(old)));
-            }
-        }
-        Ok(())
+            generation: found.generation_max + 1,
+        })
     }
 
     /// Writes the local settings alone: the desired state did not change.

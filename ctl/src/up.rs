@@ -5,7 +5,9 @@ use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use meridian_model::availability::unavailable;
-use meridian_model::{Desired, Local, Manifest, Problems, compile};
+use meridian_model::change::ObjectName;
+use meridian_model::desired::Owner;
+use meridian_model::{Desired, Local, Manifest, Problem, Problems, compile};
 
 use crate::backoff::Backoff;
 use crate::cli;
@@ -114,12 +116,17 @@ struct Accepted {
     unchanged: bool,
 }
 
-fn accept(found: &Found, local: Local, mut desired: Desired) -> Result<Accepted, Problems> {
+fn accept(found: &Found, local: Local, declared: Desired) -> Result<Accepted, Problems> {
     let last_good = found.last_good.as_ref();
-    desired.assign_ids(last_good.map(|good| &good.desired));
-    let unchanged = found.is_whole() && last_good.is_some_and(|good| good.desired == desired);
+    let nothing = Desired::default();
+    let before = last_good.map_or(&nothing, |good| &good.desired);
+    let owner = Owner::Manifest(local.manifest.clone());
+    let desired = before
+        .with_owned(&owner, &declared)
+        .map_err(|clashes| clash_problems(&clashes))?;
+    let unchanged = found.is_whole() && *before == desired;
     let revision = match last_good {
-        Some(good) if unchanged => good.header.revision,
+        Some(good) if unchanged => good.revision,
         _ => found.next_revision(),
     };
     compile(&local, &desired, revision)?;
@@ -131,10 +138,25 @@ fn accept(found: &Found, local: Local, mut desired: Desired) -> Result<Accepted,
     })
 }
 
+/// What belongs to another owner, as problems of the manifest.
+pub(crate) fn clash_problems(clashes: &[(ObjectName, Owner)]) -> Problems {
+    let problems = clashes.iter().map(|(name, owner)| Problem {
+        file: String::new(),
+        line: None,
+        key: name.to_string(),
+        what: format!("belongs to {owner}"),
+        hint: "change it there, delete it there first, or use another name".to_string(),
+    });
+    match Problems::refuse_any(problems.collect()) {
+        Err(problems) => problems,
+        Ok(()) => unreachable!("there is a clash"),
+    }
+}
+
 impl Accepted {
     fn write(&self, config: &ConfigDirectory, found: &Found) -> io::Result<()> {
         if !self.unchanged {
-            return config.write(found, self.revision, &self.local, &self.desired);
+            return begin(config, found, self.revision, &self.local, &self.desired);
         }
         let written = found
             .last_good
@@ -145,6 +167,19 @@ impl Accepted {
         }
         Ok(())
     }
+}
+
+/// Begins a generation after everything that was found.
+fn begin(
+    config: &ConfigDirectory,
+    found: &Found,
+    revision: u64,
+    local: &Local,
+    desired: &Desired,
+) -> io::Result<()> {
+    let header = config.next_header(found, revision)?;
+    let kept = found.last_good.as_ref().map(|good| good.generation);
+    config.begin(&header, Some(local), desired, kept, None)
 }
 
 /// The manifest is right and can not be written: the last good revision goes on.
@@ -204,7 +239,7 @@ fn last_good(config: &ConfigDirectory, found: &Found) -> Result<(Local, u64), St
         .local
         .clone()
         .ok_or(": its local settings are damaged")?;
-    let revision = good.header.revision;
+    let revision = good.revision;
     compile(&local, &good.desired, revision)
         .map_err(|problems| format!(": it does not compile either: {problems}"))?;
     if found.is_whole() {
@@ -212,8 +247,7 @@ fn last_good(config: &ConfigDirectory, found: &Found) -> Result<(Local, u64), St
     }
     // Written anew, for a plane may not look behind a damaged snapshot.
     let revision = found.next_revision();
-    config
-        .write(found, revision, &local, &good.desired)
+    begin(config, found, revision, &local, &good.desired)
         .map_err(|error| format!(": it can not be restored: {error}"))?;
     Ok((local, revision))
 }

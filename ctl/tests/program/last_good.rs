@@ -46,7 +46,14 @@ fn the_revision_grows_with_a_change_and_with_nothing_else() {
     assert_eq!(ready_revision(&host), 3);
     assert_eq!(
         files(&host),
-        ["current", "local", "snapshot.2", "snapshot.3"],
+        [
+            "current",
+            "journal.2",
+            "journal.3",
+            "local",
+            "snapshot.2",
+            "snapshot.3"
+        ],
         "one generation before the current one is kept"
     );
 }
@@ -175,7 +182,14 @@ fn what_was_written_and_never_announced_does_not_hold() {
     assert!(ready.starts_with("ready revision=2 "), "{ready}");
     assert_eq!(
         files(&host),
-        ["current", "local", "snapshot.1", "snapshot.3"]
+        [
+            "current",
+            "journal.1",
+            "journal.3",
+            "local",
+            "snapshot.1",
+            "snapshot.3"
+        ]
     );
 }
 

@@ -227,6 +227,54 @@ impl Desired {
         Some(&self.sites[place])
     }
 
+    /// This state with everything of `owner` as `declared` has it: what that owner has here and
+    /// not there is gone, and what belongs to others stays. Ids are kept and minted.
+    ///
+    /// # Errors
+    ///
+    /// Every object of `declared` that belongs to another owner here, with that owner.
+    pub fn with_owned(
+        &self,
+        owner: &Owner,
+        declared: &Desired,
+    ) -> Result<Desired, Vec<(ObjectName, Owner)>> {
+        let empty = Desired::default();
+        let clashes: Vec<(ObjectName, Owner)> = (empty.change_to(declared, 0).puts.iter())
+            .filter_map(|object| {
+                let before = self.object(&object.name())?;
+                (before.owner() != owner).then(|| (object.name(), before.owner().clone()))
+            })
+            .collect();
+        if !clashes.is_empty() {
+            return Err(clashes);
+        }
+        let mut next = self.clone();
+        next.tenants.retain(|it| it.owner != *owner);
+        next.groups.retain(|it| it.owner != *owner);
+        next.peers.retain(|it| it.owner != *owner);
+        next.zones.retain(|it| it.owner != *owner);
+        next.certificates.retain(|it| it.owner != *owner);
+        next.sites.retain(|it| it.owner != *owner);
+        let Desired {
+            ids: _,
+            tenants,
+            groups,
+            peers,
+            zones,
+            certificates,
+            sites,
+        } = declared.clone();
+        next.tenants.extend(tenants);
+        next.groups.extend(groups);
+        next.peers.extend(peers);
+        next.zones.extend(zones);
+        next.certificates.extend(certificates);
+        next.sites.extend(sites);
+        next.sort();
+        next.assign_ids(Some(self));
+        Ok(next)
+    }
+
     /// What leads from here to `next`, as its revision `revision`. Where nothing differs, there
     /// is nothing in it.
     pub fn change_to(&self, next: &Desired, revision: u64) -> Change {

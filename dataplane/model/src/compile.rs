@@ -153,6 +153,16 @@ impl Compiled {
         local: &Local,
         change: &Change,
     ) -> Result<Option<Vec<SiteId>>, Problems> {
+        let prepared = self.prepare(local, change)?;
+        Ok(prepared.map(|prepared| self.accept(prepared)))
+    }
+
+    /// The first half of [`Compiled::apply`]: compiles and changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`compile`].
+    pub fn prepare(&self, local: &Local, change: &Change) -> Result<Option<Prepared>, Problems> {
         let host = &local.host;
         let mut tenants = HashMap::new();
         let mut sites = Vec::new();
@@ -182,9 +192,19 @@ impl Compiled {
             }
         }
         let sites = self.compile_sites(host, &tenants, &gone, sites.into_iter())?;
-        let changed = self.replace(tenants, &gone, sites);
-        self.snapshot.revision = change.revision;
-        Ok(Some(changed))
+        Ok(Some(Prepared {
+            revision: change.revision,
+            tenants,
+            gone,
+            sites,
+        }))
+    }
+
+    /// The second half of [`Compiled::apply`]; of this very revision.
+    pub fn accept(&mut self, prepared: Prepared) -> Vec<SiteId> {
+        let changed = self.replace(prepared.tenants, &prepared.gone, prepared.sites);
+        self.snapshot.revision = prepared.revision;
+        changed
     }
 
     /// Compiles all of `desired` on top of this revision: sites that come out the same stay the
@@ -287,6 +307,16 @@ impl Compiled {
     }
 }
 
+/// A change that was compiled and not yet made.
+#[derive(Debug)]
+pub struct Prepared {
+    revision: u64,
+    tenants: HashMap<Name, Tenant>,
+    gone: Vec<(Name, Name)>,
+    sites: Vec<Compilation>,
+}
+
+#[derive(Debug)]
 struct Compilation {
     name: (Name, Name),
     site: Arc<Site>,

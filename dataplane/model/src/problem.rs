@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::limits::PROBLEMS_MAX;
 
 /// One thing that is wrong, with the place and a hint.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     /// The file as its reader named it; empty when the value came from no file.
     pub file: String,
@@ -42,7 +42,7 @@ impl fmt::Display for Problem {
 
 /// Everything that is wrong with one input: at least one [`Problem`], in the order
 /// of the lines. At most [`PROBLEMS_MAX`] are kept, the rest are counted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problems {
     problems: Vec<Problem>,
     not_shown: usize,

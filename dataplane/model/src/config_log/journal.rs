@@ -81,6 +81,18 @@ pub struct JournalPart {
     pub fault: Option<LogFault>,
 }
 
+/// The highest revision that any undamaged line of a journal names, whatever stands between: a
+/// number that was given out once is not given out again.
+pub fn highest_revision(bytes: &[u8]) -> Option<u64> {
+    let lines = bytes.split(|&byte| byte == b'\n');
+    let revisions = lines.filter_map(|line| match read_line_as::<Entry>(1, line).ok()? {
+        Entry::Journal(header) => Some(header.revision),
+        Entry::Change(change) => Some(change.revision),
+        Entry::Sealed(sealed) => Some(sealed.revision),
+    });
+    revisions.max()
+}
+
 impl JournalReader {
     /// For the journal of the snapshot with this header.
     pub fn new(header: Header) -> JournalReader {
