@@ -2,8 +2,11 @@
 //! so that the help text is true.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::control_socket::How;
 
 /// Meridian: a load balancer that a provider runs once and all its customers share
 #[derive(Debug, Parser)]
@@ -12,7 +15,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
     version,
     arg_required_else_help = true,
     after_help = "Exit codes: 0 done; 1 the input is wrong (the manifest, or what this host offers it); \
-2 the call is wrong; 3 the server cannot be reached; 4 refused (not allowed)."
+2 the call is wrong; 3 the server cannot be reached; 4 refused (not allowed, or somebody else's); \
+5 accepted, and not live everywhere yet."
 )]
 pub(crate) struct Call {
     /// How to answer: tables and sentences for people, or JSON on stdout for scripts
@@ -49,6 +53,34 @@ Reads the manifest and compiles it, and changes nothing. Exit code 0 when it is 
 all its problems, each with file, line, key and remedy. Keys that are right but not available \
 in this version are listed and are no fault here; `up` refuses them.")]
     Check(Check),
+    /// Make what is served equal to a manifest, without a dropped request
+    #[command(
+        long_about = "Make what is served equal to a manifest, without a dropped request.
+
+Asks the `meridianctl up` of this host. Creates, changes and deletes objects so that those of the \
+manifest's owner are what the file says; what belongs to others is left alone, and a name that is \
+taken is refused (exit 4). Shows the difference, and asks before it deletes when stdin is a \
+terminal. Returns when every worker runs the new revision: a request whose head ends after that \
+meets it. What of [host] and [listen] differs holds from the next start of `up`, and is named."
+    )]
+    Apply(Apply),
+    /// Make or replace one object: a tenant, a site or a backend
+    #[command(
+        long_about = "Make or replace one object: a tenant, a site or a backend.
+
+The object is what the keys say, as they stand in a manifest, and nothing else; a value that is \
+no TOML is taken as a string. It belongs to the API: no manifest changes it, and what belongs to \
+a manifest is refused here (exit 4).
+
+  meridianctl set tenant acme backend_networks='[\"10.7.0.0/16\"]'
+  meridianctl set site acme/shop hostnames='[\"shop.example.com\"]' backend='[{ address = \"10.7.0.1:80\" }]'
+  meridianctl set backend acme/shop/default/a2 address=10.7.0.2:80 weight=3"
+    )]
+    Set(Set),
+    /// Remove one object: a tenant, a site or a backend
+    Delete(Delete),
+    /// Show objects: tenants, sites, backends, groups, peers
+    Get(Get),
     /// Show what the planes of this host run: revision, workers, sites, backends
     Status(Status),
 }
@@ -70,6 +102,85 @@ pub(crate) struct Check {
     /// The manifest to validate
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: PathBuf,
+}
+
+/// `meridianctl apply`
+#[derive(Args, Debug)]
+pub(crate) struct Apply {
+    /// The manifest to apply
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Show the difference and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Delete without asking
+    #[arg(long)]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) change: Change,
+}
+
+/// `meridianctl set`
+#[derive(Args, Debug)]
+pub(crate) struct Set {
+    /// tenant, site or backend
+    pub(crate) kind: String,
+    /// Its full name: TENANT, TENANT/SITE or TENANT/SITE/POOL/BACKEND
+    pub(crate) name: String,
+    /// Its keys as in a manifest
+    #[arg(value_name = "KEY=VALUE")]
+    pub(crate) keys: Vec<String>,
+    #[command(flatten)]
+    pub(crate) change: Change,
+}
+
+/// `meridianctl delete`
+#[derive(Args, Debug)]
+pub(crate) struct Delete {
+    /// tenant, site or backend
+    pub(crate) kind: String,
+    /// Its full name: TENANT, TENANT/SITE or TENANT/SITE/POOL/BACKEND
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) change: Change,
+}
+
+/// `meridianctl get`
+#[derive(Args, Debug)]
+pub(crate) struct Get {
+    /// tenant, site, backend, group or peer
+    pub(crate) kind: String,
+    /// The full name of one; without it, all of them
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) state: State,
+}
+
+/// What all changes have in common.
+#[derive(Args, Debug)]
+pub(crate) struct Change {
+    /// How long to wait until every worker runs it, such as 5s or 500ms; then the exit code is 5
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
+    pub(crate) wait: Duration,
+    #[command(flatten)]
+    pub(crate) state: State,
+}
+
+impl Change {
+    /// What the server is told of it.
+    pub(crate) fn how(&self) -> How {
+        How {
+            dry_run: false,
+            on_revision: None,
+            wait_ms: self.wait.as_millis() as u64,
+        }
+    }
+}
+
+/// A duration as a manifest writes it.
+fn duration(text: &str) -> Result<Duration, String> {
+    meridian_model::duration(text)
+        .map_err(|malformed| format!("{}; {}", malformed.what, malformed.hint))
 }
 
 /// `meridianctl status`

@@ -235,6 +235,12 @@ impl ConfigDirectory {
         File::options().append(true).open(path)
     }
 
+    /// Bytes of a snapshot; 0 where that can not be told.
+    pub(crate) fn snapshot_bytes(&self, generation: u64) -> u64 {
+        let path = self.path.join(snapshot_name(generation));
+        std::fs::metadata(path).map_or(0, |it| it.len())
+    }
+
     /// The header of a generation that comes after everything here.
     ///
     /// # Errors

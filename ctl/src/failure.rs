@@ -17,8 +17,10 @@ pub(crate) enum Exit {
     Call = 2,
     /// The server or plane that was asked cannot be reached.
     Unreachable = 3,
-    /// Refused: this user may not do that.
+    /// Refused: this user may not do that, or it is somebody else's.
     Refused = 4,
+    /// Accepted, and not live everywhere yet.
+    Pending = 5,
 }
 
 impl From<Exit> for ExitCode {

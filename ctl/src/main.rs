@@ -1,9 +1,12 @@
 //! `meridianctl`: Meridian's command line and the supervisor of a host's planes.
 
 mod backoff;
+mod change_request;
+mod changing;
 mod check;
 mod cli;
 mod config_directory;
+mod control_socket;
 mod durable_file;
 mod event;
 mod failure;
@@ -18,6 +21,7 @@ mod plane_status;
 mod signals;
 mod state_directory;
 mod status;
+mod store;
 mod supervisor;
 mod table;
 mod up;
@@ -36,6 +40,10 @@ fn main() -> ExitCode {
     let done: Result<(), Failure> = match &call.command {
         Command::Up(up) => up::run(up, output),
         Command::Check(check) => check::run(check, output),
+        Command::Apply(apply) => changing::apply(apply, output),
+        Command::Set(set) => changing::set(set, output),
+        Command::Delete(delete) => changing::delete(delete, output),
+        Command::Get(get) => changing::get(get, output),
         Command::Status(status) => status::run(status, output),
     };
     match done {

@@ -53,6 +53,10 @@ impl Output {
 
     /// Why the command ends.
     pub(crate) fn failure(&self, failure: &Failure) {
+        if failure.message.is_empty() {
+            // The answer said it all.
+            return;
+        }
         match self.format {
             Format::Table => {
                 if let Some(problems) = &failure.problems {

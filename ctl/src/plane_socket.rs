@@ -1,5 +1,6 @@
 //! The local socket of a plane: one JSON line out, one JSON line back.
 
+use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -9,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::plane_status::{PROTOCOL, PlaneStatus};
+use crate::store::Announcement;
 
 /// The longest answer that is read: 100,000 sites with their backends are a tenth of this.
 const ANSWER_BYTES_MAX: usize = 512 * 1024 * 1024;
@@ -44,17 +46,8 @@ pub(crate) enum NoAnswer {
 /// # Errors
 /// [`NoAnswer`] says why there is none.
 pub(crate) fn status(socket: &Path, within: Duration) -> Result<Answer, NoAnswer> {
-    let line =
-        exchange(socket, b"{\"op\":\"status\"}\n", Instant::now() + within).map_err(|error| {
-            match error.kind() {
-                ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::NotADirectory => {
-                    NoAnswer::NotRunning
-                }
-                ErrorKind::PermissionDenied => NoAnswer::NotAllowed,
-                ErrorKind::TimedOut | ErrorKind::WouldBlock => NoAnswer::TooSlow(within),
-                _ => NoAnswer::Broken(error.to_string()),
-            }
-        })?;
+    let line = exchange(socket, b"{\"op\":\"status\"}\n", Instant::now() + within)
+        .map_err(|error| NoAnswer::of(&error, within))?;
     let not_understood = |error: serde_json::Error| NoAnswer::Broken(error.to_string());
     let json: Value = serde_json::from_slice(&line).map_err(not_understood)?;
     // Before anything else, for another version may have other fields.
@@ -67,12 +60,76 @@ pub(crate) fn status(socket: &Path, within: Duration) -> Result<Answer, NoAnswer
     Ok(Answer { json, status })
 }
 
+/// What a plane answered to an announcement.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Followed {
+    /// What every worker runs, or something newer.
+    pub(crate) revision: u64,
+    /// Why it is not what was announced.
+    #[serde(default)]
+    pub(crate) error: Option<String>,
+}
+
+/// Announces how far the config log reaches, and waits `within` at most until every worker has
+/// taken it up.
+///
+/// # Errors
+/// [`NoAnswer`] says why there is no answer.
+pub(crate) fn follow(
+    socket: &Path,
+    announced: Announcement,
+    within: Duration,
+) -> Result<Followed, NoAnswer> {
+    let Announcement {
+        revision: _,
+        generation,
+        length,
+    } = announced;
+    let question =
+        format!("{{\"op\":\"follow\",\"generation\":{generation},\"length\":{length}}}\n");
+    let line = exchange(socket, question.as_bytes(), Instant::now() + within)
+        .map_err(|error| NoAnswer::of(&error, within))?;
+    serde_json::from_slice(&line).map_err(|error| NoAnswer::Broken(error.to_string()))
+}
+
+impl NoAnswer {
+    /// What an error of [`exchange`] means.
+    pub(crate) fn of(error: &io::Error, within: Duration) -> NoAnswer {
+        match error.kind() {
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::NotADirectory => {
+                NoAnswer::NotRunning
+            }
+            ErrorKind::PermissionDenied => NoAnswer::NotAllowed,
+            ErrorKind::TimedOut | ErrorKind::WouldBlock => NoAnswer::TooSlow(within),
+            _ => NoAnswer::Broken(error.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NoAnswer::NotRunning => f.write_str("does not run"),
+            NoAnswer::NotAllowed => f.write_str("may not be asked by this user"),
+            NoAnswer::TooSlow(within) => {
+                write!(f, "said nothing within {:.1} s", within.as_secs_f64())
+            }
+            NoAnswer::OtherProtocol(other) => write!(f, "speaks protocol {other}"),
+            NoAnswer::Broken(what) => write!(f, "did not answer rightly: {what}"),
+        }
+    }
+}
+
 /// Whether any process listens on `socket`.
 pub(crate) fn somebody_listens(socket: &Path) -> bool {
     UnixStream::connect(socket).is_ok()
 }
 
-fn exchange(socket: &Path, question: &[u8], deadline: Instant) -> io::Result<Vec<u8>> {
+/// One line to `socket`, one line back.
+///
+/// # Errors
+/// Of the socket; TimedOut after `deadline`.
+pub(crate) fn exchange(socket: &Path, question: &[u8], deadline: Instant) -> io::Result<Vec<u8>> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_write_timeout(Some(left(deadline)?))?;
     stream.write_all(question)?;

@@ -5,6 +5,7 @@
 //!   meridianctl.lock        held by `up`
 //!   config/                 the desired state: see `config_directory`
 //!   run/dataplane.sock      where the dataplane answers
+//!   run/meridianctl.sock    where `up` takes changes
 //! ```
 
 use std::fs::{DirBuilder, Permissions};
@@ -20,6 +21,7 @@ const DIRECTORY_MODE: u32 = 0o700;
 /// The longest path of a UNIX socket that the kernel takes, in bytes: 108 with the final zero.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
+/// The sockets within; this is the longest but for two bytes.
 const DATAPLANE_SOCKET: &str = "run/dataplane.sock";
 
 /// The path of a state directory; it need not exist.
@@ -100,6 +102,11 @@ impl StateDirectory {
     /// Where the dataplane answers.
     pub(crate) fn dataplane_socket(&self) -> PathBuf {
         self.path.join(DATAPLANE_SOCKET)
+    }
+
+    /// Where a running `up` answers.
+    pub(crate) fn control_socket(&self) -> PathBuf {
+        self.run().join("meridianctl.sock")
     }
 
     fn run(&self) -> PathBuf {

@@ -12,6 +12,7 @@ use meridian_model::{Desired, Local, Manifest, Problem, Problems, compile};
 use crate::backoff::Backoff;
 use crate::cli;
 use crate::config_directory::{ConfigDirectory, Found};
+use crate::control_socket;
 use crate::event::Event;
 use crate::failure::Failure;
 use crate::file_limit;
@@ -23,6 +24,7 @@ use crate::plane_process::{DATAPLANE, PlaneProcess};
 use crate::plane_socket;
 use crate::signals::Signals;
 use crate::state_directory::StateDirectory;
+use crate::store::Store;
 use crate::supervisor::Supervisor;
 
 /// How long a plane of an earlier `up` may take to be gone. It was told to
@@ -45,6 +47,14 @@ pub(crate) fn run(call: &cli::Up, output: Output) -> Result<(), Failure> {
     }
     await_earlier_plane(&state)?;
     let (local, listeners) = settle(&config, manifest, output)?;
+    let store = open_store(config, &local)?;
+    let _control = control_socket::start(
+        &state.control_socket(),
+        store,
+        state.dataplane_socket(),
+        output,
+    )
+    .map_err(|error| Failure::input(format!("{}: {error}", state.control_socket().display())))?;
     let http = &local.listen.http;
     let plane = PlaneProcess::new(state.path(), listeners)?;
     Supervisor {
@@ -65,6 +75,17 @@ pub(crate) fn run(call: &cli::Up, output: Output) -> Result<(), Failure> {
 fn only_available(manifest: Manifest) -> Result<(Local, Desired), Problems> {
     Problems::refuse_any(unavailable(&manifest))?;
     Ok(manifest.into_parts())
+}
+
+/// The store that goes on from what the directory holds by now.
+fn open_store(config: ConfigDirectory, local: &Local) -> Result<Store, Failure> {
+    let at = config.path().display().to_string();
+    let unusable = |what: &dyn std::fmt::Display| Failure::input(format!("{at}: {what}"));
+    let found = config.read().map_err(|error| unusable(&error))?;
+    let good = found
+        .last_good
+        .ok_or_else(|| unusable(&"what was just written is not there"))?;
+    Store::open(config, good, local.clone()).map_err(|what| unusable(&what))
 }
 
 /// Makes the directory hold what is to be served: the manifest, or else the

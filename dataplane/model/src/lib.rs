@@ -32,4 +32,5 @@ pub use desired::Desired;
 pub use local::Local;
 pub use manifest::Manifest;
 pub use problem::{Problem, Problems};
+pub use quantity::duration;
 pub use snapshot::Snapshot;

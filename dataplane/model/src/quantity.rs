@@ -5,7 +5,11 @@ use std::time::Duration;
 use crate::name::Malformed;
 
 /// Reads `10s`, `500ms`, `5m`, `2h` or `30d`.
-pub(crate) fn duration(text: &str) -> Result<Duration, Malformed> {
+///
+/// # Errors
+///
+/// What is wrong with it, and how to write it.
+pub fn duration(text: &str) -> Result<Duration, Malformed> {
     let refuse = || {
         malformed(
             text,

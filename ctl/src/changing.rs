@@ -1,0 +1,263 @@
+//! `meridianctl apply`, `set`, `delete` and `get`: what asks a running `up` for a change, or to
+//! show what is desired.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use meridian_model::availability::unavailable;
+use meridian_model::{Problems, compile};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::cli;
+use crate::control_socket::{Changed, Difference, How, Question, Refused};
+use crate::failure::{Exit, Failure};
+use crate::manifest_file;
+use crate::output::Output;
+use crate::plane_socket::{self, NoAnswer};
+use crate::state_directory::StateDirectory;
+use crate::table::{Align, Table};
+
+/// What a change of very many objects may take beyond what the asker waits.
+const CHANGE_WITHIN: Duration = Duration::from_secs(60);
+/// Differences that are shown; the rest is counted.
+const DIFFERENCES_SHOWN: usize = 100;
+
+/// Makes what is desired equal to a manifest.
+///
+/// # Errors
+/// Exit 1 when it is wrong, 3 when no `up` runs, 4 when it is refused, 5 when it is accepted and
+/// not live in time.
+pub(crate) fn apply(call: &cli::Apply, output: Output) -> Result<(), Failure> {
+    let file = call.file.display().to_string();
+    let wrong = |problems| Failure::problems(problems, format!("{file} is wrong"));
+    let manifest = manifest_file::read(&call.file).map_err(wrong)?;
+    Problems::refuse_any(unavailable(&manifest)).map_err(wrong)?;
+    let (local, mut desired) = manifest.into_parts();
+    desired.assign_ids(None);
+    // What is wrong with the file itself is told as such.
+    compile(&local, &desired, 0).map_err(wrong)?;
+    let socket = control_socket(call.change.state.directory.as_deref())?;
+    let question = |how| Question::Apply {
+        local: Box::new(local.clone()),
+        desired: desired.clone(),
+        how,
+    };
+    let mut how = call.change.how();
+    if call.dry_run {
+        how.dry_run = true;
+    } else if !call.yes && io::stdin().is_terminal() {
+        let seen: Changed = ask(
+            &socket,
+            &question(How {
+                dry_run: true,
+                ..how
+            }),
+            &call.change,
+        )?;
+        let deletes = seen
+            .changes
+            .iter()
+            .filter(|it| it.action == "delete")
+            .count();
+        if deletes > 0 && !is_confirmed(&seen, deletes) {
+            return Err(Failure::new(Exit::Refused, "nothing was changed"));
+        }
+        how.on_revision = Some(seen.revision);
+    }
+    finish(ask(&socket, &question(how), &call.change)?, output)
+}
+
+/// Makes or replaces one object.
+///
+/// # Errors
+/// As [`apply`].
+pub(crate) fn set(call: &cli::Set, output: Output) -> Result<(), Failure> {
+    let question = Question::Set {
+        kind: call.kind.clone(),
+        name: call.name.clone(),
+        keys: call.keys.clone(),
+        how: call.change.how(),
+    };
+    let socket = control_socket(call.change.state.directory.as_deref())?;
+    finish(ask(&socket, &question, &call.change)?, output)
+}
+
+/// Removes one object.
+///
+/// # Errors
+/// As [`apply`].
+pub(crate) fn delete(call: &cli::Delete, output: Output) -> Result<(), Failure> {
+    let question = Question::Delete {
+        kind: call.kind.clone(),
+        name: call.name.clone(),
+        how: call.change.how(),
+    };
+    let socket = control_socket(call.change.state.directory.as_deref())?;
+    finish(ask(&socket, &question, &call.change)?, output)
+}
+
+/// Shows what is desired.
+///
+/// # Errors
+/// Exit 1 when there is no such object, 3 when no `up` runs.
+pub(crate) fn get(call: &cli::Get, output: Output) -> Result<(), Failure> {
+    let question = Question::Get {
+        kind: call.kind.clone(),
+        name: call.name.clone(),
+    };
+    let socket = control_socket(call.state.directory.as_deref())?;
+    let answer: Value = ask_within(&socket, &question, CHANGE_WITHIN)?;
+    output.answer(|| objects(&answer), || answer.clone());
+    Ok(())
+}
+
+fn control_socket(state: Option<&Path>) -> Result<std::path::PathBuf, Failure> {
+    Ok(StateDirectory::resolve(state)?.control_socket())
+}
+
+fn ask<T: DeserializeOwned>(
+    socket: &Path,
+    question: &Question,
+    change: &cli::Change,
+) -> Result<T, Failure> {
+    ask_within(socket, question, change.wait + CHANGE_WITHIN)
+}
+
+fn ask_within<T: DeserializeOwned>(
+    socket: &Path,
+    question: &Question,
+    within: Duration,
+) -> Result<T, Failure> {
+    let mut line = serde_json::to_vec(question)
+        .map_err(|error| Failure::input(format!("what was asked for has no JSON form: {error}")))?;
+    line.push(b'\n');
+    let answer = plane_socket::exchange(socket, &line, Instant::now() + within)
+        .map_err(|error| unreachable(socket, &NoAnswer::of(&error, within)))?;
+    let broken =
+        |error: serde_json::Error| unreachable(socket, &NoAnswer::Broken(error.to_string()));
+    let json: Value = serde_json::from_slice(&answer).map_err(broken)?;
+    if json.get("error").is_some() {
+        let refused: Refused = serde_json::from_value(json).map_err(broken)?;
+        let exit = match refused.exit {
+            2 => Exit::Call,
+            4 => Exit::Refused,
+            _ => Exit::Input,
+        };
+        return Err(Failure {
+            exit,
+            message: refused.error,
+            problems: refused.problems,
+        });
+    }
+    serde_json::from_value(json).map_err(broken)
+}
+
+fn unreachable(socket: &Path, why: &NoAnswer) -> Failure {
+    let state = socket.parent().and_then(Path::parent).unwrap_or(socket);
+    match why {
+        NoAnswer::NotRunning => Failure::new(
+            Exit::Unreachable,
+            format!(
+                "no meridianctl up runs on {}; start it, or name its directory with --state",
+                state.display()
+            ),
+        ),
+        NoAnswer::NotAllowed => Failure::new(
+            Exit::Refused,
+            format!("{}: this user may not ask there", socket.display()),
+        ),
+        why => Failure::new(Exit::Unreachable, format!("meridianctl up: {why}")),
+    }
+}
+
+fn is_confirmed(seen: &Changed, deletes: usize) -> bool {
+    let mut terminal = io::stderr().lock();
+    let _ = writeln!(terminal, "{}", difference_text(&seen.changes));
+    let _ = write!(terminal, "This deletes {deletes} object(s). Go on? [y/N] ");
+    let _ = terminal.flush();
+    let mut answer = String::new();
+    let read = io::stdin().lock().read_line(&mut answer);
+    read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
+/// Says what came of a change.
+fn finish(changed: Changed, output: Output) -> Result<(), Failure> {
+    output.answer(|| text(&changed), || serde_json::json!(changed));
+    if changed.dry_run || changed.live_at.is_some() {
+        return Ok(());
+    }
+    Err(Failure {
+        exit: Exit::Pending,
+        message: String::new(),
+        problems: None,
+    })
+}
+
+fn text(changed: &Changed) -> String {
+    let mut text = difference_text(&changed.changes);
+    for key in &changed.restart {
+        text.push_str(&format!(
+            "{key} differs: it holds from the next start of meridianctl up\n"
+        ));
+    }
+    let revision = changed.revision;
+    text.push_str(&match (
+        changed.dry_run,
+        &changed.live_at,
+        changed.changes.is_empty(),
+    ) {
+        (true, _, true) => format!("nothing would change; revision={revision}"),
+        (true, _, false) => format!("not changed, as was asked; revision={revision}"),
+        (false, Some(_), true) => format!("nothing to change; revision={revision} is live"),
+        (false, Some(_), false) => format!("revision={revision} is live"),
+        (false, None, _) => format!(
+            "revision={revision} is accepted and not live everywhere: {}",
+            changed.pending.join("; ")
+        ),
+    });
+    text
+}
+
+fn difference_text(changes: &[Difference]) -> String {
+    let mut text = String::new();
+    for Difference { action, object } in changes.iter().take(DIFFERENCES_SHOWN) {
+        text.push_str(&format!("{action} {object}\n"));
+    }
+    if let Some(more) = changes.len().checked_sub(DIFFERENCES_SHOWN + 1) {
+        text.push_str(&format!("and {} more\n", more + 1));
+    }
+    text
+}
+
+fn objects(answer: &Value) -> String {
+    let mut table = Table::new(&[
+        ("NAME", Align::Left),
+        ("OWNER", Align::Left),
+        ("WHAT", Align::Left),
+    ]);
+    for object in answer["objects"].as_array().into_iter().flatten() {
+        let word = |key: &str| object[key].as_str().unwrap_or("-").to_string();
+        let words = |value: &Value| {
+            let list = value.as_array().into_iter().flatten();
+            let words: Vec<String> = list
+                .map(|it| it.as_str().map_or_else(|| it.to_string(), str::to_string))
+                .collect();
+            words.join(" ")
+        };
+        let what = match object.get("address") {
+            Some(Value::String(address)) => address.clone(),
+            Some(address) => address["ip"]
+                .as_str()
+                .map_or_else(|| address.to_string(), str::to_string),
+            None => ["hostnames", "backend_networks", "addresses"]
+                .iter()
+                .map(|key| words(&object[*key]))
+                .find(|words| !words.is_empty())
+                .unwrap_or_default(),
+        };
+        table.row(vec![word("full_name"), word("owner"), what]);
+    }
+    table.render()
+}

@@ -1,0 +1,370 @@
+//! STATE/run/meridianctl.sock: where a running `up` takes changes and answers questions about the
+//! desired state. One JSON object a line in, one out; each connection has a thread.
+
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use meridian_model::change::{Change, Object, ObjectName};
+use meridian_model::limits::{LOCAL_CONNECTIONS_MAX, MANIFEST_BYTES_MAX};
+use meridian_model::{Desired, Local, Problems};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::change_request::{self, Refusal};
+use crate::event::Event;
+use crate::output::Output;
+use crate::plane_process::DATAPLANE;
+use crate::plane_socket::{self, Followed};
+use crate::store::{Announcement, NotMade, Store};
+
+/// How long a plane is given for one announcement; the asker may wait longer.
+const ANNOUNCE_WITHIN: Duration = Duration::from_secs(3);
+/// From one announcement to the next while one waits.
+const ANNOUNCE_AGAIN: Duration = Duration::from_millis(20);
+/// Until a silent asker is hung up on.
+const ASKER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What may be asked.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) enum Question {
+    /// Make everything of the manifest's owner equal to it.
+    Apply {
+        /// The host's settings in the manifest.
+        local: Box<Local>,
+        /// The rest of it.
+        desired: Desired,
+        /// The options of every change.
+        #[serde(flatten)]
+        how: How,
+    },
+    /// Make or replace one object.
+    Set {
+        /// Its kind.
+        kind: String,
+        /// Its full name.
+        name: String,
+        /// Its keys as in a manifest, each `key = value`.
+        keys: Vec<String>,
+        /// The options of every change.
+        #[serde(flatten)]
+        how: How,
+    },
+    /// Remove one object.
+    Delete {
+        /// Its kind.
+        kind: String,
+        /// Its full name.
+        name: String,
+        /// The options of every change.
+        #[serde(flatten)]
+        how: How,
+    },
+    /// Show objects.
+    Get {
+        /// Their kind.
+        kind: String,
+        /// The full name of one.
+        name: Option<String>,
+    },
+}
+
+/// The options of a change.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct How {
+    /// Say what would change, and change nothing.
+    pub(crate) dry_run: bool,
+    /// The revision that it was decided upon; another one since refuses it.
+    pub(crate) on_revision: Option<u64>,
+    /// How long to wait until it is live, in milliseconds.
+    pub(crate) wait_ms: u64,
+}
+
+/// What an object becomes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Difference {
+    /// `create`, `change` or `delete`.
+    pub(crate) action: String,
+    /// Its kind and name.
+    pub(crate) object: String,
+}
+
+/// The answer to a change.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Changed {
+    /// The revision that holds it.
+    pub(crate) revision: u64,
+    /// When that was on the disk (RFC 3339, UTC); none when nothing was to be changed.
+    pub(crate) accepted_at: Option<String>,
+    /// When every worker was seen to run it.
+    pub(crate) live_at: Option<String>,
+    /// Who does not run it yet, and why.
+    pub(crate) pending: Vec<String>,
+    /// What it changed.
+    pub(crate) changes: Vec<Difference>,
+    /// Local settings that differ and hold from the next start of `up`.
+    pub(crate) restart: Vec<String>,
+    /// Whether anything was changed at all.
+    pub(crate) dry_run: bool,
+}
+
+/// Why nothing was done.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Refused {
+    /// In words.
+    pub(crate) error: String,
+    /// The exit code that it means.
+    pub(crate) exit: u8,
+    /// What is wrong with the input.
+    pub(crate) problems: Option<Problems>,
+}
+
+/// The server of the socket.
+pub(crate) struct ControlSocket {
+    path: PathBuf,
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+struct Server {
+    store: Mutex<Store>,
+    plane: PathBuf,
+    output: Output,
+    connections: AtomicUsize,
+}
+
+/// Starts to answer.
+///
+/// # Errors
+/// When the socket can not be made.
+pub(crate) fn start(
+    path: &Path,
+    store: Store,
+    plane: PathBuf,
+    output: Output,
+) -> io::Result<ControlSocket> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    let server = Arc::new(Server {
+        store: Mutex::new(store),
+        plane,
+        output,
+        connections: AtomicUsize::new(0),
+    });
+    std::thread::Builder::new()
+        .name("control".to_string())
+        .spawn(move || accept(&listener, &server))?;
+    Ok(ControlSocket {
+        path: path.to_owned(),
+    })
+}
+
+fn accept(listener: &UnixListener, server: &Arc<Server>) {
+    for stream in listener.incoming() {
+        let Ok(stream) = stream else {
+            std::thread::sleep(Duration::from_millis(100));
+            continue;
+        };
+        if server.connections.load(Ordering::Relaxed) >= LOCAL_CONNECTIONS_MAX {
+            continue;
+        }
+        server.connections.fetch_add(1, Ordering::Relaxed);
+        let this = Arc::clone(server);
+        let spawned = std::thread::Builder::new().spawn(move || {
+            // Whoever asked and went away does not want to know.
+            let _ = this.converse(stream);
+            this.connections.fetch_sub(1, Ordering::Relaxed);
+        });
+        if spawned.is_err() {
+            server.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Server {
+    fn converse(&self, stream: UnixStream) -> io::Result<()> {
+        stream.set_read_timeout(Some(ASKER_TIMEOUT))?;
+        stream.set_write_timeout(Some(ASKER_TIMEOUT))?;
+        let mut answers = stream.try_clone()?;
+        let mut questions = BufReader::new(stream);
+        // JSON may be longer than the manifest that it came from.
+        let most = 2 * MANIFEST_BYTES_MAX as u64;
+        loop {
+            let mut line = Vec::new();
+            (&mut questions).take(most).read_until(b'\n', &mut line)?;
+            if line.pop() != Some(b'\n') {
+                return Ok(());
+            }
+            let mut answer = match serde_json::from_slice(&line) {
+                Ok(question) => self.answer(question),
+                Err(error) => json!({"error": format!("not understood: {error}"), "exit": 2}),
+            }
+            .to_string();
+            answer.push('\n');
+            answers.write_all(answer.as_bytes())?;
+        }
+    }
+
+    fn store(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn answer(&self, question: Question) -> Value {
+        let answered = match question {
+            Question::Apply {
+                local,
+                desired,
+                how,
+            } => self.change(how, |store| {
+                let restart = change_request::restart_keys(store.local(), &local);
+                let change = change_request::apply(store, &local, &desired)?;
+                Ok((change, restart))
+            }),
+            Question::Set {
+                kind,
+                name,
+                keys,
+                how,
+            } => self.change(how, |store| {
+                change_request::set(store, &kind, &name, &keys).map(|change| (change, Vec::new()))
+            }),
+            Question::Delete { kind, name, how } => self.change(how, |store| {
+                change_request::delete(store, &kind, &name).map(|change| (change, Vec::new()))
+            }),
+            Question::Get { kind, name } => {
+                change_request::get(self.store().desired(), &kind, name.as_deref())
+                    .map(|objects| json!({ "objects": objects }))
+            }
+        };
+        answered.unwrap_or_else(|refusal| {
+            json!(Refused {
+                error: refusal.message,
+                exit: refusal.exit as u8,
+                problems: refusal.problems,
+            })
+        })
+    }
+
+    fn change(
+        &self,
+        how: How,
+        make: impl FnOnce(&Store) -> Result<(Change, Vec<String>), Refusal>,
+    ) -> Result<Value, Refusal> {
+        let mut store = self.store();
+        let current = store.announcement();
+        if let Some(seen) = how.on_revision.filter(|&seen| seen != current.revision) {
+            return Err(Refusal::conflict(format!(
+                "somebody else made a change meanwhile: revision {} follows {seen}, which this was \
+                 decided upon; look again",
+                current.revision
+            )));
+        }
+        let (change, restart) = make(&store)?;
+        let changes = differences(store.desired(), &change);
+        let mut answer = Changed {
+            revision: current.revision,
+            accepted_at: None,
+            live_at: None,
+            pending: Vec::new(),
+            changes,
+            restart,
+            dry_run: how.dry_run,
+        };
+        if how.dry_run {
+            store.check(&change).map_err(Refusal::wrong)?;
+            return Ok(json!(answer));
+        }
+        if !change.is_empty() {
+            store.commit(change).map_err(|why| match why {
+                NotMade::Wrong(problems) => Refusal::wrong(problems),
+                NotMade::Unwritten(error) => Refusal::unwritten(&error),
+            })?;
+            answer.accepted_at = Some(now());
+        }
+        let made = store.announcement();
+        drop(store);
+        answer.revision = made.revision;
+        match self.await_live(made, Duration::from_millis(how.wait_ms)) {
+            Ok(()) => answer.live_at = Some(now()),
+            Err(why) => answer.pending.push(format!("{DATAPLANE}: {why}")),
+        }
+        self.compact();
+        Ok(json!(answer))
+    }
+
+    /// Announces a revision until every worker runs it or a newer one.
+    fn await_live(&self, made: Announcement, wait: Duration) -> Result<(), String> {
+        let deadline = Instant::now() + wait;
+        loop {
+            // A newer one may have come meanwhile, in another generation.
+            let newest = self.store().announcement();
+            let left = deadline.saturating_duration_since(Instant::now());
+            let within = left.clamp(Duration::from_millis(100), ANNOUNCE_WITHIN);
+            let why = match plane_socket::follow(&self.plane, newest, within) {
+                Ok(Followed { revision, .. }) if revision >= made.revision => return Ok(()),
+                Ok(Followed { revision, error }) => match error {
+                    Some(error) => format!("serves revision {revision}: {error}"),
+                    None => format!("serves revision {revision}"),
+                },
+                Err(why) => why.to_string(),
+            };
+            if Instant::now() + ANNOUNCE_AGAIN >= deadline {
+                return Err(why);
+            }
+            std::thread::sleep(ANNOUNCE_AGAIN);
+        }
+    }
+
+    /// Puts a long journal together, after the asker's change is live.
+    fn compact(&self) {
+        let mut store = self.store();
+        match store.compact() {
+            Ok(false) => {}
+            Ok(true) => {
+                let newest = store.announcement();
+                drop(store);
+                // Who does not hear of it goes on with the old journal, which holds the same.
+                let _ = plane_socket::follow(&self.plane, newest, ANNOUNCE_WITHIN);
+            }
+            Err(error) => self.output.event(&Event::Warning(format!(
+                "the journal can not be put together: {error}; it grows until it can"
+            ))),
+        }
+    }
+}
+
+fn differences(before: &Desired, change: &Change) -> Vec<Difference> {
+    let puts = change.puts.iter().map(Object::name).map(|name| {
+        let is_new = before.object(&name).is_none();
+        (if is_new { "create" } else { "change" }, name)
+    });
+    let deletes = change.deletes.iter().cloned();
+    let deletes = deletes.map(|name: ObjectName| ("delete", name));
+    puts.chain(deletes)
+        .map(|(action, name)| Difference {
+            action: action.to_string(),
+            object: name.to_string(),
+        })
+        .collect()
+}
+
+/// The time, to the millisecond.
+fn now() -> String {
+    let now = Timestamp::now();
+    let millis = Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now);
+    format!("{millis:.3}")
+}

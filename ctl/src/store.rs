@@ -1,0 +1,247 @@
+//! The desired state while `up` runs: one writer, which compiles a change, writes it to the
+//! config log and only then lets anybody know of it.
+
+use std::fs::File;
+use std::io::{self, Write};
+
+use meridian_model::config_log::journal::encode_change;
+use meridian_model::config_log::{FORMAT, Header};
+use meridian_model::{Change, Compiled, Desired, Local, Problems};
+
+use crate::config_directory::{ConfigDirectory, LastGood};
+
+/// A journal shorter than this is not worth a new generation, in bytes.
+const JOURNAL_BYTES_MIN: u64 = 1024 * 1024;
+
+/// A change that is longer than this begins a new generation: it is no line, in bytes.
+const CHANGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// See the module.
+pub(crate) struct Store {
+    directory: ConfigDirectory,
+    local: Local,
+    header: Header,
+    desired: Desired,
+    compiled: Compiled,
+    journal: Journal,
+}
+
+/// The journal that is written to.
+struct Journal {
+    file: File,
+    /// Up to here it is whole, on the disk, and announced.
+    bytes: u64,
+    /// What could not be taken back stands behind that: nothing can be appended.
+    is_torn: bool,
+    /// At this length a new generation is begun.
+    compact_at: u64,
+}
+
+/// How far the config log reaches: what planes are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Announcement {
+    /// The newest revision.
+    pub(crate) revision: u64,
+    /// The generation that it stands in.
+    pub(crate) generation: u64,
+    /// Bytes of that generation's journal.
+    pub(crate) length: u64,
+}
+
+/// Why a change was not made. Nothing was.
+#[derive(Debug)]
+pub(crate) enum NotMade {
+    /// It does not compile.
+    Wrong(Problems),
+    /// It can not be written.
+    Unwritten(io::Error),
+}
+
+impl Store {
+    /// Goes on from what the directory holds.
+    ///
+    /// # Errors
+    /// When it does not compile, or its journal can not be opened.
+    pub(crate) fn open(
+        directory: ConfigDirectory,
+        good: LastGood,
+        local: Local,
+    ) -> Result<Store, String> {
+        let words = |error: &dyn std::fmt::Display| format!("{}: {error}", good.generation);
+        let compiled =
+            Compiled::new(&local, &good.desired, good.revision).map_err(|all| words(&all))?;
+        let file = directory
+            .open_journal(good.generation)
+            .map_err(|error| words(&error))?;
+        let bytes = match good.journal_bytes {
+            Some(bytes) => bytes,
+            None => file.metadata().map_err(|error| words(&error))?.len(),
+        };
+        Ok(Store {
+            directory,
+            local,
+            header: good.header,
+            desired: good.desired,
+            compiled,
+            journal: Journal {
+                file,
+                bytes,
+                is_torn: good.journal_bytes.is_none(),
+                compact_at: JOURNAL_BYTES_MIN.max(2 * bytes),
+            },
+        })
+    }
+
+    /// The state of the newest revision.
+    pub(crate) fn desired(&self) -> &Desired {
+        &self.desired
+    }
+
+    /// The host's own settings, as this `up` was started with.
+    pub(crate) fn local(&self) -> &Local {
+        &self.local
+    }
+
+    /// How far the log reaches.
+    pub(crate) fn announcement(&self) -> Announcement {
+        Announcement {
+            revision: self.compiled.revision(),
+            generation: self.header.generation,
+            length: self.journal.bytes,
+        }
+    }
+
+    /// What leads from the newest revision to `next`.
+    pub(crate) fn change_to(&self, next: &Desired) -> Change {
+        self.desired.change_to(next, self.compiled.revision() + 1)
+    }
+
+    /// Whether a change could be made.
+    ///
+    /// # Errors
+    /// Its problems.
+    pub(crate) fn check(&self, change: &Change) -> Result<(), Problems> {
+        match self.compiled.prepare(&self.local, change)? {
+            Some(_) => Ok(()),
+            None => {
+                let mut next = self.desired.clone();
+                next.apply(change.clone());
+                self.compiled
+                    .anew(&self.local, &next, change.revision)
+                    .map(drop)
+            }
+        }
+    }
+
+    /// Makes a change: when this returns it is on the disk.
+    ///
+    /// # Errors
+    /// Why it was not made; everything is then as it was.
+    pub(crate) fn commit(&mut self, change: Change) -> Result<(), NotMade> {
+        let prepared = self
+            .compiled
+            .prepare(&self.local, &change)
+            .map_err(NotMade::Wrong)?;
+        let anew = match &prepared {
+            Some(_) => None,
+            None => {
+                let mut next = self.desired.clone();
+                next.apply(change.clone());
+                let (compiled, _) = self
+                    .compiled
+                    .anew(&self.local, &next, change.revision)
+                    .map_err(NotMade::Wrong)?;
+                Some(compiled)
+            }
+        };
+        let line = encode_change(&change);
+        let in_journal = !self.journal.is_torn && line.len() <= CHANGE_BYTES_MAX;
+        if in_journal {
+            self.journal.append(&line).map_err(NotMade::Unwritten)?;
+            self.desired.apply(change);
+        } else {
+            let mut next = self.desired.clone();
+            let revision = change.revision;
+            next.apply(change);
+            self.begin(revision, &next, None)
+                .map_err(NotMade::Unwritten)?;
+            self.desired = next;
+        }
+        match (prepared, anew) {
+            (Some(prepared), _) => drop(self.compiled.accept(prepared)),
+            (None, Some(compiled)) => self.compiled = compiled,
+            (None, None) => unreachable!("it was compiled one way or the other"),
+        }
+        Ok(())
+    }
+
+    /// Puts the journal together into a new generation, when it has become long. Says whether it
+    /// did.
+    ///
+    /// # Errors
+    /// Why it could not; the journal goes on, and the next try is made when it is twice as long.
+    pub(crate) fn compact(&mut self) -> io::Result<bool> {
+        if self.journal.bytes < self.journal.compact_at && !self.journal.is_torn {
+            return Ok(false);
+        }
+        self.journal.compact_at = 2 * self.journal.bytes;
+        let desired = std::mem::take(&mut self.desired);
+        let begun = self.begin(
+            self.compiled.revision(),
+            &desired,
+            (!self.journal.is_torn).then_some(self.header.generation),
+        );
+        self.desired = desired;
+        begun.map(|()| true)
+    }
+
+    /// Begins a generation with `desired`, which is `revision`.
+    fn begin(&mut self, revision: u64, desired: &Desired, sealed: Option<u64>) -> io::Result<()> {
+        let header = Header {
+            format: FORMAT,
+            store: self.header.store.clone(),
+            revision,
+            generation: self.header.generation + 1,
+        };
+        let before = self.header.generation;
+        let begun = self
+            .directory
+            .begin(&header, None, desired, Some(before), sealed);
+        if let Err(error) = begun {
+            // The seal may stand there already.
+            self.journal.is_torn |= sealed.is_some();
+            return Err(error);
+        }
+        let file = self.directory.open_journal(header.generation)?;
+        let bytes = file.metadata()?.len();
+        let snapshot_bytes = self.directory.snapshot_bytes(header.generation);
+        self.journal = Journal {
+            file,
+            bytes,
+            is_torn: false,
+            compact_at: JOURNAL_BYTES_MIN.max(snapshot_bytes),
+        };
+        self.header = header;
+        Ok(())
+    }
+}
+
+impl Journal {
+    /// Writes a line and has it on the disk, or leaves the journal as it was.
+    fn append(&mut self, line: &str) -> io::Result<()> {
+        let written = self
+            .file
+            .write_all(line.as_bytes())
+            .and_then(|()| self.file.sync_data());
+        if let Err(error) = written {
+            let taken_back = self
+                .file
+                .set_len(self.bytes)
+                .and_then(|()| self.file.sync_data());
+            self.is_torn = taken_back.is_err();
+            return Err(error);
+        }
+        self.bytes += line.len() as u64;
+        Ok(())
+    }
+}
