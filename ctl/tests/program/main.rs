@@ -4,6 +4,7 @@ mod call;
 mod check;
 mod host;
 mod last_good;
+mod live;
 mod status;
 mod supervision;
 mod up;

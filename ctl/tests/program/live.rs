@@ -1,0 +1,479 @@
+//! Changes while the real plane serves: none drops a request, each holds once it is said to, and
+//! nothing that was accepted is lost.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::host::{Ended, Host, PATIENCE, Running, kill, wait_for};
+
+/// The plane that was built beside meridianctl.
+fn real_plane() -> PathBuf {
+    let plane = Path::new(env!("CARGO_BIN_EXE_meridianctl")).with_file_name("meridian-dataplane");
+    assert!(
+        plane.is_file(),
+        "{} is missing: build it with `cargo build -p meridian-dataplane`",
+        plane.display()
+    );
+    plane
+}
+
+fn real(mut command: Command) -> Command {
+    command.env("MERIDIAN_DATAPLANE", real_plane());
+    command
+}
+
+/// Starts `up` with the real plane and waits until it serves.
+fn up(host: &Host) -> Running {
+    let up = Running::start(&mut real(host.command(&["up", "-f", "h1.toml"])));
+    up.line();
+    up
+}
+
+fn plane_pid(host: &Host) -> u32 {
+    let status = host
+        .run(&["status", "--format", "json"])
+        .expect(0, &[])
+        .json();
+    status["processes"][0]["pid"].as_u64().unwrap() as u32
+}
+
+/// A backend that answers every request with its name.
+fn backend(name: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || answer_all(stream, name));
+        }
+    });
+    address
+}
+
+fn answer_all(mut stream: TcpStream, name: &str) {
+    let response = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{name}",
+        name.len()
+    );
+    let mut head = Vec::new();
+    let mut bytes = [0; 4096];
+    while let Ok(count @ 1..) = stream.read(&mut bytes) {
+        head.extend_from_slice(&bytes[..count]);
+        while let Some(end) = head.windows(4).position(|it| it == b"\r\n\r\n") {
+            head.drain(..end + 4);
+            if stream.write_all(response.as_bytes()).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+struct Client(TcpStream);
+
+impl Client {
+    fn connect(address: SocketAddr) -> Client {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Client(stream)
+    }
+
+    /// Asks for `/` of a host: status and body.
+    fn ask(&mut self, host: &str) -> Result<(u16, String), String> {
+        let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        let wrong = |error: std::io::Error| error.to_string();
+        self.0.write_all(request.as_bytes()).map_err(wrong)?;
+        let mut response = Vec::new();
+        let mut bytes = [0; 4096];
+        loop {
+            let text = String::from_utf8_lossy(&response).into_owned();
+            if let Some((head, body)) = text.split_once("\r\n\r\n") {
+                let lower = head.to_ascii_lowercase();
+                let length = lower
+                    .lines()
+                    .find_map(|line| line.strip_prefix("content-length: "));
+                let length: usize = length
+                    .map_or(Ok(0), str::parse)
+                    .map_err(|_| head.to_string())?;
+                if body.len() >= length {
+                    let status = head[9..12].parse().map_err(|_| head.to_string())?;
+                    return Ok((status, body.to_string()));
+                }
+            }
+            match self.0.read(&mut bytes).map_err(wrong)? {
+                0 => return Err(format!("closed after {text:?}")),
+                count => response.extend_from_slice(&bytes[..count]),
+            }
+        }
+    }
+}
+
+fn served(host: &Host, name: &str) -> (u16, String) {
+    Client::connect(host.http).ask(name).unwrap()
+}
+
+fn set_backend(host: &Host, address: SocketAddr) -> Ended {
+    let key = format!("address={address}");
+    host.run(&["set", "backend", "live/shop/default/b", &key])
+}
+
+/// A tenant and a site of the API's, with one backend.
+fn make_site(host: &Host, backend: SocketAddr) {
+    host.run(&[
+        "set",
+        "tenant",
+        "live",
+        "backend_networks=[\"127.0.0.0/8\"]",
+    ])
+    .expect(0, &[]);
+    let backend = format!("backend=[{{ name = \"b\", address = \"{backend}\" }}]");
+    host.run(&[
+        "set",
+        "site",
+        "live/shop",
+        "hostnames=[\"live.test\"]",
+        &backend,
+    ])
+    .expect(0, &[]);
+}
+
+#[test]
+fn no_request_fails_under_many_changes_and_each_holds_once_it_is_said() {
+    const CHANGES: usize = 60;
+    let host = Host::new();
+    let up = up(&host);
+    let backends = [(backend("one"), "one"), (backend("two"), "two")];
+    make_site(&host, backends[0].0);
+    let stop = Arc::new(AtomicBool::new(false));
+    let answered = Arc::new(AtomicU64::new(0));
+    let mut clients = Vec::new();
+    for index in 0..8 {
+        let (stop, answered, http) = (Arc::clone(&stop), Arc::clone(&answered), host.http);
+        clients.push(std::thread::spawn(move || {
+            let mut client = Client::connect(http);
+            while !stop.load(Ordering::Relaxed) {
+                // Half of them come anew for each request.
+                if index % 2 == 0 {
+                    client = Client::connect(http);
+                }
+                let (status, body) = client.ask("live.test").expect("no request fails");
+                assert_eq!(status, 200, "{body}");
+                answered.fetch_add(1, Ordering::Relaxed);
+            }
+        }));
+    }
+    let mut kept = Client::connect(host.http);
+    for change in 1..=CHANGES {
+        let (address, name) = backends[change % 2];
+        set_backend(&host, address).expect(0, &[]);
+        let fresh = served(&host, "live.test");
+        assert_eq!(fresh, (200, name.to_string()), "change {change}");
+        assert_eq!(
+            kept.ask("live.test"),
+            Ok((200, name.to_string())),
+            "change {change}"
+        );
+    }
+    stop.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.join().expect("no request failed");
+    }
+    assert!(answered.load(Ordering::Relaxed) > CHANGES as u64);
+    up.stop();
+}
+
+#[test]
+fn owners_keep_what_is_theirs() {
+    let host = Host::new();
+    let running = up(&host);
+    let one = backend("one");
+    make_site(&host, one);
+    // A manifest does not take what is the API's, and says whose it is.
+    let taking = host.larger_manifest()
+        + "[[tenant]]\nname = \"live\"\n[[site]]\ntenant = \"live\"\nname = \"shop\"\nhostnames = [\"mine.test\"]\n";
+    host.write_manifest(&taking);
+    host.run(&["apply", "-f", "h1.toml"]).expect(
+        4,
+        &[
+            "site live/shop: belongs to api",
+            "tenant live: belongs to api",
+        ],
+    );
+    // Nor does the API change what is a manifest's.
+    host.run(&["delete", "site", "acme/shop"])
+        .expect(4, &["belongs to manifest:h1"]);
+    host.run(&[
+        "set",
+        "backend",
+        "acme/shop/default/a1",
+        "address=127.0.0.1:1",
+    ])
+    .expect(4, &["belongs to manifest:h1"]);
+    // Nor a hostname of another's.
+    host.run(&[
+        "set",
+        "site",
+        "live/other",
+        "hostnames=[\"shop.example.com\"]",
+    ])
+    .expect(1, &["shop.example.com", "claimed by acme/shop"]);
+    // A manifest that says less deletes what is its own, and leaves the rest.
+    host.write_manifest(&host.larger_manifest());
+    let applied = host
+        .run(&["apply", "-f", "h1.toml", "--format", "json"])
+        .expect(0, &[])
+        .json();
+    assert_eq!(applied["changes"][0]["object"], "site acme/blog");
+    assert_eq!(applied["changes"][0]["action"], "create");
+    host.write_manifest(&host.manifest());
+    let seen = host
+        .run(&["apply", "-f", "h1.toml", "--dry-run"])
+        .expect(0, &[]);
+    assert!(seen.stdout.contains("delete site acme/blog"), "{seen:?}");
+    assert_eq!(served(&host, "blog.example.com").0, 502, "only looked at");
+    host.run(&["apply", "-f", "h1.toml"]).expect(0, &[]);
+    assert_eq!(served(&host, "blog.example.com").0, 404);
+    assert_eq!(served(&host, "live.test"), (200, "one".to_string()));
+    // What is the API's survives a start on the manifest.
+    running.stop();
+    let running = up(&host);
+    assert_eq!(served(&host, "live.test"), (200, "one".to_string()));
+    let found = host.run(&["get", "backend", "live/shop/default/b", "--format", "json"]);
+    assert_eq!(found.expect(0, &[]).json()["objects"][0]["owner"], "api");
+    host.run(&["get", "site", "live/none"])
+        .expect(1, &["there is no site live/none"]);
+    host.run(&["get", "planet"])
+        .expect(2, &["none of the kinds"]);
+    running.stop();
+    host.run(&["get", "site"])
+        .expect(3, &["no meridianctl up runs"]);
+}
+
+#[test]
+fn a_change_that_is_not_live_in_time_is_accepted_and_says_so() {
+    let host = Host::new();
+    let running = up(&host);
+    let (one, two) = (backend("one"), backend("two"));
+    make_site(&host, one);
+    let plane = plane_pid(&host);
+    kill(plane, Signal::STOP);
+    let address = format!("address={two}");
+    let set = [
+        "set",
+        "backend",
+        "live/shop/default/b",
+        &address,
+        "--wait",
+        "300ms",
+        "--format",
+        "json",
+    ];
+    let late = host.run(&set).expect(5, &[]).json();
+    assert!(
+        late["live_at"].is_null() && late["accepted_at"].is_string(),
+        "{late}"
+    );
+    let pending = late["pending"][0].as_str().unwrap();
+    assert!(pending.starts_with("meridian-dataplane: "), "{pending}");
+    kill(plane, Signal::CONT);
+    // It is taken up all the same, and the next one says that it is live.
+    let again = host.run(&set).expect(0, &[]).json();
+    assert_eq!(again["revision"], late["revision"]);
+    assert_eq!(again["changes"].as_array().unwrap().len(), 0);
+    assert_eq!(served(&host, "live.test"), (200, "two".to_string()));
+    running.stop();
+}
+
+#[test]
+fn whatever_is_killed_what_was_accepted_is_served() {
+    let host = Host::new();
+    let mut running = up(&host);
+    let backends = [(backend("one"), "one"), (backend("two"), "two")];
+    make_site(&host, backends[0].0);
+    for round in 0..10 {
+        let (address, name) = backends[round % 2];
+        set_backend(&host, address).expect(0, &[]);
+        // A change that is under way when the kill comes may be made or not, but not by half.
+        let mut under_way = Running::start(&mut host.command(&[
+            "set",
+            "backend",
+            "live/shop/default/c",
+            &format!("address={address}"),
+        ]));
+        std::thread::sleep(Duration::from_millis(round as u64 * 2));
+        if round % 3 == 0 {
+            kill(plane_pid(&host), Signal::KILL);
+        } else {
+            kill(running.pid(), Signal::KILL);
+            running.wait();
+            running = up(&host);
+        }
+        under_way.wait();
+        let body = wait_for("the plane", || {
+            match Client::connect(host.http).ask("live.test") {
+                Ok((200, body)) => Some(body),
+                _ => None,
+            }
+        });
+        assert_eq!(body, name, "round {round}");
+        let found = host.run(&["get", "backend", "live/shop/default/c"]);
+        if found.code == Some(0) {
+            host.run(&["delete", "backend", "live/shop/default/c"])
+                .expect(0, &[]);
+        }
+    }
+    running.stop();
+}
+
+/// The journal of the only generation.
+fn journal(host: &Host) -> PathBuf {
+    host.path("state/config/journal.1")
+}
+
+#[test]
+fn every_line_of_the_journal_damaged_leaves_the_last_good_revision_and_heals() {
+    let host = Host::new();
+    let running = up(&host);
+    let one = backend("one");
+    make_site(&host, one);
+    for site in 0..3 {
+        let hostname = format!("hostnames=[\"s{site}.test\"]");
+        let name = format!("live/s{site}");
+        let backend = format!("backend=[{{ address = \"{one}\" }}]");
+        host.run(&["set", "site", &name, &hostname, &backend])
+            .expect(0, &[]);
+    }
+    running.stop();
+    let whole = std::fs::read(journal(&host)).unwrap();
+    let lines: Vec<&[u8]> = whole.split_inclusive(|&byte| byte == b'\n').collect();
+    assert_eq!(lines.len(), 6);
+    let state = host.path("kept");
+    copy(&host.state().join("config"), &state);
+    for damaged in 0..lines.len() {
+        let mut bytes = whole.clone();
+        let before: usize = lines[..damaged].iter().map(|line| line.len()).sum();
+        bytes[before + lines[damaged].len() / 2] ^= 4;
+        copy(&state, &host.state().join("config"));
+        std::fs::write(journal(&host), bytes).unwrap();
+        let running = up(&host);
+        let said = wait_for("what is wrong", || {
+            let said = running.stderr();
+            said.contains("journal.1: line").then_some(said)
+        });
+        assert!(said.contains(&format!("line {}: ", damaged + 1)), "{said}");
+        // Lines 2 and 3 make the tenant and its first site, the others one site each.
+        for (site, line) in [
+            ("live.test", 2),
+            ("s0.test", 3),
+            ("s1.test", 4),
+            ("s2.test", 5),
+        ] {
+            let expected = if line < damaged { 200 } else { 404 };
+            assert_eq!(
+                served(&host, site).0,
+                expected,
+                "{site}, line {damaged} damaged"
+            );
+        }
+        // It goes on from there, and a revision's number does not come twice.
+        let made = host
+            .run(&["set", "tenant", "later", "--format", "json"])
+            .expect(0, &[])
+            .json();
+        assert!(made["revision"].as_u64() > Some(6), "{made}");
+        running.stop();
+        let running = up(&host);
+        assert_eq!(running.stderr(), "", "healed");
+        running.stop();
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    let _ = std::fs::remove_dir_all(to);
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+/// A small file system of its own; unmounted at the end.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(at: PathBuf) -> Option<SmallDisk> {
+        std::fs::create_dir_all(&at).unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=256k,mode=700", "none"])
+            .arg(&at)
+            .status();
+        mounted
+            .is_ok_and(|status| status.success())
+            .then_some(SmallDisk(at))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn on_a_full_disk_nothing_changes_and_it_goes_on_when_there_is_room() {
+    let host = Host::new();
+    let Some(disk) = SmallDisk::mount(host.state()) else {
+        eprintln!("SKIPPED: only root can mount a small disk");
+        return;
+    };
+    let running = up(&host);
+    let (one, two) = (backend("one"), backend("two"));
+    make_site(&host, one);
+    let ballast = disk.0.join("ballast");
+    let mut file = std::fs::File::create(&ballast).unwrap();
+    while file.write_all(&[0; 512]).is_ok() {}
+    // What stands in the last page of the journal has room still: fill that, too.
+    let mut refused = 0;
+    for change in 0..200 {
+        let address = if change % 2 == 0 { two } else { one };
+        let ended = set_backend(&host, address);
+        match ended.code {
+            Some(0) => {
+                let name = if change % 2 == 0 { "two" } else { "one" };
+                assert_eq!(served(&host, "live.test"), (200, name.to_string()));
+            }
+            _ => {
+                let ended = ended.expect(1, &["nothing was changed", "No space left"]);
+                assert_eq!(ended.stdout, "");
+                refused += 1;
+                if refused == 3 {
+                    break;
+                }
+            }
+        }
+    }
+    assert_eq!(refused, 3, "the disk never was full");
+    assert_eq!(served(&host, "live.test").0, 200);
+    // Also from the beginning.
+    running.stop();
+    host.write_manifest(&host.larger_manifest());
+    let running = up(&host);
+    wait_for("what is wrong", || {
+        running.stderr().contains("No space left").then_some(())
+    });
+    assert_eq!(served(&host, "live.test").0, 200);
+    assert_eq!(served(&host, "blog.example.com").0, 404);
+    drop(file);
+    std::fs::remove_file(&ballast).unwrap();
+    set_backend(&host, two).expect(0, &[]);
+    assert_eq!(served(&host, "live.test"), (200, "two".to_string()));
+    host.run(&["apply", "-f", "h1.toml"]).expect(0, &[]);
+    assert_eq!(served(&host, "blog.example.com").0, 502);
+    running.stop();
+}
