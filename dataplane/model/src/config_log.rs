@@ -18,13 +18,13 @@
 
 pub mod journal;
 
-use std::fmt;
-
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::checked_lines::{line_of, read_line, split_line};
 use crate::desired::{Certificate, Desired, Group, IdCounters, Peer, Site, Tenant, Zone};
 use crate::local::Local;
+
+pub use crate::checked_lines::LogFault;
 
 /// The format that this version writes, and the only one that it reads.
 pub const FORMAT: u32 = 1;
@@ -42,23 +42,6 @@ pub struct Header {
     /// G of the file's name, `snapshot.G`.
     pub generation: u64,
 }
-
-/// What is wrong with a file, and on which line, from 1.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogFault {
-    /// The line.
-    pub line: usize,
-    /// What is wrong with it.
-    pub what: String,
-}
-
-impl fmt::Display for LogFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: {}", self.line, self.what)
-    }
-}
-
-impl std::error::Error for LogFault {}
 
 /// Writes a whole `snapshot.G`.
 pub fn encode(header: &Header, desired: &Desired) -> String {
@@ -139,8 +122,7 @@ pub fn decode(bytes: &[u8]) -> Result<(Header, Desired), LogFault> {
 ///
 /// When the first line is damaged.
 pub fn decode_header(bytes: &[u8]) -> Result<Header, LogFault> {
-    let length = bytes.iter().position(|&byte| byte == b'\n');
-    let line = &bytes[..length.ok_or_else(|| fault(1, "is cut off"))?];
+    let (line, _) = split_line(bytes).ok_or_else(|| fault(1, "is cut off"))?;
     match read_line(1, line)? {
         Line::Header(header) => check_format(header.format).map(|()| header),
         _ => Err(fault(1, "must be the header of a snapshot")),
@@ -247,14 +229,12 @@ fn read_lines(bytes: &[u8]) -> Result<Vec<Line>, LogFault> {
     let mut offset = 0;
     while offset < bytes.len() {
         let number = lines.len() + 1;
-        let rest = &bytes[offset..];
-        let length = rest.iter().position(|&byte| byte == b'\n');
-        let Some(length) = length else {
+        let Some((line, rest)) = split_line(&bytes[offset..]) else {
             return Err(fault(number, "is cut off"));
         };
-        let line = read_line(number, &rest[..length])?;
+        let line = read_line(number, line)?;
         let before = &bytes[..offset];
-        offset += length + 1;
+        offset = bytes.len() - rest.len();
         if let Line::End(end) = line {
             check_end(number, end, before)?;
             if offset < bytes.len() {
@@ -265,32 +245,6 @@ fn read_lines(bytes: &[u8]) -> Result<Vec<Line>, LogFault> {
         lines.push(line);
     }
     Err(fault(lines.len() + 1, "the end marker is missing"))
-}
-
-fn read_line(number: usize, line: &[u8]) -> Result<Line, LogFault> {
-    read_line_as(number, line)
-}
-
-/// One line with its checksum and its end.
-fn line_of(value: &impl Serialize) -> String {
-    let json = serde_json::to_string(value).expect("plain values always have a JSON form");
-    let checksum = crc32fast::hash(json.as_bytes());
-    format!("{checksum:08x} {json}\n")
-}
-
-/// What stands behind the checksum of a line without its end.
-fn read_line_as<T: DeserializeOwned>(number: usize, line: &[u8]) -> Result<T, LogFault> {
-    const CHECKSUM_DIGITS: usize = 8;
-    let Some((checksum, [b' ', json @ ..])) = line.split_at_checked(CHECKSUM_DIGITS) else {
-        return Err(fault(number, "does not begin with a checksum and a space"));
-    };
-    // Compared as text, so that a digit that changed its case is damage too.
-    let wanted = format!("{:08x}", crc32fast::hash(json));
-    if checksum != wanted.as_bytes() {
-        let what = format!("the checksum should be {wanted}: the line is damaged");
-        return Err(fault(number, &what));
-    }
-    serde_json::from_slice(json).map_err(|error| fault(number, &format!("not understood: {error}")))
 }
 
 fn check_end(number: usize, end: End, before: &[u8]) -> Result<(), LogFault> {
@@ -319,8 +273,5 @@ fn check_format(format: u32) -> Result<(), LogFault> {
 }
 
 fn fault(line: usize, what: &str) -> LogFault {
-    LogFault {
-        line,
-        what: what.to_owned(),
-    }
+    LogFault::new(line, what)
 }

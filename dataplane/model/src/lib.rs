@@ -12,6 +12,7 @@
 pub mod address_policy;
 pub mod availability;
 pub mod change;
+mod checked_lines;
 pub mod compile;
 pub mod config_log;
 pub mod desired;
@@ -25,6 +26,7 @@ pub mod problem;
 mod quantity;
 pub mod snapshot;
 mod timeout_overrides;
+pub mod usage;
 
 pub use change::Change;
 pub use compile::{Compiled, compile};

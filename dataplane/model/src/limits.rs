@@ -122,7 +122,18 @@ pub const LOCAL_LINE_BYTES_MAX: usize = 64 * 1024;
 /// Connections of the local socket that are served at a time; more are closed.
 pub const LOCAL_CONNECTIONS_MAX: usize = 64;
 
+// --- counters and usage ---
+
+/// Length of a slot of time, in seconds. Usage is never told apart further, and a loss of
+/// power costs as much of it at most.
+pub const SLOT_SECONDS: u64 = 300;
+
+/// Sites on one line of a slots file: what is written and read at a time stays small.
+pub const SITES_PER_LINE_MAX: usize = 1000;
+
 const _: () = {
+    // Hours and days are sums of slots.
+    assert!(3600_u64.is_multiple_of(SLOT_SECONDS));
     assert!(REQUEST_LINE_BYTES_MAX < REQUEST_HEAD_BYTES_MAX);
     assert!(TRAILER_BYTES_MAX < REQUEST_HEAD_BYTES_MAX);
     // A request that we accept can be passed on, and comes back no larger.

@@ -14,8 +14,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Header, LogFault, check_format, fault, line_of, read_line_as};
+use super::{Header, LogFault, check_format, fault};
 use crate::change::Change;
+use crate::checked_lines::{line_of, read_line, split_line};
 
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -85,7 +86,7 @@ pub struct JournalPart {
 /// number that was given out once is not given out again.
 pub fn highest_revision(bytes: &[u8]) -> Option<u64> {
     let lines = bytes.split(|&byte| byte == b'\n');
-    let revisions = lines.filter_map(|line| match read_line_as::<Entry>(1, line).ok()? {
+    let revisions = lines.filter_map(|line| match read_line::<Entry>(1, line).ok()? {
         Entry::Journal(header) => Some(header.revision),
         Entry::Change(change) => Some(change.revision),
         Entry::Sealed(sealed) => Some(sealed.revision),
@@ -121,8 +122,7 @@ impl JournalReader {
             bytes: 0,
             fault: None,
         };
-        while let Some(length) = bytes[part.bytes..].iter().position(|&byte| byte == b'\n') {
-            let line = &bytes[part.bytes..part.bytes + length];
+        while let Some((line, rest)) = split_line(&bytes[part.bytes..]) {
             match self.line(line) {
                 Ok(change) => part.changes.extend(change),
                 Err(fault) => {
@@ -131,7 +131,7 @@ impl JournalReader {
                 }
             }
             self.lines += 1;
-            part.bytes += length + 1;
+            part.bytes = bytes.len() - rest.len();
         }
         part
     }
@@ -142,7 +142,7 @@ impl JournalReader {
         if self.sealed.is_some() {
             return wrong(String::from("stands behind the seal"));
         }
-        match (number, read_line_as::<Entry>(number, line)?) {
+        match (number, read_line::<Entry>(number, line)?) {
             (1, Entry::Journal(header)) => {
                 check_format(header.format)?;
                 if header != self.header {
