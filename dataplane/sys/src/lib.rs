@@ -16,6 +16,7 @@
 mod buffers;
 mod busy_poll;
 mod clock;
+mod counter_file;
 pub mod limits;
 pub mod listener;
 mod notifier;
@@ -29,6 +30,7 @@ mod timers;
 mod token;
 
 pub use buffers::{PoolStatistics, RecvBuf};
+pub use counter_file::{CounterFile, CounterSegment, CounterWords};
 pub use notifier::Notifier;
 pub use ring::SetupError;
 pub use run_queue::ClassId;

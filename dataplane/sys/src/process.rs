@@ -100,6 +100,22 @@ pub fn die_with(supervisor: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// Random bytes of the kernel's, at most 256 at a time.
+pub fn random_bytes<const BYTES: usize>() -> io::Result<[u8; BYTES]> {
+    const { assert!(BYTES <= 256, "getrandom(2) gives up to 256 at once or none") };
+    let mut bytes = [0; BYTES];
+    loop {
+        // SAFETY: the bytes are ours, of the length given.
+        if unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), BYTES, 0) } == BYTES as isize {
+            return Ok(bytes);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
 /// The kernel's release, as `uname -r` gives it.
 pub fn kernel_release() -> String {
     std::fs::read_to_string("/proc/sys/kernel/osrelease")

@@ -121,6 +121,12 @@ impl Socket {
         self.core.is_sending(self.index)
     }
 
+    /// Bytes that the kernel took of a send that has not ended well: of one under way, or of the
+    /// last one when it failed. 0 once [`Socket::poll_sent`] gave its buffer back.
+    pub fn sent_bytes(&self) -> u64 {
+        self.core.sent_bytes(self.index)
+    }
+
     /// When the kernel last took bytes of the send under way, on the worker's clock.
     pub fn send_progress_ns(&self) -> u64 {
         self.core.send_progress_ns(self.index)

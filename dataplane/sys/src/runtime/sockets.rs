@@ -91,7 +91,10 @@ impl Core {
         }
         let bytes = entry.send.take().unwrap_or(SendBuf::Static(&[]));
         match std::mem::take(&mut entry.send_errno) {
-            0 => Poll::Ready(Ok(bytes)),
+            0 => {
+                entry.sent = 0;
+                Poll::Ready(Ok(bytes))
+            }
             errno => Poll::Ready(Err(io::Error::from_raw_os_error(errno))),
         }
     }
@@ -111,6 +114,10 @@ impl Core {
 
     pub(crate) fn is_sending(&self, index: u32) -> bool {
         self.inner.borrow().sockets[index].send.is_some()
+    }
+
+    pub(crate) fn sent_bytes(&self, index: u32) -> u64 {
+        u64::from(self.inner.borrow().sockets[index].sent)
     }
 
     pub(crate) fn send_progress_ns(&self, index: u32) -> u64 {
@@ -180,6 +187,7 @@ impl Core {
         // Not only our own logic: giving the bytes free under the kernel would be unsound.
         assert!(!entry.sending, "a socket that sends is not idle");
         entry.send = None;
+        entry.sent = 0;
         entry.task = NO_TASK;
         entry.parked = true;
         entry.stirred = false;
