@@ -46,7 +46,19 @@ pub(crate) enum NoAnswer {
 /// # Errors
 /// [`NoAnswer`] says why there is none.
 pub(crate) fn status(socket: &Path, within: Duration) -> Result<Answer, NoAnswer> {
-    let line = exchange(socket, b"{\"op\":\"status\"}\n", Instant::now() + within)
+    ask_status(socket, b"{\"op\":\"status\"}\n", within)
+}
+
+/// Asks for the same without what there is one of for each site: quickly answered.
+///
+/// # Errors
+/// As [`status`].
+pub(crate) fn summary(socket: &Path, within: Duration) -> Result<Answer, NoAnswer> {
+    ask_status(socket, b"{\"op\":\"status\",\"brief\":true}\n", within)
+}
+
+fn ask_status(socket: &Path, question: &[u8], within: Duration) -> Result<Answer, NoAnswer> {
+    let line = exchange(socket, question, Instant::now() + within)
         .map_err(|error| NoAnswer::of(&error, within))?;
     let not_understood = |error: serde_json::Error| NoAnswer::Broken(error.to_string());
     let json: Value = serde_json::from_slice(&line).map_err(not_understood)?;

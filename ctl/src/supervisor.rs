@@ -185,7 +185,7 @@ impl Supervisor<'_> {
         };
         // Another process may still answer there: one that was killed a
         // moment ago, or one that somebody started by hand.
-        let answer = plane_socket::status(&self.socket, ASK_WITHIN)
+        let answer = plane_socket::summary(&self.socket, ASK_WITHIN)
             .ok()
             .map(|answer| answer.status)
             .filter(|status| status.ready && status.pid == child.id());

@@ -279,7 +279,7 @@ fn await_earlier_plane(state: &StateDirectory) -> Result<(), Failure> {
     let deadline = Instant::now() + EARLIER_PLANE_GONE_WITHIN;
     while plane_socket::somebody_listens(&socket) {
         if Instant::now() >= deadline {
-            let who = plane_socket::status(&socket, Duration::from_secs(1))
+            let who = plane_socket::summary(&socket, Duration::from_secs(1))
                 .map_or("its pid is unknown".to_string(), |answer| {
                     format!("pid {}", answer.status.pid)
                 });

@@ -3,15 +3,21 @@
 //! A [`Follower`] belongs to the configuration thread, so that reading, compiling and the freeing
 //! of what is old delay neither a worker nor the control thread.
 
-use meridian_model::change::Change;
+use meridian_model::change::{Change, Object};
 use meridian_model::compile::Changed;
 use meridian_model::config_log::journal::JournalReader;
-use meridian_model::config_log::{Header, decode, decode_header, decode_local};
-use meridian_model::{Compiled, Desired, Local};
+use meridian_model::config_log::{Header, SnapshotReader, decode, decode_header, decode_local};
+use meridian_model::desired::Site;
+use meridian_model::{Compiled, Desired, Local, Problems};
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+
+/// A snapshot is read in parts of this many bytes.
+const READ_BYTES: usize = 64 * 1024;
+/// Sites of a snapshot that are compiled together.
+const SITES_AT_ONCE: usize = 256;
 
 /// See the module.
 #[derive(Debug)]
@@ -64,15 +70,7 @@ impl Follower {
             .flatten()
             .filter(|&generation| generation > 0)
         {
-            let started = read_generation(&directory, generation, None).and_then(|read| {
-                Follower::begin(
-                    directory.clone(),
-                    local.clone(),
-                    own_addresses.clone(),
-                    generation,
-                    read,
-                )
-            });
+            let started = Follower::begin(&directory, &local, &own_addresses, generation);
             match started {
                 Ok(follower) => {
                     passed_over.extend(follower.fault.clone());
@@ -87,34 +85,27 @@ impl Follower {
         Err(passed_over.join("\n"))
     }
 
+    /// Goes on from a snapshot and its journal.
     fn begin(
-        directory: PathBuf,
-        local: Local,
-        own_addresses: Vec<IpAddr>,
+        directory: &Path,
+        local: &Local,
+        own_addresses: &[IpAddr],
         generation: u64,
-        read: Generation,
     ) -> Result<Follower, String> {
-        let mut desired = read.desired;
-        let mut compiled = Compiled::new(&local, &desired, read.revision)
-            .map_err(|problems| refused(&snapshot_path(&directory, generation), &problems))?;
-        compiled.add_own_addresses(&own_addresses);
+        let (header, mut compiled) = compile_snapshot(directory, generation, local)?;
+        compiled.add_own_addresses(own_addresses);
         let mut follower = Follower {
-            directory,
-            local,
-            own_addresses,
+            directory: directory.to_owned(),
+            local: local.clone(),
+            own_addresses: own_addresses.to_vec(),
             compiled,
             generation,
-            journal: read.journal,
-            journal_bytes: read.journal_bytes,
-            fault: read.fault,
+            journal: JournalReader::new(header),
+            journal_bytes: 0,
+            fault: None,
         };
-        for change in read.changes {
-            desired.apply(change.clone());
-            if let Err(fault) = follower.advance(&change, Some(&desired)) {
-                follower.fault = Some(fault);
-                break;
-            }
-        }
+        // What the snapshot holds is served, whatever the journal is like.
+        follower.follow(Some(generation), None);
         Ok(follower)
     }
 
@@ -174,7 +165,7 @@ impl Follower {
         let mut sites = Vec::new();
         let mut all = false;
         for change in &part.changes {
-            match self.advance(change, None) {
+            match self.advance(change) {
                 Ok(Changed::Sites(changed)) => sites.extend(changed),
                 Ok(Changed::All) => all = true,
                 Err(fault) => {
@@ -230,8 +221,8 @@ impl Follower {
         Ok(changed)
     }
 
-    /// Compiles one more revision. `desired` is all of it, where that is at hand.
-    fn advance(&mut self, change: &Change, desired: Option<&Desired>) -> Result<Changed, String> {
+    /// Compiles one more revision.
+    fn advance(&mut self, change: &Change) -> Result<Changed, String> {
         let path = journal_path(&self.directory, self.generation);
         let what = |problems: &dyn std::fmt::Display| {
             refused(&path, &format!("revision {}: {problems}", change.revision))
@@ -243,14 +234,7 @@ impl Follower {
         if let Some(sites) = applied {
             return Ok(Changed::Sites(sites));
         }
-        let read;
-        let desired = match desired {
-            Some(desired) => desired,
-            None => {
-                read = self.desired_at(change.revision)?;
-                &read
-            }
-        };
+        let desired = &self.desired_at(change.revision)?;
         let (mut compiled, changed) = self
             .compiled
             .anew(&self.local, desired, change.revision)
@@ -307,6 +291,61 @@ fn read_current(directory: &Path) -> Result<u64, String> {
             path.display()
         )
     })
+}
+
+/// Compiles a snapshot as it is read, so that little more than the result is ever held.
+fn compile_snapshot(
+    directory: &Path,
+    generation: u64,
+    local: &Local,
+) -> Result<(Header, Compiled), String> {
+    let path = snapshot_path(directory, generation);
+    let wrong = |what: &dyn std::fmt::Display| refused(&path, what);
+    let mut file = BufReader::with_capacity(
+        READ_BYTES,
+        File::open(&path).map_err(|error| wrong(&error))?,
+    );
+    let mut reader = SnapshotReader::new();
+    // Everything but sites stands before the first of them.
+    let mut others = Desired::default();
+    let mut compiled: Option<Compiled> = None;
+    let mut sites = Vec::with_capacity(SITES_AT_ONCE);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let read = file.read_until(b'\n', &mut line);
+        if read.map_err(|error| wrong(&error))? == 0 || line.pop() != Some(b'\n') {
+            break;
+        }
+        match reader.line(&line).map_err(|fault| wrong(&fault))? {
+            Some(Object::Site(site)) => sites.push(*site),
+            Some(other) => others.put(other),
+            None => {}
+        }
+        if sites.len() >= SITES_AT_ONCE {
+            add_sites(&mut compiled, local, &others, &mut sites).map_err(|all| wrong(&all))?;
+        }
+    }
+    let header = reader.finish().map_err(|fault| wrong(&fault))?;
+    add_sites(&mut compiled, local, &others, &mut sites).map_err(|all| wrong(&all))?;
+    let mut compiled = compiled.expect("sites were added, if none");
+    compiled.set_revision(header.revision);
+    Ok((header, compiled))
+}
+
+fn add_sites(
+    compiled: &mut Option<Compiled>,
+    local: &Local,
+    others: &Desired,
+    sites: &mut Vec<Site>,
+) -> Result<(), Problems> {
+    let compiled = match compiled {
+        Some(compiled) => compiled,
+        none => none.insert(Compiled::new(local, others, 0)?),
+    };
+    compiled.add(local, sites)?;
+    sites.clear();
+    Ok(())
 }
 
 /// A snapshot with its journal, as far as that is right; of the journal the first `length` bytes.

@@ -184,7 +184,10 @@ impl ControlThread {
             Err(error) => return (json!({ "error": format!("not JSON: {error}") }), false),
         };
         match asked.get("op").and_then(Value::as_str) {
-            Some("status") => (self.status().await, true),
+            Some("status") => {
+                let brief = asked.get("brief") == Some(&Value::Bool(true));
+                (self.status(brief).await, true)
+            }
             Some("follow") => match (number(&asked, "generation"), number(&asked, "length")) {
                 (Ok(generation), Ok(length)) => (self.follow(generation, length).await, true),
                 (Err(fault), _) | (_, Err(fault)) => (json!({ "error": fault }), false),
@@ -193,7 +196,8 @@ impl ControlThread {
         }
     }
 
-    async fn status(&self) -> Value {
+    /// What the plane says of itself; briefly, without what there is one of for each site.
+    async fn status(&self, brief: bool) -> Value {
         let before: Vec<u64> = self
             .shared
             .workers
@@ -209,16 +213,18 @@ impl ControlThread {
                 .all(|(board, &before)| board.published.get() > before || board.ended.get() == 1)
         });
         let answered = answered.await;
-        status::report(
-            &self.shared,
-            &Facts {
-                ready: answered,
-                draining: self.shared.draining.load(Ordering::Acquire),
-                uptime: self.started.elapsed(),
-                cpus: &self.cpus,
-                position: &self.configuration.position(),
-            },
-        )
+        let facts = Facts {
+            ready: answered,
+            draining: self.shared.draining.load(Ordering::Acquire),
+            uptime: self.started.elapsed(),
+            cpus: &self.cpus,
+            position: &self.configuration.position(),
+        };
+        if brief {
+            status::summary(&self.shared, &facts)
+        } else {
+            status::report(&self.shared, &facts)
+        }
     }
 
     /// Takes up what was announced of the config log; answers when every worker runs it. What

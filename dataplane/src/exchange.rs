@@ -281,7 +281,7 @@ impl<'c> Exchange<'c> {
     /// Sends the rest of the request until the final response's head is there. Interim responses
     /// are passed on.
     async fn await_response(&mut self, upstream: &Socket) -> Result<Begun, Attempt> {
-        let timeouts = self.request.site.site().timeouts;
+        let timeouts = *self.request.site.site().timeouts;
         let first_byte_ns = timeouts.first_byte.as_nanos() as u64;
         let mut collected: Option<Vec<u8>> = None;
         let mut interims = 0;
@@ -456,7 +456,7 @@ impl<'c> Exchange<'c> {
         begun: Begun,
     ) -> Result<(Next, Duration), Attempt> {
         let mut download = begun.download;
-        let timeouts = self.request.site.site().timeouts;
+        let timeouts = *self.request.site.site().timeouts;
         loop {
             let now_ns = self.worker.runtime.now_ns();
             let counters = self.request.site.counters();

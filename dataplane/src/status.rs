@@ -30,6 +30,19 @@ pub(crate) fn report(shared: &Shared, facts: &Facts<'_>) -> Value {
     let served: Vec<&ServedSite> = (routing.snapshot.sites_by_name().iter())
         .filter_map(|site| routing.served(site.id).map(|it| &**it))
         .collect();
+    let mut report = summary(shared, facts);
+    report["sites"] = served.iter().map(|served| site_row(served)).collect();
+    report["backends"] = served
+        .iter()
+        .flat_map(|served| backend_rows(served))
+        .collect();
+    report["limits"] = limits(shared).into();
+    report
+}
+
+/// The report without what there is one of for each site.
+pub(crate) fn summary(shared: &Shared, facts: &Facts<'_>) -> Value {
+    let routing = shared.routing.load();
     json!({
         "program": "dataplane",
         "protocol": PROTOCOL,
@@ -47,27 +60,32 @@ pub(crate) fn report(shared: &Shared, facts: &Facts<'_>) -> Value {
             "features": ["single_issuer", "defer_taskrun", "multishot_accept", "multishot_recv", "provided_buffers"],
             "open_files_max": limit(Limit::OpenFiles).0,
         },
-        "sites": served.iter().map(|served| {
-            let (site, state) = (served.site(), served.state());
-            let sum = |pick: fn(&SiteCounters) -> &Counter| state.counters.iter().map(|counters| pick(counters).get()).sum::<u64>();
-            json!({
-                "tenant": site.tenant, "site": site.name,
-                "requests": sum(|counters| &counters.requests),
-                "responses_2xx": sum(|counters| &counters.responses[0]),
-                "responses_3xx": sum(|counters| &counters.responses[1]),
-                "responses_4xx": sum(|counters| &counters.responses[2]),
-                "responses_5xx": sum(|counters| &counters.responses[3]),
-                "bytes_in": sum(|counters| &counters.bytes_in),
-                "bytes_out": sum(|counters| &counters.bytes_out),
-                "connections": sum(|counters| &counters.connections),
-                "retries": sum(|counters| &counters.retries),
-                "refused": sum(|counters| &counters.refused),
-                "cut": sum(|counters| &counters.cut),
-                "cross_group": sum(|counters| &counters.cross_group),
-            })
-        }).collect::<Vec<_>>(),
-        "backends": served.iter().flat_map(|served| backend_rows(served)).collect::<Vec<_>>(),
-        "limits": limits(shared),
+    })
+}
+
+fn site_row(served: &ServedSite) -> Value {
+    let (site, state) = (served.site(), served.state());
+    let sum = |pick: fn(&SiteCounters) -> &Counter| {
+        state
+            .counters
+            .iter()
+            .map(|counters| pick(counters).get())
+            .sum::<u64>()
+    };
+    json!({
+        "tenant": site.tenant, "site": site.name,
+        "requests": sum(|counters| &counters.requests),
+        "responses_2xx": sum(|counters| &counters.responses[0]),
+        "responses_3xx": sum(|counters| &counters.responses[1]),
+        "responses_4xx": sum(|counters| &counters.responses[2]),
+        "responses_5xx": sum(|counters| &counters.responses[3]),
+        "bytes_in": sum(|counters| &counters.bytes_in),
+        "bytes_out": sum(|counters| &counters.bytes_out),
+        "connections": sum(|counters| &counters.connections),
+        "retries": sum(|counters| &counters.retries),
+        "refused": sum(|counters| &counters.refused),
+        "cut": sum(|counters| &counters.cut),
+        "cross_group": sum(|counters| &counters.cross_group),
     })
 }
 

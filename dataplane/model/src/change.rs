@@ -193,17 +193,22 @@ impl Desired {
             }
         }
         for object in change.puts {
-            let name = object.name();
-            match object {
-                Object::Tenant(it) => put(self, &name, it),
-                Object::Group(it) => put(self, &name, it),
-                Object::Peer(it) => put(self, &name, it),
-                Object::Zone(it) => put(self, &name, it),
-                Object::Certificate(it) => put(self, &name, it),
-                Object::Site(it) => put(self, &name, *it),
-            }
+            self.put(object);
         }
         self.ids = change.ids;
+    }
+
+    /// Adds an object, in the place of the one of its name.
+    pub fn put(&mut self, object: Object) {
+        let name = object.name();
+        match object {
+            Object::Tenant(it) => put(self, &name, it),
+            Object::Group(it) => put(self, &name, it),
+            Object::Peer(it) => put(self, &name, it),
+            Object::Zone(it) => put(self, &name, it),
+            Object::Certificate(it) => put(self, &name, it),
+            Object::Site(it) => put(self, &name, *it),
+        }
     }
 
     /// The object of this name.

@@ -18,8 +18,8 @@ use crate::location::Location;
 use crate::name::Name;
 use crate::problem::{Problem, Problems};
 use crate::snapshot::{
-    Algorithm, Backend, BackendKey, BySite, HostnameTable, Pool, Site, SiteId, Snapshot, TenantId,
-    Tier,
+    Algorithm, Backend, BackendKey, ByName, BySite, HostnameTable, Pool, Site, SiteId, Snapshot,
+    TenantId, Tier, Timeouts,
 };
 
 /// Compiles one revision of `desired` for the host that `local` belongs to.
@@ -40,12 +40,16 @@ pub struct Compiled {
 }
 
 /// What sites are compiled against.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Context {
     tenants: HashMap<Name, Tenant>,
     locations: HashMap<Name, Location>,
-    /// Ids of the sites, by tenant and name.
-    ids: HashMap<(Name, Name), SiteId>,
+    /// The sites that were compiled.
+    sites: ByName,
+    /// The host's timeouts, which most sites share.
+    timeouts: Arc<Timeouts>,
+    /// The name of most pools.
+    default_pool: Arc<str>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -108,7 +112,9 @@ impl Compiled {
                 .iter()
                 .filter_map(|group| Some((group.name.clone(), group.location?)))
                 .collect(),
-            ids: HashMap::with_capacity(sites.len()),
+            sites: ByName::default(),
+            timeouts: Arc::new(host.timeouts),
+            default_pool: Arc::from(Name::default_pool().as_str()),
         };
         let mut compiled = Compiled {
             context,
@@ -126,6 +132,17 @@ impl Compiled {
         Ok(compiled)
     }
 
+    /// Adds sites to the revision, none of which is there: for who reads them one by one.
+    ///
+    /// # Errors
+    ///
+    /// As [`compile`]; none is added then.
+    pub fn add(&mut self, local: &Local, sites: &[desired::Site]) -> Result<(), Problems> {
+        let sites = self.compile_sites(&local.host, &HashMap::new(), &[], sites.iter())?;
+        self.replace(HashMap::new(), &[], sites);
+        Ok(())
+    }
+
     /// The revision, for workers.
     pub fn snapshot(&self) -> &Snapshot {
         &self.snapshot
@@ -134,6 +151,11 @@ impl Compiled {
     /// Its revision.
     pub fn revision(&self) -> u64 {
         self.snapshot.revision
+    }
+
+    /// Names the revision, where it was put together part by part.
+    pub fn set_revision(&mut self, revision: u64) {
+        self.snapshot.revision = revision;
     }
 
     /// Adds addresses that only the running host knows to be its own.
@@ -226,6 +248,7 @@ impl Compiled {
             .collect();
         for site in kept {
             next.snapshot.hostnames.insert_all(&site);
+            next.context.sites.insert(&site);
             next.snapshot.sites.insert(site.id, site);
         }
         Ok((next, Changed::All))
@@ -238,7 +261,7 @@ impl Compiled {
         tenants: &HashMap<Name, Tenant>,
         gone: &[(Name, Name)],
         sites: impl Iterator<Item = &'a desired::Site> + Clone,
-    ) -> Result<Vec<Compilation>, Problems> {
+    ) -> Result<Vec<Arc<Site>>, Problems> {
         let mut compiler = Compiler {
             host,
             context: &self.context,
@@ -247,9 +270,9 @@ impl Compiled {
         };
         let replaced: HashSet<SiteId> = sites
             .clone()
-            .map(|site| (site.tenant.clone(), site.name.clone()))
-            .chain(gone.iter().cloned())
-            .filter_map(|name| self.context.ids.get(&name).copied())
+            .map(|site| (&site.tenant, &site.name))
+            .chain(gone.iter().map(|(tenant, name)| (tenant, name)))
+            .filter_map(|(tenant, name)| self.context.sites.get(tenant.as_str(), name.as_str()))
             .collect();
         let mut claims: HashMap<&str, &desired::Site> = HashMap::new();
         let mut compiled = Vec::new();
@@ -267,10 +290,7 @@ impl Compiled {
                 }
             }
             if let Some(compiled_site) = compiler.site(site) {
-                compiled.push(Compilation {
-                    name: (site.tenant.clone(), site.name.clone()),
-                    site: Arc::new(compiled_site),
-                });
+                compiled.push(Arc::new(compiled_site));
             }
         }
         Problems::refuse_any(compiler.problems)?;
@@ -282,15 +302,17 @@ impl Compiled {
         &mut self,
         tenants: HashMap<Name, Tenant>,
         gone: &[(Name, Name)],
-        sites: Vec<Compilation>,
+        sites: Vec<Arc<Site>>,
     ) -> Vec<SiteId> {
         let mut changed = HashSet::new();
         let context = &mut self.context;
         context.tenants.extend(tenants);
         let mut out: Vec<SiteId> = Vec::new();
-        out.extend(gone.iter().filter_map(|name| context.ids.remove(name)));
-        for Compilation { name, site } in &sites {
-            out.extend(context.ids.insert(name.clone(), site.id));
+        for (tenant, name) in gone {
+            out.extend(context.sites.remove(tenant.as_str(), name.as_str()));
+        }
+        for site in &sites {
+            out.extend(context.sites.insert(site));
         }
         for id in out {
             changed.insert(id);
@@ -298,7 +320,7 @@ impl Compiled {
                 self.snapshot.hostnames.remove_all(&before);
             }
         }
-        for Compilation { name: _, site } in sites {
+        for site in sites {
             changed.insert(site.id);
             self.snapshot.hostnames.insert_all(&site);
             self.snapshot.sites.insert(site.id, site);
@@ -313,13 +335,7 @@ pub struct Prepared {
     revision: u64,
     tenants: HashMap<Name, Tenant>,
     gone: Vec<(Name, Name)>,
-    sites: Vec<Compilation>,
-}
-
-#[derive(Debug)]
-struct Compilation {
-    name: (Name, Name),
-    site: Arc<Site>,
+    sites: Vec<Arc<Site>>,
 }
 
 struct Compiler<'a> {
@@ -409,7 +425,7 @@ impl Compiler<'_> {
             tenant: Arc::clone(&tenant.name),
             name: Arc::from(name.as_str()),
             hostnames: hostnames.iter().map(|name| name.as_str().into()).collect(),
-            timeouts: timeouts.on(&self.host.timeouts),
+            timeouts: self.timeouts(timeouts.on(&self.host.timeouts)),
             pools,
             backend_networks: Arc::clone(&tenant.networks),
         };
@@ -444,7 +460,11 @@ impl Compiler<'_> {
         self.refuse(site, "site.pool.algorithm", !is_round_robin);
         Pool {
             id: *id,
-            name: Arc::from(name.as_str()),
+            name: if *name == Name::default_pool() {
+                Arc::clone(&self.context.default_pool)
+            } else {
+                Arc::from(name.as_str())
+            },
             algorithm: Algorithm::RoundRobin,
             tiers: self.tiers(site, name, backends),
         }
@@ -517,6 +537,13 @@ impl Compiler<'_> {
             weight: *weight,
             key: BackendKey::new(site.id, pool.as_str(), name, address),
         })
+    }
+
+    fn timeouts(&self, timeouts: Timeouts) -> Arc<Timeouts> {
+        if timeouts == *self.context.timeouts {
+            return Arc::clone(&self.context.timeouts);
+        }
+        Arc::new(timeouts)
     }
 
     fn distance_km(&self, group: &Name) -> f64 {

@@ -17,6 +17,9 @@
 //! That is a snapshot; what came after it stands in its [`journal`].
 
 pub mod journal;
+mod stream;
+
+pub use stream::SnapshotReader;
 
 use serde::{Deserialize, Serialize};
 
@@ -248,6 +251,11 @@ fn read_lines(bytes: &[u8]) -> Result<Vec<Line>, LogFault> {
 }
 
 fn check_end(number: usize, end: End, before: &[u8]) -> Result<(), LogFault> {
+    check_end_of(number, end, crc32fast::hash(before))
+}
+
+/// An end marker on line `number`, with the checksum of all that stands before it.
+fn check_end_of(number: usize, end: End, before: u32) -> Result<(), LogFault> {
     if end.lines != number {
         let what = format!(
             "the end marker says {} lines, and it is line {number}",
@@ -255,7 +263,7 @@ fn check_end(number: usize, end: End, before: &[u8]) -> Result<(), LogFault> {
         );
         return Err(fault(number, &what));
     }
-    if end.checksum != crc32fast::hash(before) {
+    if end.checksum != before {
         return Err(fault(
             number,
             "the end marker does not fit the lines before it",

@@ -4,6 +4,7 @@
 //! it was compiled. A request holds the [`Site`] it was routed to, never the
 //! snapshot, so that an old revision is freed when its last request ends.
 
+mod by_name;
 mod by_site;
 mod hostnames;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address_policy::AddressPolicy;
 
+pub(crate) use by_name::ByName;
 pub use by_site::BySite;
 pub use hostnames::HostnameTable;
 
@@ -62,7 +64,7 @@ pub struct Site {
     /// What it is found under, `*.` first where it covers a label.
     pub hostnames: Box<[Box<str>]>,
     /// The host's timeouts with the site's own on top.
-    pub timeouts: Timeouts,
+    pub timeouts: Arc<Timeouts>,
     /// The site's pools. Index 0 is the one named "default"; it may have no backends.
     pub pools: Box<[Pool]>,
     /// Private networks where this tenant's backends may be, on this host.

@@ -59,7 +59,7 @@ fn timeouts_of_the_site_stand_on_the_hosts_and_those_on_the_defaults() {
     assert_eq!(shop.timeouts.first_byte, Duration::from_secs(7));
     assert_eq!(shop.timeouts.connect, Duration::from_secs(3));
     let blog = snapshot.hostnames.find(b"blog.example.com").unwrap();
-    assert_eq!(blog.timeouts, snapshot.timeouts);
+    assert_eq!(*blog.timeouts, snapshot.timeouts);
     // Without a backend the pool and its first tier are there, and empty.
     assert_eq!(&*blog.pools[0].name, "default");
     assert!(blog.pools[0].tiers[0].backends.is_empty());

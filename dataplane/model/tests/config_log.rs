@@ -3,7 +3,9 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use meridian_model::config_log::{FORMAT, Header, decode, decode_local, encode, encode_local};
+use meridian_model::config_log::{
+    FORMAT, Header, LogFault, SnapshotReader, decode, decode_local, encode, encode_local,
+};
 use meridian_model::desired::{
     AccessLog, Algorithm, Backend, BackendAddress, Certificate, Desired, Group, HashInput, Health,
     HealthKind, IdCounters, Match, Outcome, Owner, Pool, Record, RecordType, Redirect, Respond,
@@ -41,6 +43,47 @@ fn the_sample_comes_back() {
     let text = encode(&header(), &desired);
     assert_eq!(decode(text.as_bytes()), Ok((header(), desired)));
     assert_eq!(decode_local(encode_local(&local).as_bytes()), Ok(local));
+}
+
+/// What a reader line by line makes of a file.
+fn streamed(bytes: &[u8]) -> Result<(Header, usize), LogFault> {
+    let mut reader = SnapshotReader::new();
+    let mut objects = 0;
+    for line in bytes.split_inclusive(|&byte| byte == b'\n') {
+        match line.strip_suffix(b"\n") {
+            Some(line) => objects += usize::from(reader.line(line)?.is_some()),
+            None => break,
+        }
+    }
+    Ok((reader.finish()?, objects))
+}
+
+#[test]
+fn read_line_by_line_it_is_the_same_and_so_is_its_damage() {
+    let (_, desired) = sample();
+    let text = encode(&header(), &desired);
+    let objects = text.lines().count() - 3;
+    assert_eq!(streamed(text.as_bytes()), Ok((header(), objects)));
+    for place in 0..text.len() {
+        assert!(
+            streamed(&text.as_bytes()[..place]).is_err(),
+            "cut at {place}"
+        );
+        let mut damaged = text.clone().into_bytes();
+        damaged[place] ^= 4;
+        let (whole, lines) = (decode(&damaged), streamed(&damaged));
+        assert_eq!(whole.is_err(), lines.is_err(), "damaged at {place}");
+    }
+    let doubled: String = text.lines().flat_map(|line| [line, "\n"]).collect();
+    for number in 0..text.lines().count() {
+        let mut lines: Vec<&str> = doubled.lines().collect();
+        lines.insert(number, lines[number]);
+        let doubled = lines.join("\n") + "\n";
+        assert!(
+            streamed(doubled.as_bytes()).is_err(),
+            "line {number} doubled"
+        );
+    }
 }
 
 #[test]

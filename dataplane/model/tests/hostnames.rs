@@ -13,7 +13,7 @@ fn site(id: u64) -> Arc<Site> {
         tenant: "acme".into(),
         name: format!("site-{id}").into(),
         hostnames: Box::new([]),
-        timeouts: Timeouts::default(),
+        timeouts: Arc::new(Timeouts::default()),
         pools: Box::new([]),
         backend_networks: Arc::new([]),
     })
