@@ -4,7 +4,7 @@
 //! What forwards a request is in [`crate::exchange`]; it sees a [`Request`] and the connection's
 //! body, and nothing of how the head was framed.
 
-use crate::counters::{Cause, Cut};
+use crate::counters::{Cause, Cut, SiteCounters};
 use crate::exchange;
 use crate::http::Version;
 use crate::http::answer::{write_options_answer, write_reject};
@@ -15,6 +15,7 @@ use crate::http::request::{self, BodyFraming, Parsed, RequestHead, Target};
 use crate::site::LocalSite;
 use crate::worker::Worker;
 use meridian_model::limits::{HOSTNAME_BYTES_MAX, LINGER_BYTES_MAX, LINGER_MS};
+use meridian_model::usage::Column;
 use meridian_sys::{RecvBuf, Runtime, Socket};
 use std::cell::Cell;
 use std::io;
@@ -42,8 +43,10 @@ pub(crate) struct ClientConnection {
     socket: Option<Socket>,
     port: u16,
     counted: bool,
-    /// What the site of the current request has for `timeouts.keep_alive`.
-    keep_alive: Option<Duration>,
+    /// The site of the current request, once it is known.
+    site: Option<Rc<LocalSite>>,
+    /// When the current request's task first ran, on the worker's clock.
+    began_ns: u64,
     /// A response was begun and has not ended.
     responding: Cell<bool>,
 }
@@ -57,11 +60,12 @@ impl ClientConnection {
         counted: bool,
     ) -> ClientConnection {
         ClientConnection {
+            began_ns: worker.runtime.now_ns(),
             worker,
             socket: Some(socket),
             port,
             counted,
-            keep_alive: None,
+            site: None,
             responding: Cell::new(false),
         }
     }
@@ -96,18 +100,41 @@ impl ClientConnection {
         }
     }
 
-    fn serve_site(&mut self, site: &LocalSite) {
-        self.keep_alive = Some(site.site().timeouts.keep_alive);
+    fn serve_site(&mut self, site: &Rc<LocalSite>, head_bytes: usize) {
+        self.site = Some(Rc::clone(site));
+        site.counters().add(Column::BytesIn, head_bytes as u64);
         if !self.counted {
             self.counted = true;
-            site.counters().connections.add(1);
+            site.counters().add(Column::Connections, 1);
         }
+    }
+
+    /// Where the current request is counted: with what belongs to no site, until it has one.
+    fn counters(&self) -> &SiteCounters {
+        match &self.site {
+            Some(site) => site.counters(),
+            None => self.worker.counters_of_no_site(),
+        }
+    }
+
+    /// Counts the final response to the current request, just before its head is submitted, with
+    /// the time since the turn in which its first byte had come.
+    pub(crate) fn count_response(&self, status: u16, counters: &SiteCounters) {
+        let took_ns = self.worker.runtime.clock_ns().saturating_sub(self.began_ns);
+        counters.count_response(status, took_ns);
+        self.worker.board().requests.add(1);
     }
 }
 
 impl Drop for ClientConnection {
     fn drop(&mut self) {
         if let Some(socket) = self.socket.take() {
+            // Of a send that did not end well, what the kernel took has gone all the same.
+            let counters = match &self.site {
+                Some(site) => site.counters(),
+                None => self.worker.counters_of_no_site(),
+            };
+            counters.add(Column::BytesOut, socket.sent_bytes());
             if self.responding.get() {
                 // Whatever ended it, a stop of the plane too: nobody may take it for complete.
                 socket.reset_on_close();
@@ -160,9 +187,10 @@ pub(crate) async fn serve(mut connection: ClientConnection) {
     let worker = Rc::clone(connection.worker());
     match next {
         Next::Keep if !worker.is_draining() => {
-            let keep_alive = connection.keep_alive.unwrap_or_else(|| {
-                worker.with_routing(|routing| routing.snapshot.timeouts.keep_alive)
-            });
+            let keep_alive = match &connection.site {
+                Some(site) => site.site().timeouts.keep_alive,
+                None => worker.with_routing(|routing| routing.snapshot.timeouts.keep_alive),
+            };
             connection.park(keep_alive);
         }
         Next::Keep | Next::Linger => linger(&connection).await,
@@ -179,12 +207,17 @@ async fn serve_request(connection: &mut ClientConnection) -> Next {
     // the worker's buffers is held.
     let mut parts: Vec<u8> = Vec::new();
     loop {
-        let mut buffer = match connection.socket().recv(deadline_ns).await {
+        let received = connection.socket().recv(deadline_ns).await;
+        if !matches!(received, Ok(Some(_))) {
+            // They never became a request, and have no site.
+            count_in(connection, parts.len());
+        }
+        let mut buffer = match received {
             Ok(Some(buffer)) => buffer,
             // An empty line alone is no request (RFC 9112 §2.2).
             Err(_) if parts == b"\r\n" => return Next::Close,
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                return refuse(connection, Reject::HeadSlow, None, false, false).await;
+                return refuse(connection, Reject::HeadSlow, false, false).await;
             }
             Ok(None) | Err(_) => return Next::Close,
         };
@@ -204,14 +237,19 @@ async fn serve_request(connection: &mut ClientConnection) -> Next {
                 continue;
             }
             Err(reject) => {
+                count_in(connection, bytes.len());
                 drop(buffer);
-                return refuse(connection, reject, None, false, false).await;
+                return refuse(connection, reject, false, false).await;
             }
         };
         // A head ends in the last buffer: before that came, it had no end.
         buffer.advance(head_bytes.saturating_sub(before).min(buffer.len()));
         return act(connection, admitted, buffer, head_bytes).await;
     }
+}
+
+fn count_in(connection: &ClientConnection, bytes: usize) {
+    connection.counters().add(Column::BytesIn, bytes as u64);
 }
 
 /// Decides what is to become of a request by its head alone.
@@ -289,15 +327,16 @@ async fn act(
                 // So far the class of the unknown has paid; the rest waits for its tenant's turn.
                 connection.worker().runtime.yield_now().await;
             }
-            connection.serve_site(&request.site);
-            request.site.counters().bytes_in.add(head_bytes as u64);
+            connection.serve_site(&request.site, head_bytes);
             request.site.earn_retry();
             exchange::run(connection, request).await
         }
         Admitted::Options { keep_alive } => {
             connection.socket().unread(rest);
+            count_in(connection, head_bytes);
             let mut answer = Vec::new();
             write_options_answer(&mut answer, &connection.worker().date(), !keep_alive);
+            connection.count_response(204, connection.counters());
             send_answer(connection, answer, keep_alive).await
         }
         Admitted::Refused {
@@ -307,11 +346,11 @@ async fn act(
             keep_alive,
         } => {
             connection.socket().unread(rest);
-            if let Some(site) = &site {
-                connection.serve_site(site);
-                site.counters().bytes_in.add(head_bytes as u64);
+            match &site {
+                Some(site) => connection.serve_site(site, head_bytes),
+                None => count_in(connection, head_bytes),
             }
-            refuse(connection, reject, site.as_deref(), head_only, keep_alive).await
+            refuse(connection, reject, head_only, keep_alive).await
         }
     }
 }
@@ -320,7 +359,6 @@ async fn act(
 pub(crate) async fn refuse(
     connection: &ClientConnection,
     reject: Reject,
-    site: Option<&LocalSite>,
     head_only: bool,
     keep_alive: bool,
 ) -> Next {
@@ -336,11 +374,7 @@ pub(crate) async fn refuse(
         head_only,
         None,
     );
-    worker.board().requests.add(1);
-    if let Some(site) = site {
-        site.counters().count_response(reject.status());
-        site.counters().bytes_out.add(answer.len() as u64);
-    }
+    connection.count_response(reject.status(), connection.counters());
     send_answer(connection, answer, keep_alive).await
 }
 
@@ -352,8 +386,11 @@ async fn send_answer(connection: &ClientConnection, answer: Vec<u8>, keep_alive:
         .send(answer, write.as_nanos() as u64)
         .await
     {
-        Ok(_) if keep_alive => Next::Keep,
-        Ok(_) => Next::Linger,
+        Ok(sent) => {
+            let bytes = sent.len() as u64;
+            connection.counters().add(Column::BytesOut, bytes);
+            if keep_alive { Next::Keep } else { Next::Linger }
+        }
         Err(error) => {
             let cut = if error.kind() == io::ErrorKind::TimedOut {
                 Cut::WriteTimeout

@@ -188,31 +188,43 @@ impl ControlThread {
                 let brief = asked.get("brief") == Some(&Value::Bool(true));
                 (self.status(brief).await, true)
             }
+            Some("usage") => (self.usage().await, true),
             Some("follow") => match (number(&asked, "generation"), number(&asked, "length")) {
                 (Ok(generation), Ok(length)) => (self.follow(generation, length).await, true),
                 (Err(fault), _) | (_, Err(fault)) => (json!({ "error": fault }), false),
             },
-            _ => (json!({ "error": "op: not one of status, follow" }), false),
+            _ => (
+                json!({ "error": "op: not one of status, usage, follow" }),
+                false,
+            ),
         }
+    }
+
+    /// What was served up to the moment of the question.
+    async fn usage(&self) -> Value {
+        // What a worker had heard of when it answers first is counted when it answers again.
+        let _ = self.hear_from_workers().await && self.hear_from_workers().await;
+        let usage = Arc::clone(&self.shared.usage);
+        // It takes a while where many sites are served, and others are waiting.
+        let made = glommio::executor().spawn_blocking(move || json!(usage.answer()));
+        made.await
+    }
+
+    /// Has every worker publish its numbers; whether all did in time.
+    async fn hear_from_workers(&self) -> bool {
+        let workers = &self.shared.workers;
+        let before: Vec<u64> = workers.iter().map(|it| it.published.get()).collect();
+        self.notify_all();
+        self.wait_for(|| {
+            let mut both = workers.iter().zip(&before);
+            both.all(|(board, &before)| board.published.get() > before || board.ended.get() == 1)
+        })
+        .await
     }
 
     /// What the plane says of itself; briefly, without what there is one of for each site.
     async fn status(&self, brief: bool) -> Value {
-        let before: Vec<u64> = self
-            .shared
-            .workers
-            .iter()
-            .map(|board| board.published.get())
-            .collect();
-        self.notify_all();
-        let answered = self.wait_for(|| {
-            self.shared
-                .workers
-                .iter()
-                .zip(&before)
-                .all(|(board, &before)| board.published.get() > before || board.ended.get() == 1)
-        });
-        let answered = answered.await;
+        let answered = self.hear_from_workers().await;
         let facts = Facts {
             ready: answered,
             draining: self.shared.draining.load(Ordering::Acquire),

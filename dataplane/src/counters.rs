@@ -1,9 +1,12 @@
 //! What is counted, and by whom: one worker writes a counter, anybody may read it.
 //!
 //! A counter is added to with a relaxed load and a relaxed store: with a single writer that
-//! loses nothing and costs no locked instruction.
+//! loses nothing and costs no locked instruction. What is billed stands in [`crate::pages`] and
+//! lives through the death of the process; the rest begins at zero with it.
 
 use crate::http::reject::Reject;
+use meridian_model::usage::{Column, SLOT_LATENCY_WORD, SLOT_TALLY_WORD, SLOT_WORDS, bucket_of};
+use meridian_sys::CounterWords;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A number with one writer.
@@ -38,36 +41,42 @@ impl Counter {
     }
 }
 
-/// One worker's counters of one site.
-#[derive(Debug, Default)]
-#[repr(align(64))]
-pub(crate) struct SiteCounters {
-    /// Final responses begun.
-    pub(crate) requests: Counter,
-    /// Of these with a status of 1xx (101 only) or 2xx, 3xx, 4xx, 5xx.
-    pub(crate) responses: [Counter; 4],
-    /// Bytes that came over client connections, heads included.
-    pub(crate) bytes_in: Counter,
-    /// Bytes that went over client connections, heads included.
-    pub(crate) bytes_out: Counter,
-    /// Connections whose first served site this was.
-    pub(crate) connections: Counter,
-    /// Further attempts after a failed one.
-    pub(crate) retries: Counter,
-    /// Requests refused by a limit of ours (the retry budget among them).
-    pub(crate) refused: Counter,
-    /// Requests that ended without a whole response: begun and cut off, or given up by the client.
-    pub(crate) cut: Counter,
-    /// Requests served by another group's backends.
-    pub(crate) cross_group: Counter,
-}
+/// One worker's counters of one site, in the slot of a page file that the worker gave to it.
+#[derive(Debug, Clone)]
+pub(crate) struct SiteCounters(CounterWords<SLOT_WORDS>);
 
 impl SiteCounters {
-    /// Counts a final response, just before its head is submitted.
-    pub(crate) fn count_response(&self, status: u16) {
-        self.requests.add(1);
-        let class = (usize::from(status) / 100).clamp(2, 5) - 2;
-        self.responses[class].add(1);
+    /// The counters in these words.
+    pub(crate) fn new(words: CounterWords<SLOT_WORDS>) -> SiteCounters {
+        SiteCounters(words)
+    }
+
+    /// Adds to a column; only the owning worker may call this.
+    pub(crate) fn add(&self, column: Column, amount: u64) {
+        self.add_to(SLOT_TALLY_WORD + column as usize, amount);
+    }
+
+    /// Counts a final response, just before its head is submitted, `took_ns` after its request
+    /// began.
+    pub(crate) fn count_response(&self, status: u16, took_ns: u64) {
+        self.add(Column::Requests, 1);
+        self.add(
+            match status {
+                // 101 (Switching Protocols) is a success, too.
+                ..300 => Column::Responses2xx,
+                300..400 => Column::Responses3xx,
+                400..500 => Column::Responses4xx,
+                500.. => Column::Responses5xx,
+            },
+            1,
+        );
+        self.add_to(SLOT_LATENCY_WORD + bucket_of(took_ns), 1);
+    }
+
+    fn add_to(&self, word: usize, amount: u64) {
+        let word = &self.0[word];
+        let sum = word.load(Ordering::Relaxed).wrapping_add(amount);
+        word.store(sum, Ordering::Relaxed);
     }
 }
 
@@ -164,6 +173,8 @@ impl Causes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use meridian_model::usage::SLOT_BYTES;
+    use meridian_sys::CounterSegment;
 
     #[test]
     fn every_cause_stands_at_its_place() {
@@ -174,12 +185,16 @@ mod tests {
 
     #[test]
     fn responses_are_counted_by_class_and_101_with_2xx() {
-        let counters = SiteCounters::default();
+        let segment = CounterSegment::anonymous(SLOT_BYTES).expect("there is memory");
+        let counters = SiteCounters::new(segment.share(0));
         for status in [101, 200, 204, 301, 404, 499, 503] {
-            counters.count_response(status);
+            counters.count_response(status, 100_000);
         }
-        let classes: Vec<u64> = counters.responses.iter().map(Counter::get).collect();
+        let word = |at: usize| segment.words()[at].load(Ordering::Relaxed);
+        let classes = Column::Responses2xx as usize..=Column::Responses5xx as usize;
+        let classes: Vec<u64> = classes.map(|at| word(SLOT_TALLY_WORD + at)).collect();
         assert_eq!(classes, [3, 1, 2, 1]);
-        assert_eq!(counters.requests.get(), 7);
+        assert_eq!(word(SLOT_TALLY_WORD + Column::Requests as usize), 7);
+        assert_eq!(word(SLOT_LATENCY_WORD + bucket_of(100_000)), 7);
     }
 }

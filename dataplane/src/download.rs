@@ -7,6 +7,7 @@ use crate::body::{self, BodyError, BodyReader};
 use crate::counters::{Cut, SiteCounters};
 use crate::http::response::ResponseFraming;
 use meridian_model::snapshot::Timeouts;
+use meridian_model::usage::Column;
 use meridian_sys::{RecvBuf, SendBuf, Socket};
 use std::task::Poll;
 
@@ -63,9 +64,9 @@ impl Download {
         Ok(SendBuf::Heap(head.to_vec()))
     }
 
-    /// Sends the beginning of the response. What it counts as was counted before.
-    pub(crate) fn start(&self, first: SendBuf, client: &Socket, counters: &SiteCounters) {
-        counters.bytes_out.add(first.len() as u64);
+    /// Sends the beginning of the response. What it counts as was counted before; its bytes are
+    /// counted when the kernel has taken them, as all are.
+    pub(crate) fn start(&self, first: SendBuf, client: &Socket) {
         client.start_send(first, self.next.is_some());
     }
 
@@ -94,12 +95,11 @@ impl Download {
             }
             match client.poll_sent() {
                 Poll::Pending => return Ok(false),
-                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Ok(sent)) => counters.add(Column::BytesOut, sent.len() as u64),
                 Poll::Ready(Err(_)) => return Err(Cut::ClientAbort),
             }
             match self.next.take() {
                 Some(bytes) => {
-                    counters.bytes_out.add(bytes.len() as u64);
                     client.start_send(bytes, false);
                     // While the client was slow the backend was held back: its time begins now.
                     self.progress_ns = now_ns;

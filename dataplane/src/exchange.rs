@@ -19,6 +19,7 @@ use crate::worker::Worker;
 use meridian_model::limits::{
     IDLE_UPSTREAM_CONNECTIONS_MAX, INTERIM_RESPONSES_MAX, RESPONSE_HEAD_BYTES_MAX,
 };
+use meridian_model::usage::Column;
 use meridian_sys::{RecvBuf, Socket};
 use std::io;
 use std::rc::Rc;
@@ -151,10 +152,10 @@ impl<'c> Exchange<'c> {
             }
             if !self.request.site.spend_retry() {
                 self.worker.board().retries_refused.add(1);
-                self.request.site.counters().refused.add(1);
+                self.count(Column::Refused);
                 return self.refuse(failure.reject).await;
             }
-            self.request.site.counters().retries.add(1);
+            self.count(Column::Retries);
         }
     }
 
@@ -171,14 +172,11 @@ impl<'c> Exchange<'c> {
     async fn refuse(&self, reject: Reject) -> Next {
         let keep_alive = self.request.keep_alive && self.upload.is_read();
         let head_only = self.request.method == Method::Head;
-        client::refuse(
-            self.connection,
-            reject,
-            Some(&self.request.site),
-            head_only,
-            keep_alive,
-        )
-        .await
+        client::refuse(self.connection, reject, head_only, keep_alive).await
+    }
+
+    fn count(&self, column: Column) {
+        self.request.site.counters().add(column, 1);
     }
 
     /// Ends the connection in the middle of something.
@@ -188,7 +186,7 @@ impl<'c> Exchange<'c> {
 
     fn cut_for(&self, cause: Cause) -> Next {
         self.worker.causes().count(cause);
-        self.request.site.counters().cut.add(1);
+        self.count(Column::Cut);
         Next::Reset
     }
 
@@ -266,7 +264,7 @@ impl<'c> Exchange<'c> {
             .map_err(Attempt::from)?;
         let begun = self.await_response(upstream).await?;
         if picked.cross_group {
-            self.request.site.counters().cross_group.add(1);
+            self.count(Column::CrossGroup);
         }
         self.relay(upstream, begun).await
     }
@@ -348,16 +346,14 @@ impl<'c> Exchange<'c> {
         if self.request.version == Version::Http10 {
             return Ok(());
         }
-        self.request
-            .site
-            .counters()
-            .bytes_out
-            .add(head.len() as u64);
         let stall_ns = self.request.site.site().timeouts.write.as_nanos() as u64;
         self.client
             .send(head, stall_ns)
             .await
-            .map(drop)
+            .map(|sent| {
+                let counters = self.request.site.counters();
+                counters.add(Column::BytesOut, sent.len() as u64);
+            })
             .map_err(|error| {
                 Attempt::Gone(if error.kind() == io::ErrorKind::TimedOut {
                     Cut::WriteTimeout
@@ -407,11 +403,10 @@ impl<'c> Exchange<'c> {
         let placed = begun.download.place(&scratch, buffer);
         self.worker.give_scratch(scratch);
         let first = placed.map_err(|_| failed(Reject::ResponseHead))?;
-        let counters = self.request.site.counters();
-        counters.count_response(begun.status);
-        self.worker.board().requests.add(1);
+        self.connection
+            .count_response(begun.status, self.request.site.counters());
         self.connection.begin_response();
-        begun.download.start(first, self.client, counters);
+        begun.download.start(first, self.client);
         Ok(Answer::Final(begun))
     }
 

@@ -4,11 +4,16 @@ use crate::config::{Follower, Started};
 use crate::configuration::Configuration;
 use crate::control;
 use crate::listeners::{self, ByWorker};
+use crate::pages::{PageSet, PageWriter};
 use crate::routing::Routing;
 use crate::shared::Shared;
+use crate::slots_file::SlotsFile;
+use crate::usage::{Closing, Usage};
 use crate::worker::{Worker, WorkerListener};
+use meridian_model::name::Name;
+use meridian_model::usage::{Epoch, slot_of, slots_header};
 use meridian_sys::Notifier;
-use meridian_sys::process::{Limit, allowed_cpus, die_with, pin_thread, raise_limit};
+use meridian_sys::process::{Limit, allowed_cpus, die_with, pin_thread, raise_limit, random_bytes};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::fs::File;
@@ -66,15 +71,25 @@ pub fn run(state: &Path) -> Result<(), String> {
         }
     };
     let workers = by_worker.len();
+    let wall_seconds = control::wall_seconds(SystemTime::now());
+    let Counting {
+        usage,
+        file,
+        pages,
+        lock: _alive,
+    } = Counting::start(state, &local.host.name, workers, wall_seconds)?;
     let shared = Shared::new(
         Routing::new(snapshot, workers),
+        Arc::clone(&usage),
         workers,
-        control::wall_seconds(SystemTime::now()),
+        wall_seconds,
         descriptors,
         // Of two workers on a CPU the one that looks would keep the other from its work.
         local.host.busy_polling && workers <= cpus.len(),
     );
-    let (notifiers, ended) = start_workers(&shared, by_worker, &cpus)?;
+    // Before the first request is served.
+    let closing = Closing::start(usage, file)?;
+    let (notifiers, ended) = start_workers(&shared, by_worker, pages, &cpus)?;
     stop_on_signals(&shared, &notifiers)?;
     let places = (0..workers)
         .map(|worker| cpus[worker % cpus.len()])
@@ -97,7 +112,47 @@ pub fn run(state: &Path) -> Result<(), String> {
         }
     }
     control.stop();
+    closing.finish();
     Ok(())
+}
+
+/// What a plane counts with.
+struct Counting {
+    usage: Arc<Usage>,
+    file: SlotsFile,
+    /// By worker.
+    pages: Vec<PageWriter>,
+    /// Held for life.
+    lock: Option<File>,
+}
+
+impl Counting {
+    /// A new epoch, with its page files and its slots file in STATE/counters.
+    fn start(
+        state: &Path,
+        host: &Name,
+        workers: usize,
+        wall_seconds: u64,
+    ) -> Result<Counting, String> {
+        let epoch = random_bytes().map(Epoch);
+        let epoch = epoch.map_err(|error| format!("asking for random bytes: {error}"))?;
+        let open_slot = slot_of(wall_seconds);
+        let counters = state.join("counters");
+        let set = PageSet::create(&counters, epoch, workers, open_slot);
+        if let Some(fault) = &set.fault {
+            eprintln!("meridian-dataplane: counting in memory, which a kill would lose: {fault}");
+        }
+        let pages = set.writers.iter().map(PageWriter::pages).collect();
+        Ok(Counting {
+            usage: Arc::new(Usage::new(epoch, host.as_str(), pages, open_slot)),
+            file: SlotsFile::new(
+                counters.join(format!("dataplane-{epoch}.slots")),
+                slots_header("dataplane", host.as_str(), epoch),
+            ),
+            pages: set.writers,
+            lock: set.lock,
+        })
+    }
 }
 
 /// Holds STATE/dataplane.lock for life.
@@ -137,18 +192,20 @@ fn lock(state: &Path) -> Result<File, String> {
 fn start_workers(
     shared: &Arc<Shared>,
     by_worker: ByWorker,
+    pages: Vec<PageWriter>,
     cpus: &[usize],
 ) -> Result<(Arc<[Notifier]>, mpsc::Receiver<End>), String> {
     let (end, ended) = mpsc::channel();
     let mut notifiers = Vec::with_capacity(by_worker.len());
-    for (index, listeners) in by_worker.into_iter().enumerate() {
+    for (index, (listeners, pages)) in by_worker.into_iter().zip(pages).enumerate() {
         let (report, reports) = mpsc::sync_channel(1);
         let (shared, end) = (Arc::clone(shared), end.clone());
         let cpu = cpus[index % cpus.len()];
         std::thread::Builder::new()
             .name(format!("worker-{index}"))
             .spawn(move || {
-                let worked = AssertUnwindSafe(|| work(index, cpu, shared, listeners, &report));
+                let worked =
+                    AssertUnwindSafe(|| work(index, cpu, shared, pages, listeners, &report));
                 let worked = catch_unwind(worked).unwrap_or_else(|_| Err("panicked".to_owned()));
                 let _ = end.send((index, worked));
             })
@@ -170,11 +227,12 @@ fn work(
     index: usize,
     cpu: usize,
     shared: Arc<Shared>,
+    pages: PageWriter,
     listeners: Vec<WorkerListener>,
     report: &mpsc::SyncSender<Notifier>,
 ) -> Result<(), String> {
     pin_thread(cpu).map_err(|error| format!("pinning to CPU {cpu}: {error}"))?;
-    let worker = match Worker::new(index, shared, listeners) {
+    let worker = match Worker::new(index, shared, pages, listeners) {
         Ok(worker) => worker,
         Err(error) => return Err(error.to_string()),
     };

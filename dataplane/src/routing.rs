@@ -1,22 +1,15 @@
 //! What the workers share and only read: the snapshot with the runtime state of its parts.
 //!
 //! The configuration thread makes a [`Routing`] for each revision and swaps it in. Runtime state
-//! (counters) is keyed by identity and taken over from the revision before, so a change of one
+//! of backends is keyed by identity and taken over from the revision before, so a change of one
 //! site leaves every other one's state where it is, and costs what that site costs.
 
-use crate::counters::{BackendCounters, SiteCounters};
+use crate::counters::BackendCounters;
 use meridian_model::compile::Changed;
 use meridian_model::limits::REVISIONS_REMEMBERED;
 use meridian_model::snapshot::{Backend, BackendKey, BySite, Site, SiteId, Snapshot};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
-
-/// The runtime state of a site.
-#[derive(Debug)]
-pub(crate) struct SiteState {
-    /// By worker.
-    pub(crate) counters: Box<[SiteCounters]>,
-}
 
 /// The runtime state of a backend.
 #[derive(Debug)]
@@ -29,7 +22,6 @@ pub(crate) struct BackendState {
 #[derive(Debug)]
 pub(crate) struct ServedSite {
     site: Arc<Site>,
-    state: Arc<SiteState>,
     /// In the order of [`backends`].
     backends: Box<[(BackendKey, Arc<BackendState>)]>,
 }
@@ -51,9 +43,8 @@ pub(crate) fn backends(site: &Site) -> impl Iterator<Item = &Backend> {
 }
 
 impl ServedSite {
-    /// A site with the state that it, or what stood in its place, had before.
+    /// A site with the state that its backends had before.
     fn new(site: &Arc<Site>, before: Option<&ServedSite>, workers: usize) -> Arc<ServedSite> {
-        let state = before.map(|before| Arc::clone(&before.state));
         let backends = backends(site).map(|backend| {
             let kept = before.and_then(|before| before.backend_state(&backend.key));
             let state = kept.unwrap_or_else(|| {
@@ -65,11 +56,6 @@ impl ServedSite {
         });
         Arc::new(ServedSite {
             site: Arc::clone(site),
-            state: state.unwrap_or_else(|| {
-                Arc::new(SiteState {
-                    counters: (0..workers).map(|_| SiteCounters::default()).collect(),
-                })
-            }),
             backends: backends.collect(),
         })
     }
@@ -77,11 +63,6 @@ impl ServedSite {
     /// The compiled site.
     pub(crate) fn site(&self) -> &Arc<Site> {
         &self.site
-    }
-
-    /// The state of the site.
-    pub(crate) fn state(&self) -> &Arc<SiteState> {
-        &self.state
     }
 
     /// The state of one of its backends.

@@ -2,6 +2,7 @@
 
 use crate::counters::{Causes, Counter};
 use crate::routing::Routing;
+use crate::usage::Usage;
 use arc_swap::ArcSwap;
 use meridian_model::limits::{CLIENT_DESCRIPTORS_PERCENT, DESCRIPTORS_RESERVED};
 use std::sync::Arc;
@@ -68,6 +69,8 @@ pub(crate) struct Shared {
     pub(crate) client_connections_max: u64,
     /// Whether workers may look for what comes instead of sleeping.
     pub(crate) busy_polling: bool,
+    /// What was served.
+    pub(crate) usage: Arc<Usage>,
     /// A stop was asked for.
     pub(crate) draining: AtomicBool,
     /// By worker.
@@ -75,10 +78,11 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// What `workers` workers share, beginning with `routing`, when the process may have
+    /// What `workers` workers share, beginning with `routing` and counting into `usage`, when the process may have
     /// `descriptors` files open and its workers may poll if `busy_polling`.
     pub(crate) fn new(
         routing: Routing,
+        usage: Arc<Usage>,
         workers: usize,
         wall_seconds: u64,
         descriptors: u64,
@@ -91,6 +95,7 @@ impl Shared {
             wall_seconds: AtomicU64::new(wall_seconds),
             client_connections_max: (for_clients / workers.max(1) as u64).max(1),
             busy_polling,
+            usage,
             draining: AtomicBool::new(false),
             workers: (0..workers).map(|_| WorkerBoard::default()).collect(),
         })

@@ -3,7 +3,7 @@
 
 use crate::balance::Rotation;
 use crate::counters::SiteCounters;
-use crate::routing::{Routing, ServedSite, SiteState};
+use crate::routing::{Routing, ServedSite};
 use crate::upstream::Upstream;
 use crate::worker::Worker;
 use meridian_model::address_policy::AddressPolicy;
@@ -19,8 +19,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct LocalSite {
     site: Arc<Site>,
-    state: Arc<SiteState>,
-    worker: usize,
+    counters: SiteCounters,
     class: ClassId,
     via: Arc<str>,
     policy: Arc<AddressPolicy>,
@@ -68,9 +67,8 @@ impl LocalSite {
             retry_credit: Cell::new(old.map_or(RETRY_BURST * REQUESTS_PER_RETRY, |old| {
                 old.retry_credit.get()
             })),
-            worker: worker.index,
+            counters: worker.counters_of(site.id),
             site: Arc::clone(site),
-            state: Arc::clone(served.state()),
         }
     }
 
@@ -91,7 +89,7 @@ impl LocalSite {
 
     /// This worker's counters of the site.
     pub(crate) fn counters(&self) -> &SiteCounters {
-        &self.state.counters[self.worker]
+        &self.counters
     }
 
     /// Whether the policy lets the site's tenant have a backend at `address`: looked at before

@@ -2,11 +2,14 @@
 
 use crate::configuration::Position;
 use crate::control::PROTOCOL;
-use crate::counters::{BackendCounters, Cause, Counter, SiteCounters};
+use crate::counters::{BackendCounters, Cause, Counter};
 use crate::routing::{ServedSite, backends};
 use crate::shared::Shared;
+use meridian_model::snapshot::{Site, SiteId};
+use meridian_model::usage::{Column, Tally};
 use meridian_sys::process::{Limit, kernel_release, limit};
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::time::Duration;
 
 /// What is not in [`Shared`].
@@ -30,8 +33,12 @@ pub(crate) fn report(shared: &Shared, facts: &Facts<'_>) -> Value {
     let served: Vec<&ServedSite> = (routing.snapshot.sites_by_name().iter())
         .filter_map(|site| routing.served(site.id).map(|it| &**it))
         .collect();
+    let sums = shared.usage.sums();
     let mut report = summary(shared, facts);
-    report["sites"] = served.iter().map(|served| site_row(served)).collect();
+    report["sites"] = served
+        .iter()
+        .map(|served| site_row(served.site(), &sums))
+        .collect();
     report["backends"] = served
         .iter()
         .flat_map(|served| backend_rows(served))
@@ -63,30 +70,13 @@ pub(crate) fn summary(shared: &Shared, facts: &Facts<'_>) -> Value {
     })
 }
 
-fn site_row(served: &ServedSite) -> Value {
-    let (site, state) = (served.site(), served.state());
-    let sum = |pick: fn(&SiteCounters) -> &Counter| {
-        state
-            .counters
-            .iter()
-            .map(|counters| pick(counters).get())
-            .sum::<u64>()
-    };
-    json!({
-        "tenant": site.tenant, "site": site.name,
-        "requests": sum(|counters| &counters.requests),
-        "responses_2xx": sum(|counters| &counters.responses[0]),
-        "responses_3xx": sum(|counters| &counters.responses[1]),
-        "responses_4xx": sum(|counters| &counters.responses[2]),
-        "responses_5xx": sum(|counters| &counters.responses[3]),
-        "bytes_in": sum(|counters| &counters.bytes_in),
-        "bytes_out": sum(|counters| &counters.bytes_out),
-        "connections": sum(|counters| &counters.connections),
-        "retries": sum(|counters| &counters.retries),
-        "refused": sum(|counters| &counters.refused),
-        "cut": sum(|counters| &counters.cut),
-        "cross_group": sum(|counters| &counters.cross_group),
-    })
+fn site_row(site: &Site, sums: &HashMap<SiteId, Tally>) -> Value {
+    let mut row = json!({ "tenant": site.tenant, "site": site.name });
+    let sum = sums.get(&site.id).copied().unwrap_or_default();
+    for column in Column::ALL {
+        row[column.name()] = sum[column].into();
+    }
+    row
 }
 
 fn workers(shared: &Shared, facts: &Facts<'_>) -> Vec<Value> {
@@ -177,6 +167,8 @@ fn limits(shared: &Shared) -> Vec<Value> {
             "stale_completion",
             sum(&|worker| shared.workers[worker].stale.get()),
         ),
+        ("counters_unbacked", shared.usage.unbacked()),
+        ("slots_unwritten", shared.usage.unwritten()),
     ];
     causes
         .chain(others)

@@ -8,6 +8,7 @@ use crate::client::Request;
 use crate::counters::SiteCounters;
 use crate::http::reject::Reject;
 use crate::http::request::BodyFraming;
+use meridian_model::usage::Column;
 use meridian_sys::{SendBuf, Socket};
 use std::rc::Rc;
 use std::task::Poll;
@@ -163,7 +164,7 @@ impl Upload {
             })?;
             let rest = taken.rest.as_ref().map_or(0, |rest| rest.len());
             self.meter.note(received - rest);
-            counters.bytes_in.add((received - rest) as u64);
+            counters.add(Column::BytesIn, (received - rest) as u64);
             self.next = body::frame(&self.reader, self.chunked, taken.piece);
             if let Some(rest) = taken.rest {
                 client.unread(rest);

@@ -1,13 +1,15 @@
 //! One worker: a thread with its own ring, listeners, connections, pools and counters.
 
 use crate::client::{self, ClientConnection};
-use crate::counters::Causes;
+use crate::counters::{Causes, SiteCounters};
+use crate::pages::PageWriter;
 use crate::routing::Routing;
 use crate::shared::{Shared, WorkerBoard};
 use crate::site::LocalSite;
 use crate::upstream::Upstream;
 use arc_swap::{ArcSwap, Cache};
 use meridian_model::snapshot::{SiteId, TenantId};
+use meridian_model::usage::NO_SITE;
 use meridian_sys::{ClassId, Event, Runtime, RuntimeConfig, SetupError, Socket, SocketId, Stir};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -76,6 +78,8 @@ pub(crate) struct Worker {
     shared: Arc<Shared>,
     routing: RefCell<Cache<Arc<ArcSwap<Routing>>, Arc<Routing>>>,
     sites: RefCell<HashMap<SiteId, Rc<LocalSite>>>,
+    pages: RefCell<PageWriter>,
+    no_site: SiteCounters,
     classes: RefCell<HashMap<TenantId, ClassId>>,
     upstreams: RefCell<Vec<Option<Rc<Upstream>>>>,
     free_upstreams: RefCell<Vec<u32>>,
@@ -88,10 +92,12 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Makes the worker of the calling thread and lets it accept from `listeners`.
+    /// Makes the worker of the calling thread, which counts into `pages`, and lets it accept from
+    /// `listeners`.
     pub(crate) fn new(
         index: usize,
         shared: Arc<Shared>,
+        mut pages: PageWriter,
         listeners: Vec<WorkerListener>,
     ) -> Result<Rc<Worker>, SetupError> {
         let runtime = Runtime::new(RuntimeConfig {
@@ -105,6 +111,8 @@ impl Worker {
             shared,
             routing: RefCell::new(routing),
             sites: RefCell::default(),
+            no_site: pages.counters(NO_SITE),
+            pages: RefCell::new(pages),
             classes: RefCell::default(),
             upstreams: RefCell::default(),
             free_upstreams: RefCell::default(),
@@ -286,6 +294,16 @@ impl Worker {
             .borrow_mut()
             .entry(tenant)
             .or_insert_with(|| self.runtime.add_class())
+    }
+
+    /// This worker's counters of a site.
+    pub(crate) fn counters_of(&self, site: SiteId) -> SiteCounters {
+        self.pages.borrow_mut().counters(site)
+    }
+
+    /// This worker's counters of what belongs to no site.
+    pub(crate) fn counters_of_no_site(&self) -> &SiteCounters {
+        &self.no_site
     }
 
     /// Numbers a new upstream.

@@ -128,10 +128,18 @@ pub const LOCAL_CONNECTIONS_MAX: usize = 64;
 /// power costs as much of it at most.
 pub const SLOT_SECONDS: u64 = 300;
 
+/// The piece by which a worker's page file grows first, in bytes: 128 sites.
+pub const COUNTER_SEGMENT_BYTES_MIN: usize = 64 * 1024;
+
+/// The piece by which it grows at most, each twice as long as the one before. The worker waits
+/// for the file system meanwhile.
+pub const COUNTER_SEGMENT_BYTES_MAX: usize = 1024 * 1024;
+
 /// Sites on one line of a slots file: what is written and read at a time stays small.
 pub const SITES_PER_LINE_MAX: usize = 1000;
 
 const _: () = {
+    assert!(COUNTER_SEGMENT_BYTES_MIN <= COUNTER_SEGMENT_BYTES_MAX);
     // Hours and days are sums of slots.
     assert!(3600_u64.is_multiple_of(SLOT_SECONDS));
     assert!(REQUEST_LINE_BYTES_MAX < REQUEST_HEAD_BYTES_MAX);
