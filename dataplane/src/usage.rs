@@ -184,3 +184,7 @@ impl Closing {
         let _ = self.thread.join();
     }
 }
+
+#[cfg(test)]
+#[path = "usage/tests.rs"]
+mod tests;

@@ -155,6 +155,39 @@ fn a_send_that_fails_says_so_and_the_socket_closes_well() {
     assert_clean(&runtime);
 }
 
+/// Of a send that is given up, the bytes that the kernel took are known: the peer gets just them.
+#[test]
+fn what_was_sent_of_a_send_that_did_not_end_is_told() {
+    let (runtime, address) = listening();
+    let mut client = TcpStream::connect(address).expect("it accepts");
+    let sockets = Rc::new(RefCell::new(VecDeque::new()));
+    let (queue, handle) = (Rc::clone(&sockets), runtime.clone());
+    let sent_bytes = run_until(
+        &runtime,
+        async move {
+            let socket = accepted(&sockets, &handle).await;
+            socket.send(pattern(1000), SECOND_NS).await.expect("room");
+            assert_eq!(socket.sent_bytes(), 0, "it ended well");
+            let error = socket.send(vec![7; 32 << 20], 100_000_000).await;
+            assert_eq!(
+                error.expect_err("nobody reads").kind(),
+                io::ErrorKind::TimedOut
+            );
+            socket.sent_bytes()
+        },
+        move |event| {
+            if let Event::Accepted(_, socket) = event {
+                queue.borrow_mut().push_back(socket);
+            }
+        },
+    );
+    assert!(sent_bytes > 0 && sent_bytes < 32 << 20, "{sent_bytes}");
+    drop(runtime);
+    let mut got = Vec::new();
+    client.read_to_end(&mut got).expect("it reads");
+    assert_eq!(got.len() as u64, 1000 + sent_bytes);
+}
+
 #[test]
 fn a_peer_that_ends_its_side_still_gets_its_answer() {
     let (runtime, address) = listening();
