@@ -73,6 +73,7 @@ impl Store {
         let file = directory
             .open_journal(good.generation)
             .map_err(|error| words(&error))?;
+        let snapshot_bytes = directory.snapshot_bytes(good.generation);
         let bytes = match good.journal_bytes {
             Some(bytes) => bytes,
             None => file.metadata().map_err(|error| words(&error))?.len(),
@@ -87,7 +88,7 @@ impl Store {
                 file,
                 bytes,
                 is_torn: good.journal_bytes.is_none(),
-                compact_at: JOURNAL_BYTES_MIN.max(2 * bytes),
+                compact_at: JOURNAL_BYTES_MIN.max(snapshot_bytes),
             },
         })
     }
@@ -243,5 +244,148 @@ impl Journal {
         }
         self.bytes += line.len() as u64;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use meridian_model::Manifest;
+    use std::path::Path;
+
+    fn parts(hosts: usize) -> (Local, Desired) {
+        let names: Vec<String> = (0..hosts).map(|n| format!("\"h{n}.test\"")).collect();
+        let text = format!(
+            "[host]\nname = \"h1\"\n[listen]\nhttp = [\"127.0.0.1:8080\"]\n[[tenant]]\nname = \"acme\"\n\
+             [[site]]\ntenant = \"acme\"\nname = \"shop\"\nhostnames = [{}]\n",
+            names.join(", ")
+        );
+        let manifest = Manifest::parse(&text, "h1.toml").unwrap();
+        manifest.into_parts()
+    }
+
+    fn wanted(store: &Store, hosts: usize) -> Change {
+        let (_, mut next) = parts(hosts);
+        next.assign_ids(Some(store.desired()));
+        store.change_to(&next)
+    }
+
+    fn open(path: &Path) -> (Store, u64) {
+        let directory = ConfigDirectory::new(path.to_owned());
+        let found = directory.read().unwrap();
+        assert_eq!(found.damage, [""; 0]);
+        let good = found.last_good.expect("there is a revision");
+        let (revision, local) = (good.revision, good.local.clone().unwrap());
+        (Store::open(directory, good, local).unwrap(), revision)
+    }
+
+    /// A directory with a snapshot and three more revisions in the journal.
+    fn begun(path: &Path) -> Store {
+        let directory = ConfigDirectory::new(path.to_owned());
+        let (local, mut desired) = parts(1);
+        desired.assign_ids(None);
+        let header = directory
+            .next_header(&directory.read().unwrap(), 1)
+            .unwrap();
+        directory
+            .begin(&header, Some(&local), &desired, None, None)
+            .unwrap();
+        let (mut store, _) = open(path);
+        for hosts in 2..5 {
+            let change = wanted(&store, hosts);
+            store.commit(change).unwrap();
+        }
+        store
+    }
+
+    fn copy(from: &Path, to: &Path, names: &[&str]) {
+        for name in names {
+            std::fs::copy(from.join(name), to.join(name)).unwrap();
+        }
+    }
+
+    #[test]
+    fn wherever_a_compaction_is_interrupted_the_revision_is_the_same() {
+        let done = tempfile::tempdir().unwrap();
+        let mut store = begun(done.path());
+        let before = tempfile::tempdir().unwrap();
+        let old = ["current", "local", "snapshot.1", "journal.1"];
+        copy(done.path(), before.path(), &old);
+        assert!(!store.compact().unwrap(), "it is short");
+        store.journal.compact_at = 0;
+        assert!(store.compact().unwrap());
+        let announced = store.announcement();
+        assert_eq!((announced.revision, announced.generation), (4, 2));
+
+        let sealed = std::fs::read(done.path().join("journal.1")).unwrap();
+        let unsealed = std::fs::read(before.path().join("journal.1")).unwrap();
+        assert!(sealed.starts_with(&unsealed) && sealed.len() > unsealed.len());
+        let snapshot = std::fs::read(done.path().join("snapshot.2")).unwrap();
+        type Step<'a> = Box<dyn Fn(&Path) + 'a>;
+        let mut steps: Vec<Step<'_>> = Vec::new();
+        for bytes in (0..snapshot.len()).step_by(97) {
+            let part = &snapshot[..bytes];
+            steps.push(Box::new(move |to| {
+                std::fs::write(to.join("snapshot.2.new"), part).unwrap();
+            }));
+        }
+        steps.push(Box::new(|to| copy(done.path(), to, &["snapshot.2"])));
+        for bytes in unsealed.len()..=sealed.len() {
+            let (sealed, from) = (&sealed[..bytes], done.path());
+            steps.push(Box::new(move |to| {
+                copy(from, to, &["snapshot.2", "journal.2"]);
+                std::fs::write(to.join("journal.1"), sealed).unwrap();
+            }));
+        }
+        steps.push(Box::new(|to| {
+            copy(
+                done.path(),
+                to,
+                &["snapshot.2", "journal.2", "journal.1", "current"],
+            );
+        }));
+        for (number, step) in steps.iter().enumerate() {
+            let at = tempfile::tempdir().unwrap();
+            copy(before.path(), at.path(), &old);
+            step(at.path());
+            let (mut store, revision) = open(at.path());
+            assert_eq!(revision, 4, "step {number}");
+            assert_eq!(store.desired().sites[0].hostnames.len(), 4, "step {number}");
+            // And it goes on from there.
+            let change = wanted(&store, 7);
+            store.commit(change).unwrap();
+            let (store, revision) = open(at.path());
+            assert_eq!(revision, 5, "step {number}");
+            assert_eq!(store.desired().sites[0].hostnames.len(), 7, "step {number}");
+        }
+    }
+
+    #[test]
+    fn a_change_too_long_for_a_line_begins_a_generation() {
+        let at = tempfile::tempdir().unwrap();
+        let mut store = begun(at.path());
+        store.journal.is_torn = true;
+        let change = wanted(&store, 9);
+        store.commit(change).unwrap();
+        let announced = store.announcement();
+        assert_eq!((announced.revision, announced.generation), (5, 2));
+        let change = wanted(&store, 10);
+        store.commit(change).unwrap();
+        assert_eq!(store.announcement().generation, 2);
+        assert_eq!(open(at.path()).1, 6);
+    }
+
+    #[test]
+    fn a_change_that_is_wrong_writes_nothing() {
+        let at = tempfile::tempdir().unwrap();
+        let mut store = begun(at.path());
+        let before = store.announcement();
+        let mut next = store.desired().clone();
+        next.sites[0].tenant = meridian_model::name::Name::parse("nobody").unwrap();
+        let change = store.change_to(&next);
+        assert!(store.check(&change).is_err());
+        assert!(matches!(store.commit(change), Err(NotMade::Wrong(_))));
+        assert_eq!(store.announcement(), before);
+        assert_eq!(open(at.path()).1, 4);
     }
 }

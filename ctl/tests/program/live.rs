@@ -477,3 +477,49 @@ fn on_a_full_disk_nothing_changes_and_it_goes_on_when_there_is_room() {
     assert_eq!(served(&host, "blog.example.com").0, 502);
     running.stop();
 }
+
+/// Journals are put together while everything is killed again and again.
+#[test]
+fn a_long_journal_is_put_together_whatever_is_killed_meanwhile() {
+    let host = Host::new();
+    let mut running = up(&host);
+    let one = backend("one");
+    make_site(&host, one);
+    let mut accepted = 0;
+    for round in 0..60_u64 {
+        // A line of some 30 KiB, so that a journal is full after some 35 of them.
+        let names: Vec<String> = (0..900)
+            .map(|n| format!("\"r{round}-n{n}.test\""))
+            .collect();
+        let hostnames = format!("hostnames=[{}]", names.join(","));
+        let backend = format!("backend=[{{ address = \"{one}\" }}]");
+        let mut set =
+            Running::start(&mut host.command(&["set", "site", "live/big", &hostnames, &backend]));
+        if round % 6 == 5 {
+            std::thread::sleep(Duration::from_millis(round % 4 * 7));
+            kill(running.pid(), Signal::KILL);
+            running.wait();
+            set.wait();
+            running = up(&host);
+            continue;
+        }
+        set.wait().expect(0, &[]);
+        accepted = round;
+        let name = format!("r{round}-n899.test");
+        assert_eq!(served(&host, &name), (200, "one".to_string()));
+    }
+    // The last was under way when everything was killed: it was made, or it was not.
+    let before = served(&host, &format!("r{accepted}-n0.test")).0;
+    let last = served(&host, "r59-n0.test").0;
+    assert!(
+        [(200, 404), (404, 200)].contains(&(before, last)),
+        "{before} {last}"
+    );
+    let current = std::fs::read_to_string(host.path("state/config/current")).unwrap();
+    assert!(
+        current.trim_end().parse::<u64>().unwrap() > 1,
+        "no journal was put together"
+    );
+    assert_eq!(served(&host, "live.test"), (200, "one".to_string()));
+    running.stop();
+}
