@@ -489,7 +489,7 @@ fn a_long_journal_is_put_together_whatever_is_killed_meanwhile() {
     for round in 0..60_u64 {
         // A line of some 30 KiB, so that a journal is full after some 35 of them.
         let names: Vec<String> = (0..900)
-            .map(|n| format!("\"r{round}-n{n}.test\""))
+            .map(|n| format!("\"r{round}-n{n}.a-name-that-is-rather-long-for-its-purpose.test\""))
             .collect();
         let hostnames = format!("hostnames=[{}]", names.join(","));
         let backend = format!("backend=[{{ address = \"{one}\" }}]");
@@ -505,12 +505,20 @@ fn a_long_journal_is_put_together_whatever_is_killed_meanwhile() {
         }
         set.wait().expect(0, &[]);
         accepted = round;
-        let name = format!("r{round}-n899.test");
+        let name = format!("r{round}-n899.a-name-that-is-rather-long-for-its-purpose.test");
         assert_eq!(served(&host, &name), (200, "one".to_string()));
     }
     // The last was under way when everything was killed: it was made, or it was not.
-    let before = served(&host, &format!("r{accepted}-n0.test")).0;
-    let last = served(&host, "r59-n0.test").0;
+    let before = served(
+        &host,
+        &format!("r{accepted}-n0.a-name-that-is-rather-long-for-its-purpose.test"),
+    )
+    .0;
+    let last = served(
+        &host,
+        "r59-n0.a-name-that-is-rather-long-for-its-purpose.test",
+    )
+    .0;
     assert!(
         [(200, 404), (404, 200)].contains(&(before, last)),
         "{before} {last}"
