@@ -9,4 +9,5 @@ mod connections;
 mod programs;
 mod revisions;
 mod stopping;
+mod usage;
 mod wire;

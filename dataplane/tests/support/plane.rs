@@ -11,6 +11,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -160,6 +161,11 @@ impl Plane {
                 .spawn()
                 .expect("bash, taskset and the plane are there"),
         );
+    }
+
+    /// Its state directory.
+    pub(crate) fn state(&self) -> &Path {
+        self.state.path()
     }
 
     /// Where it accepts connections.
