@@ -37,6 +37,15 @@ struct Journal {
     compact_at: u64,
 }
 
+/// What stands in a directory, read and compiled.
+pub(crate) struct State {
+    pub(crate) header: Header,
+    pub(crate) desired: Desired,
+    pub(crate) compiled: Compiled,
+    /// Of the journal; none means that it holds its header alone.
+    pub(crate) journal_bytes: Option<u64>,
+}
+
 /// How far the config log reaches: what planes are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Announcement {
@@ -88,6 +97,36 @@ impl Store {
                 file,
                 bytes,
                 is_torn: good.journal_bytes.is_none(),
+                compact_at: JOURNAL_BYTES_MIN.max(snapshot_bytes),
+            },
+        })
+    }
+
+    /// Goes on from what is known to stand in the directory.
+    ///
+    /// # Errors
+    /// When its journal can not be opened.
+    pub(crate) fn go_on(
+        directory: ConfigDirectory,
+        local: Local,
+        state: State,
+    ) -> io::Result<Store> {
+        let file = directory.open_journal(state.header.generation)?;
+        let bytes = match state.journal_bytes {
+            Some(bytes) => bytes,
+            None => file.metadata()?.len(),
+        };
+        let snapshot_bytes = directory.snapshot_bytes(state.header.generation);
+        Ok(Store {
+            directory,
+            local,
+            header: state.header,
+            desired: state.desired,
+            compiled: state.compiled,
+            journal: Journal {
+                file,
+                bytes,
+                is_torn: false,
                 compact_at: JOURNAL_BYTES_MIN.max(snapshot_bytes),
             },
         })

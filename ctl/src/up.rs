@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use meridian_model::availability::unavailable;
 use meridian_model::change::ObjectName;
+use meridian_model::config_log::Header;
 use meridian_model::desired::Owner;
-use meridian_model::{Desired, Local, Manifest, Problem, Problems, compile};
+use meridian_model::{Compiled, Desired, Local, Manifest, Problem, Problems, compile};
 
 use crate::backoff::Backoff;
 use crate::cli;
@@ -24,7 +25,7 @@ use crate::plane_process::{DATAPLANE, PlaneProcess};
 use crate::plane_socket;
 use crate::signals::Signals;
 use crate::state_directory::StateDirectory;
-use crate::store::Store;
+use crate::store::{State, Store};
 use crate::supervisor::Supervisor;
 
 /// How long a plane of an earlier `up` may take to be gone. It was told to
@@ -46,8 +47,16 @@ pub(crate) fn run(call: &cli::Up, output: Output) -> Result<(), Failure> {
         output.event(&Event::Warning(what));
     }
     await_earlier_plane(&state)?;
-    let (local, listeners) = settle(&config, manifest, output)?;
-    let store = open_store(config, &local)?;
+    let Settled {
+        local,
+        listeners,
+        state: settled,
+    } = settle(&config, manifest, output)?;
+    let store = match settled {
+        Some(settled) => Store::go_on(config, local.clone(), settled)
+            .map_err(|error| Failure::input(format!("{}: {error}", state.config().display())))?,
+        None => open_store(config, &local)?,
+    };
     let _control = control_socket::start(
         &state.control_socket(),
         store,
@@ -95,7 +104,7 @@ fn settle(
     config: &ConfigDirectory,
     manifest: Result<(Local, Desired), Problems>,
     output: Output,
-) -> Result<(Local, Listeners), Failure> {
+) -> Result<Settled, Failure> {
     let found = config
         .read()
         .map_err(|error| Failure::input(format!("{}: {error}", config.path().display())))?;
@@ -107,14 +116,32 @@ fn settle(
         Ok(accepted) => {
             let listeners = open_listeners(&accepted.local)?;
             match accepted.write(config, &found) {
-                Ok(()) => return Ok((accepted.local, listeners)),
+                Ok((local, state)) => {
+                    return Ok(Settled {
+                        local,
+                        listeners,
+                        state: Some(state),
+                    });
+                }
                 Err(error) => keep_unwritten(config, &found, &error, output)?,
             }
         }
         Err(problems) => keep_refused(config, &found, problems, output)?,
     };
     let listeners = open_listeners(&local)?;
-    Ok((local, listeners))
+    Ok(Settled {
+        local,
+        listeners,
+        state: None,
+    })
+}
+
+/// What is served.
+struct Settled {
+    local: Local,
+    listeners: Listeners,
+    /// As it stands in the directory, where that was just written or found equal.
+    state: Option<State>,
 }
 
 fn open_listeners(local: &Local) -> Result<Listeners, Failure> {
@@ -131,6 +158,7 @@ fn open_listeners(local: &Local) -> Result<Listeners, Failure> {
 /// A manifest that compiles, with the revision that it is or becomes.
 struct Accepted {
     local: Local,
+    compiled: Compiled,
     desired: Desired,
     revision: u64,
     /// Nothing of the desired state changed.
@@ -150,9 +178,10 @@ fn accept(found: &Found, local: Local, declared: Desired) -> Result<Accepted, Pr
         Some(good) if unchanged => good.revision,
         _ => found.next_revision(),
     };
-    compile(&local, &desired, revision)?;
+    let compiled = Compiled::new(&local, &desired, revision)?;
     Ok(Accepted {
         local,
+        compiled,
         desired,
         revision,
         unchanged,
@@ -175,18 +204,28 @@ pub(crate) fn clash_problems(clashes: &[(ObjectName, Owner)]) -> Problems {
 }
 
 impl Accepted {
-    fn write(&self, config: &ConfigDirectory, found: &Found) -> io::Result<()> {
-        if !self.unchanged {
-            return begin(config, found, self.revision, &self.local, &self.desired);
-        }
-        let written = found
-            .last_good
-            .as_ref()
-            .and_then(|good| good.local.as_ref());
-        if written != Some(&self.local) {
-            return config.write_local(&self.local);
-        }
-        Ok(())
+    /// Has the directory say so, and gives what it says.
+    fn write(self, config: &ConfigDirectory, found: &Found) -> io::Result<(Local, State)> {
+        let (header, journal_bytes) = match &found.last_good {
+            Some(good) if self.unchanged => {
+                if good.local.as_ref() != Some(&self.local) {
+                    config.write_local(&self.local)?;
+                }
+                (good.header.clone(), good.journal_bytes)
+            }
+            _ => {
+                let (revision, local) = (self.revision, &self.local);
+                let header = begin(config, found, revision, local, &self.desired)?;
+                (header, None)
+            }
+        };
+        let state = State {
+            header,
+            desired: self.desired,
+            compiled: self.compiled,
+            journal_bytes,
+        };
+        Ok((self.local, state))
     }
 }
 
@@ -197,10 +236,11 @@ fn begin(
     revision: u64,
     local: &Local,
     desired: &Desired,
-) -> io::Result<()> {
+) -> io::Result<Header> {
     let header = config.next_header(found, revision)?;
     let kept = found.last_good.as_ref().map(|good| good.generation);
-    config.begin(&header, Some(local), desired, kept, None)
+    config.begin(&header, Some(local), desired, kept, None)?;
+    Ok(header)
 }
 
 /// The manifest is right and can not be written: the last good revision goes on.
