@@ -37,11 +37,12 @@ fn up(host: &Host) -> Running {
 }
 
 fn plane_pid(host: &Host) -> u32 {
-    let status = host
-        .run(&["status", "--format", "json"])
-        .expect(0, &[])
-        .json();
-    status["processes"][0]["pid"].as_u64().unwrap() as u32
+    // A plane that was just killed may not be there again.
+    wait_for("the plane's status", || {
+        let status = host.run(&["status", "--format", "json"]);
+        (status.code == Some(0)).then(|| status.json()["processes"][0]["pid"].as_u64())
+    })
+    .expect("it has a pid") as u32
 }
 
 /// A backend that answers every request with its name.
