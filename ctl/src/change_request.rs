@@ -159,7 +159,7 @@ pub(crate) fn set(
 pub(crate) fn delete(store: &Store, kind: &str, name: &str) -> Result<Change, Refusal> {
     let desired = store.desired();
     let mut change = Change {
-        revision: store.announcement().revision + 1,
+        revision: store.next_revision(),
         ids: desired.ids,
         puts: Vec::new(),
         deletes: Vec::new(),

@@ -159,7 +159,8 @@ pub(crate) struct Get {
 /// What all changes have in common.
 #[derive(Args, Debug)]
 pub(crate) struct Change {
-    /// How long to wait until every worker runs it, such as 5s or 500ms; then the exit code is 5
+    /// How long to wait until every worker runs it, such as 5s or 500ms, at most 10m; then the exit
+    /// code is 5
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
     pub(crate) wait: Duration,
     #[command(flatten)]

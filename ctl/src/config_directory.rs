@@ -13,7 +13,7 @@
 //! to the same revision. The generation before the current one is kept, in case that is damaged.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use meridian_model::config_log::journal::JournalReader;
@@ -176,54 +176,58 @@ impl ConfigDirectory {
     }
 
     /// Begins a generation with a revision and makes it the current one. The last good one,
-    /// `kept`, stays; everything older is removed. Where `sealed` is the generation whose journal
-    /// leads to the same revision, that is sealed first.
+    /// `kept`, stays; everything older is removed.
     ///
     /// # Errors
     /// The first; the directory then leads to what it led to before.
     pub(crate) fn begin(
         &self,
         header: &Header,
-        local: Option<&Local>,
+        local: &Local,
         desired: &Desired,
         kept: Option<u64>,
-        sealed: Option<u64>,
     ) -> io::Result<()> {
-        let generation = header.generation;
+        self.write_generation(header, desired)?;
+        self.write_local(local)?;
+        self.make_current(header.generation)?;
+        self.remove_all_but(&[Some(header.generation), kept]);
+        Ok(())
+    }
+
+    /// Writes a generation that nothing leads to yet.
+    ///
+    /// # Errors
+    /// The first; nothing is left of it.
+    pub(crate) fn write_generation(&self, header: &Header, desired: &Desired) -> io::Result<()> {
         let snapshot = config_log::encode(header, desired);
         let journal = journal::encode_header(header);
-        let local = local.map(config_log::encode_local);
-        let names = (snapshot_name(generation), journal_name(generation));
-        let mut files = vec![
-            (names.0.as_str(), snapshot.as_bytes()),
-            (names.1.as_str(), journal.as_bytes()),
-        ];
-        files.extend(local.as_ref().map(|local| (LOCAL, local.as_bytes())));
+        let generation = header.generation;
+        durable_file::replace_all(
+            &self.path,
+            &[
+                (&snapshot_name(generation), snapshot.as_bytes()),
+                (&journal_name(generation), journal.as_bytes()),
+            ],
+        )
+    }
+
+    /// Has `current` lead to a generation.
+    ///
+    /// # Errors
+    /// The first; it is not known then which one it leads to.
+    pub(crate) fn make_current(&self, generation: u64) -> io::Result<()> {
         let current = format!("{generation}\n");
-        match sealed {
-            None => files.push((CURRENT, current.as_bytes())),
-            Some(before) => {
-                durable_file::replace_all(&self.path, &files)?;
-                self.seal(before, header)?;
-                files = vec![(CURRENT, current.as_bytes())];
-            }
-        }
-        durable_file::replace_all(&self.path, &files)?;
-        for old in self.generations()? {
-            if old != generation && Some(old) != kept {
-                // One that stays is in nobody's way.
+        durable_file::replace_all(&self.path, &[(CURRENT, current.as_bytes())])
+    }
+
+    /// Removes every generation but these. One that stays is in nobody's way.
+    pub(crate) fn remove_all_but(&self, kept: &[Option<u64>]) {
+        for old in self.generations().unwrap_or_default() {
+            if !kept.contains(&Some(old)) {
                 let _ = std::fs::remove_file(self.path.join(journal_name(old)));
                 let _ = std::fs::remove_file(self.path.join(snapshot_name(old)));
             }
         }
-        Ok(())
-    }
-
-    fn seal(&self, generation: u64, next: &Header) -> io::Result<()> {
-        let mut journal = self.open_journal(generation)?;
-        let seal = journal::encode_seal(next.revision, next.generation);
-        journal.write_all(seal.as_bytes())?;
-        journal.sync_data()
     }
 
     /// Opens a journal to append to it.

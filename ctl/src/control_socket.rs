@@ -26,7 +26,9 @@ use crate::store::{Announcement, NotMade, Store};
 /// How long a plane is given for one announcement; the asker may wait longer.
 const ANNOUNCE_WITHIN: Duration = Duration::from_secs(3);
 /// From one announcement to the next while one waits.
-const ANNOUNCE_AGAIN: Duration = Duration::from_millis(20);
+const ANNOUNCE_AGAIN: Duration = Duration::from_millis(50);
+/// How long anybody can have a thread wait for a change, in milliseconds.
+const WAIT_MS_MAX: u64 = 600_000;
 /// Until a silent asker is hung up on.
 const ASKER_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -216,6 +218,7 @@ impl Server {
             .to_string();
             answer.push('\n');
             answers.write_all(answer.as_bytes())?;
+            self.compact();
         }
     }
 
@@ -298,11 +301,10 @@ impl Server {
         let made = store.announcement();
         drop(store);
         answer.revision = made.revision;
-        match self.await_live(made, Duration::from_millis(how.wait_ms)) {
+        match self.await_live(made, Duration::from_millis(how.wait_ms.min(WAIT_MS_MAX))) {
             Ok(()) => answer.live_at = Some(now()),
             Err(why) => answer.pending.push(format!("{DATAPLANE}: {why}")),
         }
-        self.compact();
         Ok(json!(answer))
     }
 

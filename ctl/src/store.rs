@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 
-use meridian_model::config_log::journal::encode_change;
+use meridian_model::config_log::journal::{encode_change, encode_seal};
 use meridian_model::config_log::{FORMAT, Header};
 use meridian_model::{Change, Compiled, Desired, Local, Problems};
 
@@ -24,6 +24,9 @@ pub(crate) struct Store {
     desired: Desired,
     compiled: Compiled,
     journal: Journal,
+    /// Numbers that are not to be given out any more: something may have been read under them.
+    revisions_skipped: u64,
+    generations_skipped: u64,
 }
 
 /// The journal that is written to.
@@ -93,6 +96,8 @@ impl Store {
             header: good.header,
             desired: good.desired,
             compiled,
+            revisions_skipped: 0,
+            generations_skipped: 0,
             journal: Journal {
                 file,
                 bytes,
@@ -123,6 +128,8 @@ impl Store {
             header: state.header,
             desired: state.desired,
             compiled: state.compiled,
+            revisions_skipped: 0,
+            generations_skipped: 0,
             journal: Journal {
                 file,
                 bytes,
@@ -151,9 +158,14 @@ impl Store {
         }
     }
 
+    /// The number of the next change.
+    pub(crate) fn next_revision(&self) -> u64 {
+        self.compiled.revision() + 1 + self.revisions_skipped
+    }
+
     /// What leads from the newest revision to `next`.
     pub(crate) fn change_to(&self, next: &Desired) -> Change {
-        self.desired.change_to(next, self.compiled.revision() + 1)
+        self.desired.change_to(next, self.next_revision())
     }
 
     /// Whether a change could be made.
@@ -197,13 +209,16 @@ impl Store {
         let line = encode_change(&change);
         let in_journal = !self.journal.is_torn && line.len() <= CHANGE_BYTES_MAX;
         if in_journal {
-            self.journal.append(&line).map_err(NotMade::Unwritten)?;
+            if let Err(error) = self.journal.append(&line) {
+                self.revisions_skipped += u64::from(self.journal.is_torn);
+                return Err(NotMade::Unwritten(error));
+            }
             self.desired.apply(change);
         } else {
             let mut next = self.desired.clone();
             let revision = change.revision;
             next.apply(change);
-            self.begin(revision, &next, None)
+            self.begin(revision, &next, false)
                 .map_err(NotMade::Unwritten)?;
             self.desired = next;
         }
@@ -219,41 +234,51 @@ impl Store {
     /// did.
     ///
     /// # Errors
-    /// Why it could not; the journal goes on, and the next try is made when it is twice as long.
+    /// Why it could not; the journal goes on, and the next try is made when it is twice as long (at
+    /// the next change, where nothing can be appended).
     pub(crate) fn compact(&mut self) -> io::Result<bool> {
         if self.journal.bytes < self.journal.compact_at && !self.journal.is_torn {
             return Ok(false);
         }
         self.journal.compact_at = 2 * self.journal.bytes;
         let desired = std::mem::take(&mut self.desired);
-        let begun = self.begin(
-            self.compiled.revision(),
-            &desired,
-            (!self.journal.is_torn).then_some(self.header.generation),
-        );
+        let seals = !self.journal.is_torn;
+        let begun = self.begin(self.compiled.revision(), &desired, seals);
         self.desired = desired;
         begun.map(|()| true)
     }
 
-    /// Begins a generation with `desired`, which is `revision`.
-    fn begin(&mut self, revision: u64, desired: &Desired, sealed: Option<u64>) -> io::Result<()> {
+    /// Begins a generation with `desired`, which is `revision`. Where the journal leads to the same
+    /// revision, `seals` has it ended.
+    fn begin(&mut self, revision: u64, desired: &Desired, seals: bool) -> io::Result<()> {
+        let before = self.header.generation;
         let header = Header {
             format: FORMAT,
             store: self.header.store.clone(),
             revision,
-            generation: self.header.generation + 1,
+            generation: before + 1 + self.generations_skipped,
         };
-        let before = self.header.generation;
-        let begun = self
-            .directory
-            .begin(&header, None, desired, Some(before), sealed);
-        if let Err(error) = begun {
-            // The seal may stand there already.
-            self.journal.is_torn |= sealed.is_some();
-            return Err(error);
-        }
+        // Whatever fails up to here leaves everything as it was.
+        self.directory.write_generation(&header, desired)?;
         let file = self.directory.open_journal(header.generation)?;
         let bytes = file.metadata()?.len();
+        if seals {
+            self.journal
+                .append(&encode_seal(revision, header.generation))?;
+            // Behind the seal nothing is written, whatever becomes of it.
+            self.journal.is_torn = true;
+        }
+        if let Err(error) = self.directory.make_current(header.generation) {
+            // It may lead there or not. It is led back; and neither that generation's number nor
+            // that revision's is used again.
+            let _ = self.directory.make_current(before);
+            self.journal.is_torn = true;
+            self.generations_skipped += 1;
+            self.revisions_skipped += 1;
+            return Err(error);
+        }
+        self.directory
+            .remove_all_but(&[Some(header.generation), Some(before)]);
         let snapshot_bytes = self.directory.snapshot_bytes(header.generation);
         self.journal = Journal {
             file,
@@ -262,23 +287,23 @@ impl Store {
             compact_at: JOURNAL_BYTES_MIN.max(snapshot_bytes),
         };
         self.header = header;
+        self.generations_skipped = 0;
+        self.revisions_skipped = 0;
         Ok(())
     }
 }
 
 impl Journal {
-    /// Writes a line and has it on the disk, or leaves the journal as it was.
+    /// Writes a line and has it on the disk. After an error nothing of it is there, or the journal
+    /// is torn: a line that was whole for a moment may have been read.
     fn append(&mut self, line: &str) -> io::Result<()> {
-        let written = self
-            .file
-            .write_all(line.as_bytes())
-            .and_then(|()| self.file.sync_data());
-        if let Err(error) = written {
-            let taken_back = self
-                .file
-                .set_len(self.bytes)
-                .and_then(|()| self.file.sync_data());
-            self.is_torn = taken_back.is_err();
+        if let Err(error) = self.file.write_all(line.as_bytes()) {
+            self.is_torn = self.file.set_len(self.bytes).is_err();
+            return Err(error);
+        }
+        if let Err(error) = self.file.sync_data() {
+            let _ = self.file.set_len(self.bytes);
+            self.is_torn = true;
             return Err(error);
         }
         self.bytes += line.len() as u64;
@@ -326,9 +351,7 @@ mod tests {
         let header = directory
             .next_header(&directory.read().unwrap(), 1)
             .unwrap();
-        directory
-            .begin(&header, Some(&local), &desired, None, None)
-            .unwrap();
+        directory.begin(&header, &local, &desired, None).unwrap();
         let (mut store, _) = open(path);
         for hosts in 2..5 {
             let change = wanted(&store, hosts);

@@ -195,7 +195,13 @@ pub(crate) fn clash_problems(clashes: &[(ObjectName, Owner)]) -> Problems {
         line: None,
         key: name.to_string(),
         what: format!("belongs to {owner}"),
-        hint: "change it there, delete it there first, or use another name".to_string(),
+        hint: match owner {
+            Owner::Manifest(name) => format!(
+                "change it there, use another name, or write manifest = \"{name}\" at the top if this \
+                 is that manifest"
+            ),
+            Owner::Api => "delete it with meridianctl delete, or use another name".to_string(),
+        },
     });
     match Problems::refuse_any(problems.collect()) {
         Err(problems) => problems,
@@ -239,7 +245,7 @@ fn begin(
 ) -> io::Result<Header> {
     let header = config.next_header(found, revision)?;
     let kept = found.last_good.as_ref().map(|good| good.generation);
-    config.begin(&header, Some(local), desired, kept, None)?;
+    config.begin(&header, local, desired, kept)?;
     Ok(header)
 }
 

@@ -30,8 +30,11 @@ pub(crate) struct Follower {
     journal: JournalReader,
     /// Bytes of the journal that were read.
     journal_bytes: u64,
-    /// Why a newer revision is not served; a newer generation heals it.
+    /// What is wrong with the journal, so that a newer revision is not served; a newer generation
+    /// heals it.
     fault: Option<String>,
+    /// Why the last try came to nothing; the next one may not.
+    trouble: Option<String>,
 }
 
 /// What a plane starts with.
@@ -73,7 +76,7 @@ impl Follower {
             let started = Follower::begin(&directory, &local, &own_addresses, generation);
             match started {
                 Ok(follower) => {
-                    passed_over.extend(follower.fault.clone());
+                    passed_over.extend(follower.fault().map(str::to_owned));
                     return Ok(Started {
                         follower,
                         passed_over,
@@ -103,6 +106,7 @@ impl Follower {
             journal: JournalReader::new(header),
             journal_bytes: 0,
             fault: None,
+            trouble: None,
         };
         // What the snapshot holds is served, whatever the journal is like.
         follower.follow(Some(generation), None);
@@ -126,17 +130,19 @@ impl Follower {
 
     /// Why a newer revision is not served.
     pub(crate) fn fault(&self) -> Option<&str> {
-        self.fault.as_deref()
+        self.fault.as_deref().or(self.trouble.as_deref())
     }
 
     /// Takes up what the log holds by now, as far as it was announced: `generation` and bytes of
     /// its journal; without them, all that is there. Gives the sites that are other than before.
     /// What is wrong is kept in [`Follower::fault`], and the revision stays the last good one.
+    /// An announcement that comes late, of a generation that was left already, says nothing new.
     pub(crate) fn follow(&mut self, generation: Option<u64>, length: Option<u64>) -> Changed {
+        self.trouble = None;
         match self.try_follow(generation, length) {
             Ok(changed) => changed,
-            Err(fault) => {
-                self.fault = Some(fault);
+            Err(trouble) => {
+                self.trouble = Some(trouble);
                 Changed::Sites(Vec::new())
             }
         }
@@ -151,7 +157,10 @@ impl Follower {
             Some(generation) => generation,
             None => read_current(&self.directory)?,
         };
-        if generation != self.generation {
+        if generation < self.generation {
+            return Ok(Changed::Sites(Vec::new()));
+        }
+        if generation > self.generation {
             return self.move_to(generation, length);
         }
         if self.fault.is_some() {

@@ -214,6 +214,7 @@ impl ControlThread {
     async fn hear_from_workers(&self) -> bool {
         let workers = &self.shared.workers;
         let before: Vec<u64> = workers.iter().map(|it| it.published.get()).collect();
+        self.shared.questions.fetch_add(1, Ordering::AcqRel);
         self.notify_all();
         self.wait_for(|| {
             let mut both = workers.iter().zip(&before);
@@ -245,7 +246,10 @@ impl ControlThread {
         let number = self.configuration.follow(generation, length);
         let read = self.wait_for(|| self.configuration.is_answered(number));
         if !read.await {
-            return json!({ "error": "the revision is still being compiled" });
+            return json!({
+                "error": "the revision is still being compiled",
+                "revision": self.live_revision(),
+            });
         }
         let position = self.configuration.position();
         let live = self.wait_for(|| {

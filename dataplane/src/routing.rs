@@ -128,7 +128,8 @@ impl Routing {
     /// The sites that may be other than they were in `revision`; `None` when that may be all.
     pub(crate) fn changed_since(&self, revision: u64) -> Option<BTreeSet<SiteId>> {
         let (oldest, _) = self.changes.front()?;
-        if revision + 1 < *oldest {
+        // A number can go down where a damaged log was replaced: then nothing tells what changed.
+        if revision + 1 < *oldest || revision > self.snapshot.revision {
             return None;
         }
         let mut changed = BTreeSet::new();

@@ -71,6 +71,8 @@ pub(crate) struct Shared {
     pub(crate) busy_polling: bool,
     /// What was served.
     pub(crate) usage: Arc<Usage>,
+    /// Grows with each question for the numbers that workers publish.
+    pub(crate) questions: AtomicU64,
     /// A stop was asked for.
     pub(crate) draining: AtomicBool,
     /// By worker.
@@ -78,8 +80,8 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// What `workers` workers share, beginning with `routing` and counting into `usage`, when the process may have
-    /// `descriptors` files open and its workers may poll if `busy_polling`.
+    /// What `workers` workers share, beginning with `routing` and counting into `usage`, when the
+    /// process may have `descriptors` files open and its workers may poll if `busy_polling`.
     pub(crate) fn new(
         routing: Routing,
         usage: Arc<Usage>,
@@ -96,6 +98,7 @@ impl Shared {
             client_connections_max: (for_clients / workers.max(1) as u64).max(1),
             busy_polling,
             usage,
+            questions: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             workers: (0..workers).map(|_| WorkerBoard::default()).collect(),
         })

@@ -88,6 +88,8 @@ pub(crate) struct Worker {
     scratch: RefCell<Vec<u8>>,
     date: Cell<(u64, [u8; 29])>,
     connections: Cell<u64>,
+    /// The last question that was answered.
+    answered: Cell<u64>,
     draining: Cell<bool>,
 }
 
@@ -121,6 +123,7 @@ impl Worker {
             scratch: RefCell::default(),
             date: Cell::new((0, [b' '; 29])),
             connections: Cell::new(0),
+            answered: Cell::new(0),
             draining: Cell::new(false),
         });
         for listener in listeners {
@@ -226,7 +229,11 @@ impl Worker {
         if self.shared.draining.load(Ordering::Acquire) && !self.draining.get() {
             self.begin_drain();
         }
-        self.publish();
+        // To count the idle looks at every socket: not for each revision.
+        let questions = self.shared.questions.load(Ordering::Acquire);
+        if self.answered.replace(questions) != questions {
+            self.publish();
+        }
     }
 
     /// Takes up the newest revision: sites that it changed or dropped are forgotten, with the

@@ -283,6 +283,14 @@ fn a_generation_of_the_same_revision_changes_nothing_and_is_followed() {
     plane.reload(&named(backend.address, "two.test"));
     client.send(get);
     assert_eq!(status(&client.receive_response().0), 404);
+    // An announcement that comes late takes nothing back.
+    let late = plane.ask(r#"{"op":"follow","generation":1,"length":120}"#);
+    assert_eq!(
+        late.expect("it answers"),
+        serde_json::json!({ "revision": 2, "generation": 2 })
+    );
+    client.send(get);
+    assert_eq!(status(&client.receive_response().0), 404);
     drop((client, server));
     plane.finish();
 }
