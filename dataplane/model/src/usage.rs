@@ -4,15 +4,15 @@
 //! worker -> page file      one slot per site, one writer, lives through kill -9
 //!        -> slots file     at the end of each slot of time, the cumulative values, fsynced
 //!        -> answer         what a running plane says of the slot that is still open
-//! all of them -> deltas    keyed by (host, epoch, site, slot), greatest wins
+//! all of them -> account   what each slot of time has, each request in one of them
 //! ```
 //!
 //! Only formats and arithmetic stand here: who writes and reads the files is for others. All
 //! values are cumulative since the start of the plane that counted, its *epoch*; what a slot
 //! of time has is a difference of two.
 
+mod account;
 mod answer;
-mod deltas;
 mod latency;
 mod pages;
 mod slots;
@@ -25,14 +25,17 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::limits::SLOT_SECONDS;
 use crate::snapshot::SiteId;
 
+pub use account::{EpochAccount, SlotUsage, sum_pages};
 pub use answer::{Answer, AnswerRow};
-pub use deltas::{Delta, Deltas};
 pub use latency::{BUCKETS, bucket_of, lower_bound_ns};
 pub use pages::{
     HEADER_BYTES, HEADER_EPOCH_WORD, HEADER_OPEN_SLOT_WORD, PageFault, PageSet, PageSlot,
     SLOT_BYTES, SLOT_LATENCY_WORD, SLOT_SITE_WORD, SLOT_TALLY_WORD, SLOT_WORDS, header, read_pages,
 };
-pub use slots::{ClosedSlot, ClosedSlots, closed_slot, read_slots, slots_header};
+pub use slots::{
+    ClosedSlot, ClosedSlots, SlotsHeader, SlotsReader, closed_slot, read_slots, read_slots_header,
+    slots_header,
+};
 
 /// What belongs to no site (shown as tenant `-`, site `-`) is counted under this id.
 pub const NO_SITE: SiteId = SiteId(u64::MAX);

@@ -6,8 +6,8 @@ use crate::support::peer::{Backend, PATIENCE, Peer, answer_each, aside, ok};
 use crate::support::plane::Plane;
 use meridian_model::snapshot::SiteId;
 use meridian_model::usage::{
-    Answer, Column, Delta, Deltas, Epoch, NO_SITE, PageSet, Tally, bucket_of, read_pages,
-    read_slots,
+    Answer, Column, Epoch, EpochAccount, NO_SITE, PageSet, SlotUsage, Tally, bucket_of, read_pages,
+    read_slots, sum_pages,
 };
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -50,7 +50,8 @@ fn pages(set: &Path) -> Vec<PageSet> {
         .collect()
 }
 
-fn deltas_of_slots(plane: &Plane, epoch: Epoch) -> Vec<Delta> {
+/// What its slots file has, and the account that this was taken into.
+fn closed_slots(plane: &Plane, epoch: Epoch) -> (Vec<SlotUsage>, EpochAccount) {
     let path = counters(plane).join(format!("dataplane-{epoch}.slots"));
     let (slots, fault) = read_slots(&fs::read(path).expect("a file")).expect("a slots file");
     assert_eq!(fault, None);
@@ -58,7 +59,21 @@ fn deltas_of_slots(plane: &Plane, epoch: Epoch) -> Vec<Delta> {
         (slots.program.as_str(), slots.host.as_str()),
         ("dataplane", "ams-1")
     );
-    slots.deltas()
+    let mut account = EpochAccount::default();
+    let closed = slots.slots.iter().flat_map(|slot| account.close(slot));
+    (closed.collect(), account)
+}
+
+/// What it says of its open slot, when it was asked before the first was over.
+fn open_slot(answer: &Answer) -> Vec<SlotUsage> {
+    let rows = answer.sites.iter().map(|row| (row.site, row.now));
+    EpochAccount::default().leave_open(answer.open_slot, rows)
+}
+
+/// What is in the pages beyond what is known.
+fn left(set: &Path, account: &mut EpochAccount) -> Vec<SlotUsage> {
+    let (open_slot, sums) = sum_pages(&pages(set));
+    account.leave_open(open_slot, sums)
 }
 
 fn columns(wanted: &[(Column, u64)]) -> Tally {
@@ -141,15 +156,10 @@ fn each_column_counts_what_it_says() {
     drop(client);
     plane.signal("TERM");
     assert_eq!(plane.wait(10).code(), Some(0));
-    let mut written = Deltas::default();
-    written.extend(deltas_of_slots(&plane, answer.epoch));
-    let mut told = Deltas::default();
-    told.extend(answer.deltas());
-    assert_eq!(written, told);
+    let (written, mut account) = closed_slots(&plane, answer.epoch);
+    assert_eq!(written, open_slot(&answer));
     // What the pages have beyond that is nothing.
-    let closed = answer.sites.iter().map(|row| (row.site, row.now)).collect();
-    let set = set_of(&plane, answer.epoch);
-    assert_eq!(Delta::left_open(&pages(&set), &closed), []);
+    assert_eq!(left(&set_of(&plane, answer.epoch), &mut account), []);
 }
 
 /// Requests that a client has sent, and those whose response it has got whole.
@@ -213,8 +223,9 @@ fn what_was_counted_is_not_lost_by_a_kill() {
         let set = set_of(&plane, before.epoch);
         let lock = File::open(set.join("lock")).expect("it is there");
         assert!(lock.try_lock().is_ok(), "the dead hold no lock");
-        assert!(deltas_of_slots(&plane, before.epoch).is_empty());
-        let left = Delta::left_open(&pages(&set), &Default::default());
+        let (written, mut account) = closed_slots(&plane, before.epoch);
+        assert!(written.is_empty());
+        let left = left(&set, &mut account);
         let site = left.iter().find(|delta| delta.site == SITE);
         let counted = site.expect("it was served").tally;
         // The first client's one is complete, too.
@@ -321,8 +332,8 @@ fn a_full_disk_does_not_keep_the_plane_from_serving_and_counting() {
     fs::remove_file(&filler).expect("it is ours");
     plane.signal("TERM");
     assert_eq!(plane.wait(10).code(), Some(0));
-    let deltas = deltas_of_slots(&plane, answer.epoch);
-    assert_eq!(deltas, answer.deltas());
+    let (written, _) = closed_slots(&plane, answer.epoch);
+    assert_eq!(written, open_slot(&answer));
 }
 
 struct Mounted(PathBuf);

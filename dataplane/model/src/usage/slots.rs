@@ -12,8 +12,6 @@
 //! slot before. A slot counts only with its `closed` line: what stands behind the last one
 //! was being written when the plane died, and is no fault.
 
-use std::collections::HashMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::{COLUMNS, Epoch, Tally};
@@ -36,6 +34,17 @@ pub struct ClosedSlots {
     pub slots: Vec<ClosedSlot>,
 }
 
+/// The first line of a slots file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotsHeader {
+    /// The program that counts.
+    pub program: String,
+    /// The name of its host.
+    pub host: String,
+    /// Which start of it.
+    pub epoch: Epoch,
+}
+
 /// The end of a slot of time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClosedSlot {
@@ -43,14 +52,6 @@ pub struct ClosedSlot {
     pub slot: u64,
     /// Cumulative values at its end, of sites that changed in it.
     pub sites: Vec<(SiteId, Tally)>,
-}
-
-impl ClosedSlots {
-    /// The cumulative values at the end of the last slot, of every site that was ever named.
-    pub fn last(&self) -> HashMap<SiteId, Tally> {
-        let rows = self.slots.iter().flat_map(|closed| &closed.sites);
-        rows.copied().collect()
-    }
 }
 
 /// The first line of a slots file.
@@ -79,8 +80,88 @@ pub fn closed_slot(slot: u64, sites: &[(SiteId, Tally)]) -> String {
     text
 }
 
-/// Reads a slots file. Damage in its middle is told beside all that stands before it, which is
-/// as good as ever.
+/// Reads the first line of a slots file, without its line end.
+///
+/// # Errors
+///
+/// It is not one that this version writes: nothing is known of the rest.
+pub fn read_slots_header(line: &[u8]) -> Result<SlotsHeader, LogFault> {
+    let Line::Slots(header) = read_line(1, line)? else {
+        return Err(LogFault::new(1, "must be the header of a slots file"));
+    };
+    let Header {
+        format,
+        program,
+        host,
+        epoch,
+    } = header;
+    if format != FORMAT {
+        let what = format!("has format {format}, and this version reads {FORMAT} only");
+        return Err(LogFault::new(1, what));
+    }
+    Ok(SlotsHeader {
+        program,
+        host,
+        epoch,
+    })
+}
+
+/// Reads the lines behind the header, one after the other.
+#[derive(Debug)]
+pub struct SlotsReader {
+    lines: usize,
+    last_slot: Option<u64>,
+    open: Vec<(SiteId, Tally)>,
+}
+
+impl SlotsReader {
+    /// Goes on behind a `closed` line or the header: `lines` and the last slot were read.
+    pub fn new(lines: usize, last_slot: Option<u64>) -> SlotsReader {
+        SlotsReader {
+            lines,
+            last_slot,
+            open: Vec::new(),
+        }
+    }
+
+    /// Lines that were taken, those before this reader included.
+    pub fn lines(&self) -> usize {
+        self.lines
+    }
+
+    /// Takes the next line, without its line end, and gives the slot that it closes.
+    ///
+    /// # Errors
+    ///
+    /// The line is damaged. The next one can be taken all the same: values are cumulative, so
+    /// what this line had of a site is in whatever comes after it.
+    pub fn take(&mut self, line: &[u8]) -> Result<Option<ClosedSlot>, LogFault> {
+        self.lines += 1;
+        match read_line(self.lines, line)? {
+            Line::Slots(_) => Err(LogFault::new(self.lines, "can not stand here")),
+            Line::Sites(rows) => {
+                self.open
+                    .extend(rows.into_iter().map(|[site, columns @ ..]| {
+                        let columns: [u64; COLUMNS] = columns;
+                        (SiteId(site), Tally(columns))
+                    }));
+                Ok(None)
+            }
+            Line::Closed(Closed { slot }) => {
+                if let Some(last) = self.last_slot.filter(|&last| last >= slot) {
+                    let what = format!("slot {slot} stands behind slot {last}");
+                    return Err(LogFault::new(self.lines, what));
+                }
+                self.last_slot = Some(slot);
+                let sites = std::mem::take(&mut self.open);
+                Ok(Some(ClosedSlot { slot, sites }))
+            }
+        }
+    }
+}
+
+/// Reads a whole slots file. Damage in its middle is told beside all that stands before it, which
+/// is as good as ever.
 ///
 /// # Errors
 ///
@@ -89,61 +170,26 @@ pub fn read_slots(bytes: &[u8]) -> Result<(ClosedSlots, Option<LogFault>), LogFa
     let Some((first, mut rest)) = split_line(bytes) else {
         return Err(LogFault::new(1, "is cut off"));
     };
-    let Line::Slots(header) = read_line(1, first)? else {
-        return Err(LogFault::new(1, "must be the header of a slots file"));
-    };
-    if header.format != FORMAT {
-        let what = format!(
-            "has format {}, and this version reads {FORMAT} only",
-            header.format
-        );
-        return Err(LogFault::new(1, what));
-    }
+    let SlotsHeader {
+        program,
+        host,
+        epoch,
+    } = read_slots_header(first)?;
     let mut found = ClosedSlots {
-        program: header.program,
-        host: header.host,
-        epoch: header.epoch,
+        program,
+        host,
+        epoch,
         slots: Vec::new(),
     };
-    let mut open = Vec::new();
-    let mut number = 1;
+    let mut reader = SlotsReader::new(1, None);
     while let Some((line, after)) = split_line(rest) {
-        number += 1;
         rest = after;
-        if let Err(fault) = take_line(number, line, &mut open, &mut found.slots) {
-            return Ok((found, Some(fault)));
+        match reader.take(line) {
+            Ok(closed) => found.slots.extend(closed),
+            Err(fault) => return Ok((found, Some(fault))),
         }
     }
     Ok((found, None))
-}
-
-fn take_line(
-    number: usize,
-    line: &[u8],
-    open: &mut Vec<(SiteId, Tally)>,
-    slots: &mut Vec<ClosedSlot>,
-) -> Result<(), LogFault> {
-    match read_line(number, line)? {
-        Line::Slots(_) => Err(LogFault::new(number, "can not stand here")),
-        Line::Sites(rows) => {
-            open.extend(rows.into_iter().map(|[site, columns @ ..]| {
-                let columns: [u64; COLUMNS] = columns;
-                (SiteId(site), Tally(columns))
-            }));
-            Ok(())
-        }
-        Line::Closed(Closed { slot }) => {
-            if let Some(last) = slots.last().filter(|last| last.slot >= slot) {
-                let what = format!("slot {slot} stands behind slot {}", last.slot);
-                return Err(LogFault::new(number, what));
-            }
-            slots.push(ClosedSlot {
-                slot,
-                sites: std::mem::take(open),
-            });
-            Ok(())
-        }
-    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -218,8 +264,6 @@ mod tests {
             }
         );
         assert_eq!(text.lines().count(), 1 + 2 + 1 + 4);
-        assert_eq!(found.last()[&SiteId(1)], tally(1));
-        assert_eq!(found.last()[&SiteId(u64::MAX)], tally(9));
     }
 
     #[test]
@@ -255,6 +299,26 @@ mod tests {
             let good = text[..at].matches("{\"closed\"").count();
             assert!(found.slots.len() <= good && slots.starts_with(&found.slots));
         }
+    }
+
+    #[test]
+    fn a_reader_can_go_on_behind_any_slot_and_behind_damage() {
+        let (text, slots) = file(3);
+        let lines: Vec<&[u8]> = text.as_bytes().split(|&byte| byte == b'\n').collect();
+        assert_eq!(read_slots_header(lines[0]).unwrap().host, "ams-1");
+        let closed = |reader: &mut SlotsReader, lines: &[&[u8]]| -> Vec<ClosedSlot> {
+            let taken = lines.iter().filter_map(|line| reader.take(line).ok()?);
+            taken.collect()
+        };
+        let mut reader = SlotsReader::new(3, Some(slots[0].slot));
+        assert_eq!(closed(&mut reader, &lines[3..6]), slots[1..]);
+        assert_eq!(reader.lines(), 6);
+        // Without the line that closes the first slot, its sites are in the second.
+        let mut reader = SlotsReader::new(1, None);
+        let damaged = [lines[1], &lines[2][1..], lines[3]];
+        let merged = closed(&mut reader, &damaged);
+        assert_eq!((merged[0].slot, &merged[0].sites), (8, &slots[0].sites));
+        assert_eq!(merged.len(), 1);
     }
 
     #[test]
