@@ -4,9 +4,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::control_socket::How;
+use crate::usage::time_range::Time;
 
 /// Meridian: a load balancer that a provider runs once and all its customers share
 #[derive(Debug, Parser)]
@@ -83,6 +85,32 @@ a manifest is refused here (exit 4).
     Get(Get),
     /// Show what the planes of this host run: revision, workers, sites, backends
     Status(Status),
+    /// Show what was served, for bills: by tenant, site and time
+    #[command(
+        long_about = "Show what was served, for bills: by tenant, site and time.
+
+Reads STATE/ledger and what is not in it yet, up to the moment of the call, with or without a \
+running `up`, and changes nothing. Times are in UTC, `--from` included and `--to` excluded; usage \
+is told apart by slots of five minutes, each of which belongs to the range in which it begins. A \
+site without usage has no row; what belongs to no site is that of tenant `-`.
+
+  meridianctl usage --from 2026-11-01 --to 2026-12-01 --format csv
+  meridianctl usage --tenant acme --by day --by-host
+
+CSV has a header line, JSON is {\"rows\": [...]} with the same names; columns are only ever added, \
+at the end. What they mean: docs/usage.md."
+    )]
+    Usage(Usage),
+}
+
+impl Call {
+    /// Ends the program when the format is not one of the command's.
+    pub(crate) fn check_format(&self) {
+        if self.format == Format::Csv && !matches!(self.command, Command::Usage(_)) {
+            let what = "--format csv is for `meridianctl usage`; here it is table or json";
+            Call::command().error(ErrorKind::InvalidValue, what).exit();
+        }
+    }
 }
 
 /// `meridianctl up`
@@ -191,6 +219,42 @@ pub(crate) struct Status {
     pub(crate) state: State,
 }
 
+/// `meridianctl usage`
+#[derive(Args, Debug)]
+pub(crate) struct Usage {
+    /// Only this tenant
+    #[arg(long)]
+    pub(crate) tenant: Option<String>,
+    /// Only sites of this name, SITE or TENANT/SITE
+    #[arg(long)]
+    pub(crate) site: Option<String>,
+    /// From this time on, such as 2026-11-01T00:00:00Z or 2026-11-01 [default: the month's start]
+    #[arg(long, value_name = "TIME", value_parser = Time::parse)]
+    pub(crate) from: Option<Time>,
+    /// Before this time [default: now]
+    #[arg(long, value_name = "TIME", value_parser = Time::parse)]
+    pub(crate) to: Option<Time>,
+    /// What a row is of
+    #[arg(long, value_enum, default_value_t = By::Total)]
+    pub(crate) by: By,
+    /// A row for each host instead of their sum
+    #[arg(long)]
+    pub(crate) by_host: bool,
+    #[command(flatten)]
+    pub(crate) state: State,
+}
+
+/// What a row of usage is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum By {
+    /// The whole range
+    Total,
+    /// Each hour in which anything was served
+    Hour,
+    /// Each day in which anything was served
+    Day,
+}
+
 /// Where this host keeps what it knows.
 #[derive(Args, Debug)]
 pub(crate) struct State {
@@ -206,12 +270,13 @@ pub(crate) enum Format {
     Table,
     /// One JSON value on stdout (`up`: one a line)
     Json,
+    /// Lines with commas below a header line; `usage` alone has it
+    Csv,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_call_is_consistent() {

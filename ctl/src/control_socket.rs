@@ -22,6 +22,8 @@ use crate::output::Output;
 use crate::plane_process::DATAPLANE;
 use crate::plane_socket::{self, Followed};
 use crate::store::{Announcement, NotMade, Store};
+use crate::usage::bookkeeper::Bookkeeper;
+use crate::usage::named_sites;
 
 /// How long a plane is given for one announcement; the asker may wait longer.
 const ANNOUNCE_WITHIN: Duration = Duration::from_secs(3);
@@ -141,6 +143,7 @@ impl Drop for ControlSocket {
 struct Server {
     store: Mutex<Store>,
     plane: PathBuf,
+    bookkeeper: Bookkeeper,
     output: Output,
     connections: AtomicUsize,
 }
@@ -153,6 +156,7 @@ pub(crate) fn start(
     path: &Path,
     store: Store,
     plane: PathBuf,
+    bookkeeper: Bookkeeper,
     output: Output,
 ) -> io::Result<ControlSocket> {
     match std::fs::remove_file(path) {
@@ -164,6 +168,7 @@ pub(crate) fn start(
     let server = Arc::new(Server {
         store: Mutex::new(store),
         plane,
+        bookkeeper,
         output,
         connections: AtomicUsize::new(0),
     });
@@ -292,11 +297,17 @@ impl Server {
             return Ok(json!(answer));
         }
         if !change.is_empty() {
+            let sites = change.puts.iter().filter_map(|object| match object {
+                Object::Site(site) => Some(&**site),
+                _ => None,
+            });
+            let sites = named_sites(sites);
             store.commit(change).map_err(|why| match why {
                 NotMade::Wrong(problems) => Refusal::wrong(problems),
                 NotMade::Unwritten(error) => Refusal::unwritten(&error),
             })?;
             answer.accepted_at = Some(now());
+            self.bookkeeper.name_sites(sites);
         }
         let made = store.announcement();
         drop(store);

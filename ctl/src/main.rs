@@ -11,6 +11,7 @@ mod durable_file;
 mod event;
 mod failure;
 mod file_limit;
+mod ledger;
 mod listeners;
 mod lock;
 mod manifest_file;
@@ -25,6 +26,7 @@ mod store;
 mod supervisor;
 mod table;
 mod up;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -36,6 +38,7 @@ use output::Output;
 
 fn main() -> ExitCode {
     let call = Call::parse();
+    call.check_format();
     let output = Output::new(call.format);
     let done: Result<(), Failure> = match &call.command {
         Command::Up(up) => up::run(up, output),
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Command::Delete(delete) => changing::delete(delete, output),
         Command::Get(get) => changing::get(get, output),
         Command::Status(status) => status::run(status, output),
+        Command::Usage(usage) => usage::run(usage, output),
     };
     match done {
         Ok(()) => Exit::Done.into(),

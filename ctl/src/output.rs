@@ -28,15 +28,35 @@ impl Output {
     /// The answer of a command, in both forms; only the one that was asked for is made.
     pub(crate) fn answer(&self, text: impl FnOnce() -> String, json: impl FnOnce() -> Value) {
         match self.format {
-            Format::Table => to_stdout(text().trim_end_matches('\n')),
+            Format::Table | Format::Csv => to_stdout(text().trim_end_matches('\n')),
             Format::Json => to_stdout(&json().to_string()),
         }
+    }
+
+    /// The answer of a command whose answers are bills: half of one must not pass for all of it.
+    ///
+    /// # Errors
+    /// When it could not be written to its end.
+    pub(crate) fn deliver(
+        &self,
+        text: impl FnOnce() -> String,
+        json: impl FnOnce() -> String,
+        csv: impl FnOnce() -> String,
+    ) -> std::io::Result<()> {
+        let answer = match self.format {
+            Format::Table => text(),
+            Format::Json => json(),
+            Format::Csv => csv(),
+        };
+        let mut stdout = std::io::stdout().lock();
+        writeln!(stdout, "{}", answer.trim_end_matches('\n'))?;
+        stdout.flush()
     }
 
     /// Something for people to know that is not part of the answer; JSON carries it in the answer.
     pub(crate) fn note(&self, text: impl FnOnce() -> String) {
         match self.format {
-            Format::Table => to_stderr(&text()),
+            Format::Table | Format::Csv => to_stderr(&text()),
             Format::Json => {}
         }
     }
@@ -46,8 +66,8 @@ impl Output {
     pub(crate) fn event(&self, event: &Event<'_>) {
         match (self.format, event) {
             (Format::Json, _) => to_stdout(&event.json().to_string()),
-            (Format::Table, Event::Ready { .. }) => to_stdout(&event.text()),
-            (Format::Table, _) => to_stderr(&event.text()),
+            (Format::Table | Format::Csv, Event::Ready { .. }) => to_stdout(&event.text()),
+            (Format::Table | Format::Csv, _) => to_stderr(&event.text()),
         }
     }
 
@@ -58,7 +78,7 @@ impl Output {
             return;
         }
         match self.format {
-            Format::Table => {
+            Format::Table | Format::Csv => {
                 if let Some(problems) = &failure.problems {
                     to_stderr(&problems.to_string());
                 }

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use meridian_model::usage;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -70,6 +71,16 @@ fn ask_status(socket: &Path, question: &[u8], within: Duration) -> Result<Answer
     }
     let status = PlaneStatus::deserialize(&json).map_err(not_understood)?;
     Ok(Answer { json, status })
+}
+
+/// Asks the plane behind `socket` for what it has counted, waiting `within` at most.
+///
+/// # Errors
+/// [`NoAnswer`] says why there is none.
+pub(crate) fn usage(socket: &Path, within: Duration) -> Result<usage::Answer, NoAnswer> {
+    let line = exchange(socket, b"{\"op\":\"usage\"}\n", Instant::now() + within)
+        .map_err(|error| NoAnswer::of(&error, within))?;
+    serde_json::from_slice(&line).map_err(|error| NoAnswer::Broken(error.to_string()))
 }
 
 /// What a plane answered to an announcement.

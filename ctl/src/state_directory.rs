@@ -4,6 +4,8 @@
 //! STATE/                    0700, files 0600
 //!   meridianctl.lock        held by `up`
 //!   config/                 the desired state: see `config_directory`
+//!   counters/               what planes count: see `usage::counters_directory`
+//!   ledger/usage.db         what was served: see `ledger`
 //!   run/dataplane.sock      where the dataplane answers
 //!   run/meridianctl.sock    where `up` takes changes
 //! ```
@@ -74,7 +76,12 @@ impl StateDirectory {
     pub(crate) fn prepare(&self) -> Result<(), Failure> {
         make(&self.path).map_err(|error| self.unusable(&self.path, &error))?;
         self.close_to_others()?;
-        for part in [self.config(), self.run()] {
+        for part in [
+            self.config(),
+            self.run(),
+            self.counters(),
+            self.ledger_directory(),
+        ] {
             make(&part)
                 .and_then(|()| {
                     std::fs::set_permissions(&part, Permissions::from_mode(DIRECTORY_MODE))
@@ -92,6 +99,20 @@ impl StateDirectory {
     /// Where the desired state is kept.
     pub(crate) fn config(&self) -> PathBuf {
         self.path.join("config")
+    }
+
+    /// What planes count.
+    pub(crate) fn counters(&self) -> PathBuf {
+        self.path.join("counters")
+    }
+
+    /// What was served, for good.
+    pub(crate) fn ledger(&self) -> PathBuf {
+        self.ledger_directory().join("usage.db")
+    }
+
+    fn ledger_directory(&self) -> PathBuf {
+        self.path.join("ledger")
     }
 
     /// The lock that `up` holds for life.

@@ -15,6 +15,7 @@ use crate::output::Output;
 use crate::plane_process::{DATAPLANE, PlaneProcess};
 use crate::plane_socket;
 use crate::signals::{Asked, Signals};
+use crate::usage::bookkeeper::Bookkeeper;
 
 /// The first wait between two questions whether a plane is ready; it doubles.
 const ASK_WAIT: Duration = Duration::from_millis(10);
@@ -42,6 +43,8 @@ pub(crate) struct Supervisor<'a> {
     pub(crate) drain: Duration,
     pub(crate) signals: Signals,
     pub(crate) output: Output,
+    /// Takes in what a plane leaves behind.
+    pub(crate) bookkeeper: Bookkeeper,
     pub(crate) backoff: Backoff,
     /// The plane was ready once; its deaths no longer end us.
     pub(crate) was_ready: bool,
@@ -124,6 +127,7 @@ impl Supervisor<'_> {
     /// What follows when time has passed or a child ended; `None` when the drain is over.
     fn look(&mut self, mut life: Life) -> Result<Option<Life>, Failure> {
         if let Some(status) = life.exited() {
+            self.bookkeeper.plane_died();
             return match life {
                 Life::Draining { .. } => {
                     self.report_drained(status);

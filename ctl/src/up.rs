@@ -17,6 +17,7 @@ use crate::control_socket;
 use crate::event::Event;
 use crate::failure::Failure;
 use crate::file_limit;
+use crate::ledger::NamedSite;
 use crate::listeners::Listeners;
 use crate::lock::Lock;
 use crate::manifest_file;
@@ -27,6 +28,9 @@ use crate::signals::Signals;
 use crate::state_directory::StateDirectory;
 use crate::store::{State, Store};
 use crate::supervisor::Supervisor;
+use crate::usage::bookkeeper::Bookkeeper;
+use crate::usage::counters_directory::CountersDirectory;
+use crate::usage::named_sites;
 
 /// How long a plane of an earlier `up` may take to be gone. It was told to
 /// die with its supervisor, and closing 100,000 connections takes a moment.
@@ -51,32 +55,46 @@ pub(crate) fn run(call: &cli::Up, output: Output) -> Result<(), Failure> {
         local,
         listeners,
         state: settled,
+        named_before,
     } = settle(&config, manifest, output)?;
     let store = match settled {
         Some(settled) => Store::go_on(config, local.clone(), settled)
             .map_err(|error| Failure::input(format!("{}: {error}", state.config().display())))?,
         None => open_store(config, &local)?,
     };
+    let counters = CountersDirectory::new(state.counters());
+    if let Err(error) = counters.prepare() {
+        output.event(&Event::Warning(error.to_string()));
+    }
+    let host = local.host.name.to_string();
+    let (bookkeeper, last_fold) = Bookkeeper::start(state.ledger(), counters, host, output)
+        .map_err(|error| Failure::input(format!("starting a thread: {error}")))?;
+    bookkeeper.name_sites(named_before);
+    bookkeeper.name_sites(named_sites(&store.desired().sites));
     let _control = control_socket::start(
         &state.control_socket(),
         store,
         state.dataplane_socket(),
+        bookkeeper.clone(),
         output,
     )
     .map_err(|error| Failure::input(format!("{}: {error}", state.control_socket().display())))?;
     let http = &local.listen.http;
     let plane = PlaneProcess::new(state.path(), listeners)?;
-    Supervisor {
+    let ended = Supervisor {
         plane,
         socket: state.dataplane_socket(),
         http,
         drain: local.host.timeouts.drain,
         signals: Signals::take()?,
         output,
+        bookkeeper,
         backoff: Backoff::default(),
         was_ready: false,
     }
-    .run()
+    .run();
+    last_fold.wait();
+    ended
 }
 
 /// Refuses what this version can not do yet: to serve it without would be to
@@ -111,6 +129,9 @@ fn settle(
     for damage in &found.damage {
         output.event(&Event::Warning(format!("damaged and not used: {damage}")));
     }
+    // A site that this manifest deletes may have usage that is not in the ledger yet, nor its name.
+    let named_before = found.last_good.as_ref();
+    let named_before = named_before.map_or_else(Vec::new, |good| named_sites(&good.desired.sites));
     let accepted = manifest.and_then(|(local, desired)| accept(&found, local, desired));
     let local = match accepted {
         Ok(accepted) => {
@@ -121,6 +142,7 @@ fn settle(
                         local,
                         listeners,
                         state: Some(state),
+                        named_before,
                     });
                 }
                 Err(error) => keep_unwritten(config, &found, &error, output)?,
@@ -133,6 +155,7 @@ fn settle(
         local,
         listeners,
         state: None,
+        named_before,
     })
 }
 
@@ -142,6 +165,8 @@ struct Settled {
     listeners: Listeners,
     /// As it stands in the directory, where that was just written or found equal.
     state: Option<State>,
+    /// The sites of the revision before.
+    named_before: Vec<NamedSite>,
 }
 
 fn open_listeners(local: &Local) -> Result<Listeners, Failure> {

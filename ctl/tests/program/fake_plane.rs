@@ -12,14 +12,25 @@
 //! | `never-ready` | answers, but never that it is ready |
 //! | `brief` | ends with code 3 a moment after it said that it is ready |
 //! | `deaf` | notes signals and goes on |
+//! | `secretive` | does not answer what it has counted |
+//!
+//! It counts what it is told to on its local socket, and leaves it where a plane does:
+//! `{"op":"count","worker":0,"site":1,"tally":[13 numbers]}` adds to a site, and
+//! `{"op":"close","next":7}` closes the open slot of time and opens that one.
 
-use std::fs::OpenOptions;
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use meridian_model::snapshot::SiteId;
+use meridian_model::usage::{
+    Answer, AnswerRow, COLUMNS, Epoch, SLOT_BYTES, Tally, closed_slot, header, slots_header,
+};
 use meridian_model::{compile, config_log};
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -34,7 +45,7 @@ fn main() {
     die_with_supervisor();
     plane.adopt_listeners();
     plane.clone().note_signals();
-    plane.answer();
+    plane.answer(&mut Counting::start(&plane.state));
 }
 
 #[derive(Clone)]
@@ -117,23 +128,33 @@ impl FakePlane {
         });
     }
 
-    fn answer(&self) {
+    fn answer(&self, counting: &mut Counting) {
         let socket = self.state.join("run/dataplane.sock");
         let _ = std::fs::remove_file(&socket);
         let listener = UnixListener::bind(&socket).unwrap();
         for stream in listener.incoming() {
-            self.answer_one(stream.unwrap());
+            self.answer_one(stream.unwrap(), counting);
         }
     }
 
-    fn answer_one(&self, mut stream: UnixStream) {
+    fn answer_one(&self, mut stream: UnixStream, counting: &mut Counting) {
         let mut question = String::new();
         BufReader::new(&stream).read_line(&mut question).unwrap();
         if question.is_empty() {
             return;
         }
         let question: Value = serde_json::from_str(&question).unwrap();
-        assert_eq!(question["op"], "status");
+        match question["op"].as_str().unwrap() {
+            "status" => {}
+            "usage" if self.does("secretive") => {
+                let _ = writeln!(stream, "{}", json!({"error": "no"}));
+                return;
+            }
+            counts => {
+                let _ = writeln!(stream, "{}", counting.answer(counts, &question));
+                return;
+            }
+        }
         let ready = !self.does("never-ready");
         let status = json!({
             "program": "dataplane", "protocol": 1, "pid": std::process::id(),
@@ -169,6 +190,128 @@ impl FakePlane {
         let local = config_log::decode_local(&read("local")).unwrap();
         let compiled = compile(&local, &desired, header.revision).unwrap();
         compiled.revision
+    }
+}
+
+/// What was counted since the start, and the files that have it.
+struct Counting {
+    epoch: Epoch,
+    open_slot: u64,
+    pages: [BTreeMap<u64, Tally>; 2],
+    closed: BTreeMap<u64, Tally>,
+    set: PathBuf,
+    slots: File,
+    _lock: File,
+}
+
+/// Where a plane that is not told otherwise begins: 2026-11-24T10:00:00Z.
+const FIRST_SLOT: u64 = 5_985_048;
+
+impl Counting {
+    fn start(state: &Path) -> Counting {
+        let mut epoch = [0; 16];
+        let mut random = File::open("/dev/urandom").unwrap();
+        random.read_exact(&mut epoch).unwrap();
+        let epoch = Epoch(epoch);
+        let counters = state.join("counters");
+        let (unnamed, set) = ["new-dataplane", "dataplane"]
+            .map(|name| counters.join(format!("pages/{name}-{epoch}")))
+            .into();
+        std::fs::create_dir_all(&unnamed).unwrap();
+        let lock = File::create(unnamed.join("lock")).unwrap();
+        lock.try_lock().unwrap();
+        std::fs::rename(&unnamed, &set).unwrap();
+        let path = counters.join(format!("dataplane-{epoch}.slots"));
+        let mut slots = File::create(path.with_extension("new")).unwrap();
+        slots.try_lock().unwrap();
+        let header = slots_header("dataplane", "h1", epoch);
+        slots.write_all(header.as_bytes()).unwrap();
+        std::fs::rename(path.with_extension("new"), path).unwrap();
+        let mut counting = Counting {
+            epoch,
+            open_slot: FIRST_SLOT,
+            pages: Default::default(),
+            closed: BTreeMap::new(),
+            set,
+            slots,
+            _lock: lock,
+        };
+        counting.write_pages();
+        counting
+    }
+
+    fn sums(&self) -> BTreeMap<u64, Tally> {
+        let mut sums: BTreeMap<u64, Tally> = BTreeMap::new();
+        for (&site, tally) in self.pages.iter().flatten() {
+            let sum = sums.entry(site).or_default();
+            *sum = sum.plus(tally);
+        }
+        sums
+    }
+
+    fn write_pages(&mut self) {
+        for (worker, sites) in self.pages.iter().enumerate() {
+            let mut bytes = header(self.epoch, worker as u64, self.open_slot).to_vec();
+            for (site, tally) in sites {
+                let mut slot = [0; SLOT_BYTES / 8];
+                slot[0] = *site;
+                slot[1..=COLUMNS].copy_from_slice(&tally.0);
+                bytes.extend(slot.iter().flat_map(|word| word.to_le_bytes()));
+            }
+            let file = OpenOptions::new()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .open(self.set.join(format!("w{worker}")))
+                .unwrap();
+            file.write_all_at(&bytes, 0).unwrap();
+        }
+    }
+
+    fn answer(&mut self, op: &str, question: &Value) -> Value {
+        match op {
+            "usage" => {
+                let row = |(site, now): (u64, Tally)| AnswerRow {
+                    site: SiteId(site),
+                    now,
+                    closed: self.closed.get(&site).copied().unwrap_or_default(),
+                };
+                return json!(Answer {
+                    epoch: self.epoch,
+                    host: "h1".to_string(),
+                    open_slot: self.open_slot,
+                    sites: self.sums().into_iter().map(row).collect(),
+                });
+            }
+            "count" => {
+                let number = |of: &Value| of.as_u64().unwrap();
+                let tally: Vec<u64> = question["tally"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(number)
+                    .collect();
+                let sites = &mut self.pages[number(&question["worker"]) as usize];
+                let sum = sites.entry(number(&question["site"])).or_default();
+                *sum = sum.plus(&Tally(tally.try_into().unwrap()));
+            }
+            "close" => {
+                let slot = self.open_slot;
+                self.open_slot = question["next"].as_u64().unwrap();
+                self.write_pages();
+                let sums = self.sums();
+                let changed = sums
+                    .iter()
+                    .filter(|(site, sum)| self.closed.get(site) != Some(sum));
+                let changed: Vec<_> = changed.map(|(&site, &sum)| (SiteId(site), sum)).collect();
+                let lines = closed_slot(slot, &changed);
+                self.slots.write_all(lines.as_bytes()).unwrap();
+                self.closed = sums;
+            }
+            other => panic!("{other} is no question"),
+        }
+        self.write_pages();
+        json!({"done": true})
     }
 }
 

@@ -166,6 +166,15 @@ address = "127.0.0.1:9003"
     }
 }
 
+impl Drop for Host {
+    fn drop(&mut self) {
+        // What stands outside of our directory: page files on a tmpfs.
+        if let Ok(pages) = std::fs::read_link(self.state().join("counters/pages")) {
+            let _ = std::fs::remove_dir_all(pages);
+        }
+    }
+}
+
 /// A loopback address that nobody has, and that no test gets twice. Below the
 /// ports from which the kernel takes those of clients, or else one of them
 /// might have it by the time it is listened on.

@@ -8,3 +8,4 @@ mod live;
 mod status;
 mod supervision;
 mod up;
+mod usage;
