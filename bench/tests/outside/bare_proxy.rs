@@ -113,14 +113,15 @@ fn load_and_idle_connections_are_held() {
             "--pid",
             &proxy.pid(),
             "--connections",
-            "200",
+            "1000",
         ]);
         let idle: Value = serde_json::from_str(&idle).unwrap();
-        assert_eq!(idle["connections"], 200);
+        assert_eq!(idle["connections"], 1000);
         assert_eq!(idle["closed_by_server"], 0, "{engine}: {idle}");
         let bytes = idle["private_bytes_per_connection"].as_f64().unwrap();
+        // Some pages that the load before used may have been given back meanwhile.
         assert!(
-            (0.0..400_000.0).contains(&bytes),
+            (-100.0..80_000.0).contains(&bytes),
             "{engine}: {bytes} bytes a connection"
         );
     }
