@@ -415,6 +415,20 @@ impl Ledger {
         Ok(())
     }
 
+    /// The highest id of any site that was ever written down; 0 without any.
+    ///
+    /// # Errors
+    /// When it could not be read.
+    pub(crate) fn highest_site(&self) -> Result<u64, LedgerFault> {
+        self.connection
+            .query_row(
+                "SELECT coalesce(max(id), 0) FROM sites WHERE id > 0",
+                [],
+                |row| row.get(0),
+            )
+            .map_err(|error| self.fault(&error))
+    }
+
     /// What every site is or was called.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use crate::control_socket;
 use crate::event::Event;
 use crate::failure::Failure;
 use crate::file_limit;
-use crate::ledger::NamedSite;
+use crate::ledger::{Ledger, NamedSite};
 use crate::listeners::Listeners;
 use crate::lock::Lock;
 use crate::manifest_file;
@@ -56,7 +56,7 @@ pub(crate) fn run(call: &cli::Up, output: Output) -> Result<(), Failure> {
         listeners,
         state: settled,
         named_before,
-    } = settle(&config, manifest, output)?;
+    } = settle(&config, manifest, site_ids_used(&state, output), output)?;
     let store = match settled {
         Some(settled) => Store::go_on(config, local.clone(), settled)
             .map_err(|error| Failure::input(format!("{}: {error}", state.config().display())))?,
@@ -97,6 +97,17 @@ pub(crate) fn run(call: &cli::Up, output: Output) -> Result<(), Failure> {
     ended
 }
 
+/// The highest id of a site that was ever billed. A configuration that was lost, or an older one
+/// that is served in place of a damaged one, would give it again, to somebody else.
+fn site_ids_used(state: &StateDirectory, output: Output) -> u64 {
+    let used = Ledger::open_to_read(&state.ledger())
+        .and_then(|ledger| ledger.map_or(Ok(0), |ledger| ledger.highest_site()));
+    used.unwrap_or_else(|fault| {
+        output.event(&Event::Warning(format!("usage: {fault}")));
+        0
+    })
+}
+
 /// Refuses what this version can not do yet: to serve it without would be to
 /// serve something else than what was written.
 fn only_available(manifest: Manifest) -> Result<(Local, Desired), Problems> {
@@ -121,18 +132,24 @@ fn open_store(config: ConfigDirectory, local: &Local) -> Result<Store, Failure> 
 fn settle(
     config: &ConfigDirectory,
     manifest: Result<(Local, Desired), Problems>,
+    site_ids_used: u64,
     output: Output,
 ) -> Result<Settled, Failure> {
-    let found = config
+    let mut found = config
         .read()
         .map_err(|error| Failure::input(format!("{}: {error}", config.path().display())))?;
     for damage in &found.damage {
         output.event(&Event::Warning(format!("damaged and not used: {damage}")));
     }
+    if let Some(good) = &mut found.last_good {
+        let used = &mut good.desired.ids.site;
+        *used = site_ids_used.max(*used);
+    }
     // A site that this manifest deletes may have usage that is not in the ledger yet, nor its name.
     let named_before = found.last_good.as_ref();
     let named_before = named_before.map_or_else(Vec::new, |good| named_sites(&good.desired.sites));
-    let accepted = manifest.and_then(|(local, desired)| accept(&found, local, desired));
+    let accepted =
+        manifest.and_then(|(local, desired)| accept(&found, local, desired, site_ids_used));
     let local = match accepted {
         Ok(accepted) => {
             let listeners = open_listeners(&accepted.local)?;
@@ -190,9 +207,15 @@ struct Accepted {
     unchanged: bool,
 }
 
-fn accept(found: &Found, local: Local, declared: Desired) -> Result<Accepted, Problems> {
+fn accept(
+    found: &Found,
+    local: Local,
+    declared: Desired,
+    site_ids_used: u64,
+) -> Result<Accepted, Problems> {
     let last_good = found.last_good.as_ref();
-    let nothing = Desired::default();
+    let mut nothing = Desired::default();
+    nothing.ids.site = site_ids_used;
     let before = last_good.map_or(&nothing, |good| &good.desired);
     let owner = Owner::Manifest(local.manifest.clone());
     let desired = before

@@ -24,19 +24,19 @@ fn real_plane() -> PathBuf {
     plane
 }
 
-fn real(mut command: Command) -> Command {
+pub(crate) fn real(mut command: Command) -> Command {
     command.env("MERIDIAN_DATAPLANE", real_plane());
     command
 }
 
 /// Starts `up` with the real plane and waits until it serves.
-fn up(host: &Host) -> Running {
+pub(crate) fn up(host: &Host) -> Running {
     let up = Running::start(&mut real(host.command(&["up", "-f", "h1.toml"])));
     up.line();
     up
 }
 
-fn plane_pid(host: &Host) -> u32 {
+pub(crate) fn plane_pid(host: &Host) -> u32 {
     // A plane that was just killed may not be there again.
     wait_for("the plane's status", || {
         let status = host.run(&["status", "--format", "json"]);
@@ -46,7 +46,7 @@ fn plane_pid(host: &Host) -> u32 {
 }
 
 /// A backend that answers every request with its name.
-fn backend(name: &'static str) -> SocketAddr {
+pub(crate) fn backend(name: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
@@ -125,7 +125,7 @@ fn set_backend(host: &Host, address: SocketAddr) -> Ended {
 }
 
 /// A tenant and a site of the API's, with one backend.
-fn make_site(host: &Host, backend: SocketAddr) {
+pub(crate) fn make_site(host: &Host, backend: SocketAddr) {
     host.run(&[
         "set",
         "tenant",

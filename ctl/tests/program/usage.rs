@@ -2,10 +2,13 @@
 //! is killed, whatever is full, damaged or deleted.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use meridian_model::snapshot::SiteId;
@@ -15,7 +18,8 @@ use meridian_model::usage::{
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::host::{Ended, Host, Running, kill, wait_for};
+use crate::host::{Ended, Host, PATIENCE, Running, kill, wait_for};
+use crate::live;
 
 /// 2026-11-24T10:00:00Z, where the stand-in for a plane begins.
 const TEN: u64 = 5_985_048;
@@ -571,22 +575,88 @@ fn a_damaged_ledger_is_an_error_and_nothing_is_told_or_removed() {
     }
 }
 
+/// The id of a site in the newest snapshot.
+fn site_id(host: &Host, name: &str) -> u64 {
+    let current = fs::read_to_string(host.path("state/config/current")).unwrap();
+    let snapshot = host.path(&format!("state/config/snapshot.{}", current.trim()));
+    let text = fs::read_to_string(snapshot).unwrap();
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(&line[9..]).unwrap());
+    let mut sites = lines.filter_map(|line| line.get("site").cloned());
+    let site = sites.find(|site| site["name"] == name).unwrap();
+    site["id"].as_u64().unwrap()
+}
+
+#[test]
+fn an_id_that_was_billed_is_never_given_to_somebody_else() {
+    let host = Host::new();
+    let up = host.up();
+    up.line();
+    count(&host, 0, site_id(&host, "shop"), 4);
+    up.stop();
+    wait_until_folded(&host);
+    // The configuration is lost, and with it which ids were given.
+    fs::remove_dir_all(host.path("state/config")).unwrap();
+    let others = host.manifest().replace("\"acme\"", "\"other\"");
+    host.write_manifest(&others);
+    let up = host.up();
+    up.line();
+    count(&host, 0, site_id(&host, "shop"), 10);
+    let both = [("acme/shop".to_owned(), 4), ("other/shop".to_owned(), 10)];
+    assert_eq!(requests(&host), both);
+    up.stop();
+    // Nor when a damaged revision is passed over, with a manifest that can not be used.
+    host.write_manifest(&host.larger_manifest());
+    let up = host.up();
+    up.line();
+    let blog = site_id(&host, "blog");
+    count(&host, 0, blog, 100);
+    up.stop();
+    let snapshot = host.path("state/config/snapshot.2");
+    let damaged = fs::read_to_string(&snapshot)
+        .unwrap()
+        .replacen("blog", "glob", 1);
+    fs::write(&snapshot, damaged).unwrap();
+    host.write_manifest("[host");
+    let up = host.up();
+    up.line();
+    let set = [
+        "set",
+        "site",
+        "other/new",
+        "hostnames=[\"new.example.com\"]",
+    ];
+    // The stand-in for a plane does not follow.
+    host.run(&[&set[..], &["--wait", "0s"]].concat())
+        .expect(5, &[]);
+    let journal = fs::read_dir(host.path("state/config"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let new = journal
+        .filter(|path| path.to_string_lossy().contains("journal."))
+        .map(|path| fs::read_to_string(path).unwrap())
+        .flat_map(|text| {
+            text.lines()
+                .map(|line| line[9..].to_owned())
+                .collect::<Vec<_>>()
+        })
+        .filter_map(|line| serde_json::from_str::<Value>(&line).ok())
+        .find_map(|line| {
+            let puts = line.pointer("/change/puts").cloned()?;
+            puts[0].pointer("/site/id")?.as_u64()
+        });
+    assert!(new > Some(blog), "{new:?} after {blog}");
+    up.stop();
+}
+
 #[test]
 fn a_deleted_site_keeps_its_name_and_one_that_comes_back_shares_its_row() {
     let host = Host::new();
     host.write_manifest(&host.larger_manifest());
     let up = host.up();
     up.line();
-    let sites = fs::read_to_string(host.path("state/config/snapshot.1")).unwrap();
-    let id_of = |text: &str, name: &str| -> u64 {
-        let lines = text
-            .lines()
-            .filter_map(|line| serde_json::from_str::<Value>(&line[9..]).ok());
-        let mut sites = lines.filter_map(|line| line.get("site").cloned());
-        let site = sites.find(|site| site["name"] == name).unwrap();
-        site["id"].as_u64().unwrap()
-    };
-    let blog = id_of(&sites, "blog");
+    let blog = site_id(&host, "blog");
     count(&host, 0, blog, 4);
     count(&host, 0, 77, 1);
     up.stop();
@@ -600,13 +670,114 @@ fn a_deleted_site_keeps_its_name_and_one_that_comes_back_shares_its_row() {
     host.write_manifest(&host.larger_manifest());
     let up = host.up();
     up.line();
-    let current = fs::read_to_string(host.path("state/config/current")).unwrap();
-    let snapshot = format!("state/config/snapshot.{}", current.trim());
-    let again = id_of(&fs::read_to_string(host.path(&snapshot)).unwrap(), "blog");
+    let again = site_id(&host, "blog");
     assert_ne!(blog, again);
     count(&host, 1, again, 10);
     assert_eq!(requests(&host)[1], ("acme/blog".to_owned(), 14));
     up.stop();
+}
+
+/// Asks for the site of `live::make_site`, one request after the other, on connections that break
+/// as planes are killed, until it is told to end.
+fn load(host: SocketAddr, book: &Book) {
+    let request = b"GET / HTTP/1.1\r\nHost: live.test\r\n\r\n";
+    while !book.ended.load(Ordering::Relaxed) {
+        let Ok(mut stream) = TcpStream::connect(host) else {
+            continue;
+        };
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut room = [0; 4096];
+        while !book.ended.load(Ordering::Relaxed) {
+            book.sent.fetch_add(1, Ordering::SeqCst);
+            if stream.write_all(request).is_err() {
+                break;
+            }
+            let mut length = 0;
+            // A response ends with the name of its backend.
+            while !room[..length].ends_with(b"\r\n\r\none") {
+                match stream.read(&mut room[length..]) {
+                    Ok(count @ 1..) => length += count,
+                    _ => break,
+                }
+            }
+            if !room[..length].ends_with(b"one") {
+                break;
+            }
+            assert!(room.starts_with(b"HTTP/1.1 200 "));
+            book.complete.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Requests that clients have sent, and those whose response they have got whole.
+#[derive(Default)]
+struct Book {
+    sent: AtomicU64,
+    complete: AtomicU64,
+    ended: AtomicBool,
+}
+
+#[test]
+fn under_load_and_kills_of_the_real_plane_and_its_supervisor_the_bill_is_right() {
+    const CLIENTS: u64 = 4;
+    let host = Host::new();
+    let mut up = live::up(&host);
+    live::make_site(&host, live::backend("one"));
+    let book = Arc::new(Book::default());
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let (address, book) = (host.http, Arc::clone(&book));
+            std::thread::spawn(move || load(address, &book))
+        })
+        .collect();
+    let billed = || -> u64 {
+        let json = usage(&host, &["--tenant", "live", "--format", "json"])
+            .expect(0, &[])
+            .json();
+        let rows = json["rows"].as_array().unwrap().iter();
+        rows.map(|row| row["requests"].as_u64().unwrap()).sum()
+    };
+    let check = |kills: u64| {
+        let complete = book.complete.load(Ordering::SeqCst);
+        let billed = billed();
+        let sent = book.sent.load(Ordering::SeqCst);
+        assert!(
+            complete <= billed && billed <= sent,
+            "{complete} <= {billed} <= {sent} after {kills} kills"
+        );
+    };
+    for round in 0..9_u64 {
+        std::thread::sleep(Duration::from_millis(100 + 31 * round));
+        check(round);
+        if round % 3 == 2 {
+            up.signal(Signal::KILL);
+            up.wait();
+            check(round);
+            up = live::up(&host);
+        } else {
+            kill(live::plane_pid(&host), Signal::KILL);
+            check(round);
+            wait_for("another plane", || {
+                host.run(&["status"]).stdout.contains("ready").then_some(())
+            });
+        }
+    }
+    book.ended.store(true, Ordering::Relaxed);
+    clients
+        .into_iter()
+        .for_each(|client| client.join().unwrap());
+    let (complete, sent) = (
+        book.complete.load(Ordering::SeqCst),
+        book.sent.load(Ordering::SeqCst),
+    );
+    println!("{complete} <= {} <= {sent}", billed());
+    assert!(complete > 1000, "hardly any load: {complete}");
+    check(9);
+    let last = billed();
+    up.stop();
+    assert_eq!(billed(), last);
+    wait_until_folded(&host);
+    assert_eq!(billed(), last);
 }
 
 #[test]
