@@ -5,6 +5,7 @@
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
@@ -12,6 +13,12 @@ use crate::failure::Failure;
 
 /// Connections that may wait on one socket; the kernel takes at most net.core.somaxconn.
 const BACKLOG: i32 = 4096;
+
+/// How long the port of a plane that was killed may take to be free.
+const FREE_WITHIN: Duration = Duration::from_secs(2);
+
+/// From one look to the next.
+const FREE_LOOK: Duration = Duration::from_millis(10);
 
 /// One socket for each address and worker, with the name by which the plane knows it.
 pub(crate) struct Listeners {
@@ -30,7 +37,7 @@ impl Listeners {
             // SO_REUSEPORT would let us share the port with another program
             // of this user, each getting a part of the clients, and nobody
             // would be told. A socket without it finds that program.
-            bound(address, false).map_err(|error| refused(address, &error))?;
+            await_free(address).map_err(|error| refused(address, &error))?;
         }
         for (listener, &address) in http.iter().enumerate() {
             for worker in 0..workers {
@@ -65,6 +72,21 @@ impl Listeners {
             .iter()
             .map(|(_, socket)| socket.try_clone().map(OwnedFd::from))
             .collect()
+    }
+}
+
+/// Waits until nobody has `address`, or it is clear that somebody keeps it. What a plane that was
+/// killed listened on is closed by the kernel a moment after the plane itself is gone, when it
+/// has ended the operations of its rings.
+fn await_free(address: SocketAddr) -> io::Result<()> {
+    let deadline = Instant::now() + FREE_WITHIN;
+    loop {
+        match bound(address, false) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
+                std::thread::sleep(FREE_LOOK);
+            }
+            bound => return bound.map(drop),
+        }
     }
 }
 
