@@ -187,9 +187,11 @@ impl ConfigDirectory {
         desired: &Desired,
         kept: Option<u64>,
     ) -> io::Result<()> {
-        self.write_generation(header, desired)?;
-        self.write_local(local)?;
-        self.make_current(header.generation)?;
+        // All in one: a disk that is full is found before the first of them changes.
+        let local = config_log::encode_local(local);
+        let current = format!("{}\n", header.generation);
+        let more = [(LOCAL, local.as_bytes()), (CURRENT, current.as_bytes())];
+        self.put_generation(header, desired, &more)?;
         self.remove_all_but(&[Some(header.generation), kept]);
         Ok(())
     }
@@ -199,16 +201,27 @@ impl ConfigDirectory {
     /// # Errors
     /// The first; nothing is left of it.
     pub(crate) fn write_generation(&self, header: &Header, desired: &Desired) -> io::Result<()> {
+        self.put_generation(header, desired, &[])
+    }
+
+    fn put_generation(
+        &self,
+        header: &Header,
+        desired: &Desired,
+        more: &[(&str, &[u8])],
+    ) -> io::Result<()> {
         let snapshot = config_log::encode(header, desired);
         let journal = journal::encode_header(header);
-        let generation = header.generation;
-        durable_file::replace_all(
-            &self.path,
-            &[
-                (&snapshot_name(generation), snapshot.as_bytes()),
-                (&journal_name(generation), journal.as_bytes()),
-            ],
-        )
+        let names = [
+            snapshot_name(header.generation),
+            journal_name(header.generation),
+        ];
+        let mut files = vec![
+            (names[0].as_str(), snapshot.as_bytes()),
+            (names[1].as_str(), journal.as_bytes()),
+        ];
+        files.extend_from_slice(more);
+        durable_file::replace_all(&self.path, &files)
     }
 
     /// Has `current` lead to a generation.

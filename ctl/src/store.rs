@@ -79,32 +79,19 @@ impl Store {
         good: LastGood,
         local: Local,
     ) -> Result<Store, String> {
-        let words = |error: &dyn std::fmt::Display| format!("{}: {error}", good.generation);
-        let compiled =
-            Compiled::new(&local, &good.desired, good.revision).map_err(|all| words(&all))?;
-        let file = directory
-            .open_journal(good.generation)
-            .map_err(|error| words(&error))?;
-        let snapshot_bytes = directory.snapshot_bytes(good.generation);
-        let bytes = match good.journal_bytes {
-            Some(bytes) => bytes,
-            None => file.metadata().map_err(|error| words(&error))?.len(),
-        };
-        Ok(Store {
-            directory,
-            local,
+        let compiled = Compiled::new(&local, &good.desired, good.revision)
+            .map_err(|problems| format!("{}: {problems}", good.generation))?;
+        let is_torn = good.journal_bytes.is_none();
+        let state = State {
             header: good.header,
             desired: good.desired,
             compiled,
-            revisions_skipped: 0,
-            generations_skipped: 0,
-            journal: Journal {
-                file,
-                bytes,
-                is_torn: good.journal_bytes.is_none(),
-                compact_at: JOURNAL_BYTES_MIN.max(snapshot_bytes),
-            },
-        })
+            journal_bytes: good.journal_bytes,
+        };
+        let mut store = Store::go_on(directory, local, state)
+            .map_err(|error| format!("{}: {error}", good.generation))?;
+        store.journal.is_torn = is_torn;
+        Ok(store)
     }
 
     /// Goes on from what is known to stand in the directory.
