@@ -34,6 +34,9 @@ pub const HEADROOM_BYTES: usize = 1024;
 pub const TAILROOM_BYTES: usize = 64;
 /// Bytes that one send can be begun with.
 pub const SEND_BYTES_MAX: usize = 1 << 30;
+/// Bytes of one connection that wait in the kernel to be sent for the first time, beyond which it
+/// takes no further send. What is on its way, as much as the network asks for, is not counted.
+pub const UNSENT_BYTES_MAX: i32 = 256 * 1024;
 /// Receive buffers that a worker starts with, and never goes below.
 pub const BUFFERS_MIN: u16 = 64;
 /// Receive buffers that a worker never goes above.
@@ -51,6 +54,8 @@ pub const ACCEPT_PAUSE_NS: u64 = 100_000_000;
 
 const _: () = assert!(RECV_BYTES_MAX > 60 * 1024);
 const _: () = assert!(RECV_BUFFER_BYTES + RECV_COLOUR_BYTES * RECV_COLOURS <= RECV_STRIDE_BYTES);
+// While one buffer goes out the next one is waiting already.
+const _: () = assert!(UNSENT_BYTES_MAX as usize >= 4 * RECV_BUFFER_BYTES);
 const _: () = assert!(BUFFERS_MAX.is_power_of_two() && BUFFERS_MIN.is_power_of_two());
 const _: () = assert!(BUFFERS_MIN < BUFFERS_MAX && BUFFERS_MAX <= 32768);
 const _: () = assert!(QUEUED_BUFFERS_LOW < QUEUED_BUFFERS_HIGH);

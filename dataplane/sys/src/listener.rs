@@ -1,5 +1,6 @@
 //! Listening sockets: bound here, or adopted from whoever started the process.
 
+use crate::limits::UNSENT_BYTES_MAX;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -170,6 +171,18 @@ pub(crate) fn set_option(fd: RawFd, level: i32, name: i32, value: i32) -> io::Re
     }
 }
 
+/// What every connection of ours is set to; those that a listener accepts inherit it.
+pub(crate) fn set_stream_options(fd: RawFd) -> io::Result<()> {
+    set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
+    // By itself the kernel takes megabytes for a reader that does not read.
+    set_option(
+        fd,
+        libc::IPPROTO_TCP,
+        libc::TCP_NOTSENT_LOWAT,
+        UNSENT_BYTES_MAX,
+    )
+}
+
 /// A blocking stream socket, closed on exec. io_uring wants blocking sockets: on others it
 /// answers EAGAIN instead of waiting.
 pub(crate) fn stream_socket(address: SocketAddr) -> io::Result<OwnedFd> {
@@ -193,7 +206,7 @@ pub fn bind(address: SocketAddr) -> io::Result<OwnedFd> {
     let fd = socket.as_raw_fd();
     set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
     set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
-    set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
+    set_stream_options(fd)?;
     if address.is_ipv6() {
         set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)?;
     }
@@ -262,7 +275,7 @@ fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
     if !done {
         return Err(io::Error::last_os_error());
     }
-    set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
+    set_stream_options(fd)?;
     // SAFETY: the descriptor was passed to this process for it to own, and it is taken once.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

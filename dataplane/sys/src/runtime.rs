@@ -334,7 +334,7 @@ impl Runtime {
     /// [`Runtime::poll_connected`] is ready; dropping the socket gives up.
     pub fn start_connect(&self, address: SocketAddr) -> io::Result<Socket> {
         let socket = listener::stream_socket(address)?;
-        listener::set_option(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
+        listener::set_stream_options(socket.as_raw_fd())?;
         let (storage, bytes) = listener::boxed_storage(address);
         let mut inner = self.core.inner.borrow_mut();
         let fd = socket.into_raw_fd();

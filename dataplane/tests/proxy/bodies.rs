@@ -172,7 +172,7 @@ fn slow_readers_hold_the_backend_back_in_bounded_memory() {
     let held_back = taken.load(Ordering::Relaxed);
     eprintln!("held back after {held_back} bytes");
     assert!(
-        held_back < (READERS * BODY_BYTES / 2) as u64,
+        held_back < (READERS * 2 * MIB) as u64,
         "backends have sent {held_back} bytes to readers that read next to nothing"
     );
     assert!(grown < 16 * MIB as u64, "memory grew by {grown} bytes");

@@ -1,6 +1,7 @@
 //! Bytes arrive whole and in order, whatever the kernel answers.
 
 use super::*;
+use crate::limits::UNSENT_BYTES_MAX;
 use std::net::Shutdown;
 
 /// Sends back what comes in, parking between messages, until `clients` connections have ended.
@@ -295,4 +296,46 @@ fn a_cut_answer_is_reset_and_not_ended() {
     let error = client.join().expect("no panic").expect_err("no clean end");
     assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     assert_clean(&runtime);
+}
+
+/// Bytes that the kernel takes of `sender` before it makes it wait.
+async fn taken_without_a_reader(sender: Socket) -> usize {
+    let mut taken = 0;
+    while sender.send(pattern(64 * 1024), SECOND_NS / 2).await.is_ok() {
+        taken += 64 * 1024;
+    }
+    taken
+}
+
+/// Left to itself the kernel takes megabytes.
+#[test]
+fn the_kernel_takes_little_for_a_reader_that_does_not_read() {
+    let (runtime, address) = listening();
+    let (theirs, theirs_address) = loopback();
+    let client = TcpStream::connect(address).expect("the backlog takes it");
+    for fd in [theirs.as_raw_fd(), client.as_raw_fd()] {
+        listener::set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, 16 * 1024)
+            .expect("a small buffer is allowed");
+    }
+    let taken = Rc::new(Cell::new([0, 0]));
+    let (handle, result) = (runtime.clone(), Rc::clone(&taken));
+    runtime
+        .run(move |event| {
+            if let Event::Accepted(_, accepted) = event {
+                let (runtime, result) = (handle.clone(), Rc::clone(&result));
+                handle.spawn(ClassId::UNKNOWN, async move {
+                    let connected = runtime.connect(theirs_address, 0).await;
+                    let connected = connected.expect("the backlog takes it");
+                    let accepted = taken_without_a_reader(accepted).await;
+                    result.set([accepted, taken_without_a_reader(connected).await]);
+                    runtime.stop();
+                });
+            }
+        })
+        .expect("the loop runs");
+    for taken in taken.get() {
+        assert!(taken <= 2 * UNSENT_BYTES_MAX as usize, "{taken} bytes");
+        assert!(taken >= 64 * 1024, "{taken} bytes");
+    }
+    drop((client, theirs));
 }
