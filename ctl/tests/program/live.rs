@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -45,6 +45,9 @@ pub(crate) fn plane_pid(host: &Host) -> u32 {
     .expect("it has a pid") as u32
 }
 
+/// How long a backend thinks about a request for `/slow`.
+const SLOW: Duration = Duration::from_millis(200);
+
 /// A backend that answers every request with its name.
 pub(crate) fn backend(name: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -67,6 +70,9 @@ fn answer_all(mut stream: TcpStream, name: &str) {
     while let Ok(count @ 1..) = stream.read(&mut bytes) {
         head.extend_from_slice(&bytes[..count]);
         while let Some(end) = head.windows(4).position(|it| it == b"\r\n\r\n") {
+            if head.starts_with(b"GET /slow ") {
+                std::thread::sleep(SLOW);
+            }
             head.drain(..end + 4);
             if stream.write_all(response.as_bytes()).is_err() {
                 return;
@@ -87,9 +93,19 @@ impl Client {
 
     /// Asks for `/` of a host: status and body.
     fn ask(&mut self, host: &str) -> Result<(u16, String), String> {
-        let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        self.send("/", host)?;
+        self.receive()
+    }
+
+    fn send(&mut self, path: &str, host: &str) -> Result<(), String> {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        let sent = self.0.write_all(request.as_bytes());
+        sent.map_err(|error| error.to_string())
+    }
+
+    /// Status and body of the next response.
+    fn receive(&mut self) -> Result<(u16, String), String> {
         let wrong = |error: std::io::Error| error.to_string();
-        self.0.write_all(request.as_bytes()).map_err(wrong)?;
         let mut response = Vec::new();
         let mut bytes = [0; 4096];
         loop {
@@ -144,48 +160,88 @@ pub(crate) fn make_site(host: &Host, backend: SocketAddr) {
     .expect(0, &[]);
 }
 
+/// wrk with 64 connections that stay open, until it is told to stop.
+struct Wrk(Child);
+
+impl Wrk {
+    fn start(http: SocketAddr) -> Wrk {
+        let url = format!("http://{http}/");
+        let child = Command::new("wrk")
+            .args(["-t1", "-c64", "-d600s", "--timeout", "10s"])
+            .args(["-H", "Host: live.test", &url])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("wrk is installed (scripts/setup)");
+        Wrk(child)
+    }
+
+    /// Requests that were answered; none failed.
+    fn stop(mut self) -> u64 {
+        kill(self.0.id(), Signal::INT);
+        let mut said = String::new();
+        let mut stdout = self.0.stdout.take().expect("it is piped");
+        stdout.read_to_string(&mut said).expect("it speaks text");
+        assert!(!said.contains("Non-2xx"), "{said}");
+        assert!(!said.contains("Socket errors"), "{said}");
+        let requests = said
+            .lines()
+            .find_map(|line| line.split_once(" requests in "));
+        let (count, _) = requests.unwrap_or_else(|| panic!("no count of requests in {said}"));
+        count.trim().parse().expect("a number")
+    }
+}
+
+impl Drop for Wrk {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
-fn no_request_fails_under_many_changes_and_each_holds_once_it_is_said() {
-    const CHANGES: usize = 60;
+fn no_request_fails_under_five_hundred_changes_and_each_holds_once_it_is_said() {
+    const CHANGES: usize = 500;
     let host = Host::new();
     let up = up(&host);
     let backends = [(backend("one"), "one"), (backend("two"), "two")];
     make_site(&host, backends[0].0);
+    let wrk = Wrk::start(host.http);
     let stop = Arc::new(AtomicBool::new(false));
-    let answered = Arc::new(AtomicU64::new(0));
-    let mut clients = Vec::new();
-    for index in 0..8 {
-        let (stop, answered, http) = (Arc::clone(&stop), Arc::clone(&answered), host.http);
-        clients.push(std::thread::spawn(move || {
-            let mut client = Client::connect(http);
+    let newcomers = Arc::new(AtomicU64::new(0));
+    let newcomer = {
+        let (stop, newcomers, http) = (Arc::clone(&stop), Arc::clone(&newcomers), host.http);
+        std::thread::spawn(move || {
             while !stop.load(Ordering::Relaxed) {
-                // Half of them come anew for each request.
-                if index % 2 == 0 {
-                    client = Client::connect(http);
-                }
-                let (status, body) = client.ask("live.test").expect("no request fails");
+                let (status, body) = Client::connect(http).ask("live.test").expect("none fails");
                 assert_eq!(status, 200, "{body}");
-                answered.fetch_add(1, Ordering::Relaxed);
+                newcomers.fetch_add(1, Ordering::Relaxed);
             }
-        }));
-    }
-    let mut kept = Client::connect(host.http);
+        })
+    };
+    let (mut kept, mut slow) = (Client::connect(host.http), Client::connect(host.http));
     for change in 1..=CHANGES {
-        let (address, name) = backends[change % 2];
+        let (old, (address, new)) = (backends[(change - 1) % 2].1, backends[change % 2]);
+        let (old, new) = ((200, old.to_string()), (200, new.to_string()));
+        // A request that its backend is still busy with does not send the next one there.
+        let is_under_way = change % 10 == 0;
+        if is_under_way {
+            slow.send("/slow", "live.test").expect("it is sent");
+            std::thread::sleep(SLOW / 4);
+        }
         set_backend(&host, address).expect(0, &[]);
-        let fresh = served(&host, "live.test");
-        assert_eq!(fresh, (200, name.to_string()), "change {change}");
-        assert_eq!(
-            kept.ask("live.test"),
-            Ok((200, name.to_string())),
-            "change {change}"
-        );
+        assert_eq!(served(&host, "live.test"), new, "change {change}");
+        assert_eq!(kept.ask("live.test").as_ref(), Ok(&new), "change {change}");
+        if is_under_way {
+            assert_eq!(slow.receive(), Ok(old), "change {change}");
+            assert_eq!(slow.ask("live.test").as_ref(), Ok(&new), "change {change}");
+            assert_eq!(kept.ask("live.test").as_ref(), Ok(&new), "change {change}");
+        }
     }
     stop.store(true, Ordering::Relaxed);
-    for client in clients {
-        client.join().expect("no request failed");
-    }
-    assert!(answered.load(Ordering::Relaxed) > CHANGES as u64);
+    newcomer.join().expect("no request failed");
+    let answered = wrk.stop();
+    assert!(answered > CHANGES as u64, "{answered} answers");
+    assert!(newcomers.load(Ordering::Relaxed) > CHANGES as u64 / 10);
     up.stop();
 }
 
