@@ -1,5 +1,6 @@
 //! `meridianctl` from outside: its calls, exit codes, words, files and signals.
 
+mod billing;
 mod call;
 mod check;
 mod host;

@@ -2,13 +2,10 @@
 //! is killed, whatever is full, damaged or deleted.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use meridian_model::snapshot::SiteId;
@@ -18,8 +15,7 @@ use meridian_model::usage::{
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::host::{Ended, Host, PATIENCE, Running, kill, wait_for};
-use crate::live;
+use crate::host::{Ended, Host, Running, kill, wait_for};
 
 /// 2026-11-24T10:00:00Z, where the stand-in for a plane begins.
 const TEN: u64 = 5_985_048;
@@ -30,7 +26,7 @@ const HEADER: &str = "tenant,site,host,from,to,requests,responses_2xx,responses_
                       responses_5xx,bytes_in,bytes_out,connections,tls_handshakes,dns_queries,\
                       bandwidth_p95_bps";
 
-fn usage(host: &Host, arguments: &[&str]) -> Ended {
+pub(crate) fn usage(host: &Host, arguments: &[&str]) -> Ended {
     let mut all = vec!["usage"];
     all.extend(arguments);
     host.run(&all)
@@ -187,7 +183,7 @@ fn left_files(host: &Host) -> Vec<String> {
     [names("state/counters"), names("state/counters/pages")].concat()
 }
 
-fn wait_until_folded(host: &Host) {
+pub(crate) fn wait_until_folded(host: &Host) {
     wait_for("the fold", || left_files(host).is_empty().then_some(()));
 }
 
@@ -675,109 +671,6 @@ fn a_deleted_site_keeps_its_name_and_one_that_comes_back_shares_its_row() {
     count(&host, 1, again, 10);
     assert_eq!(requests(&host)[1], ("acme/blog".to_owned(), 14));
     up.stop();
-}
-
-/// Asks for the site of `live::make_site`, one request after the other, on connections that break
-/// as planes are killed, until it is told to end.
-fn load(host: SocketAddr, book: &Book) {
-    let request = b"GET / HTTP/1.1\r\nHost: live.test\r\n\r\n";
-    while !book.ended.load(Ordering::Relaxed) {
-        let Ok(mut stream) = TcpStream::connect(host) else {
-            continue;
-        };
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut room = [0; 4096];
-        while !book.ended.load(Ordering::Relaxed) {
-            book.sent.fetch_add(1, Ordering::SeqCst);
-            if stream.write_all(request).is_err() {
-                break;
-            }
-            let mut length = 0;
-            // A response ends with the name of its backend.
-            while !room[..length].ends_with(b"\r\n\r\none") {
-                match stream.read(&mut room[length..]) {
-                    Ok(count @ 1..) => length += count,
-                    _ => break,
-                }
-            }
-            if !room[..length].ends_with(b"one") {
-                break;
-            }
-            assert!(room.starts_with(b"HTTP/1.1 200 "));
-            book.complete.fetch_add(1, Ordering::SeqCst);
-        }
-    }
-}
-
-/// Requests that clients have sent, and those whose response they have got whole.
-#[derive(Default)]
-struct Book {
-    sent: AtomicU64,
-    complete: AtomicU64,
-    ended: AtomicBool,
-}
-
-#[test]
-fn under_load_and_kills_of_the_real_plane_and_its_supervisor_the_bill_is_right() {
-    const CLIENTS: u64 = 4;
-    let host = Host::new();
-    let mut up = live::up(&host);
-    live::make_site(&host, live::backend("one"));
-    let book = Arc::new(Book::default());
-    let clients: Vec<_> = (0..CLIENTS)
-        .map(|_| {
-            let (address, book) = (host.http, Arc::clone(&book));
-            std::thread::spawn(move || load(address, &book))
-        })
-        .collect();
-    let billed = || -> u64 {
-        let json = usage(&host, &["--tenant", "live", "--format", "json"])
-            .expect(0, &[])
-            .json();
-        let rows = json["rows"].as_array().unwrap().iter();
-        rows.map(|row| row["requests"].as_u64().unwrap()).sum()
-    };
-    let check = |kills: u64| {
-        let complete = book.complete.load(Ordering::SeqCst);
-        let billed = billed();
-        let sent = book.sent.load(Ordering::SeqCst);
-        assert!(
-            complete <= billed && billed <= sent,
-            "{complete} <= {billed} <= {sent} after {kills} kills"
-        );
-    };
-    for round in 0..9_u64 {
-        std::thread::sleep(Duration::from_millis(100 + 31 * round));
-        check(round);
-        if round % 3 == 2 {
-            up.signal(Signal::KILL);
-            up.wait();
-            check(round);
-            up = live::up(&host);
-        } else {
-            kill(live::plane_pid(&host), Signal::KILL);
-            check(round);
-            wait_for("another plane", || {
-                host.run(&["status"]).stdout.contains("ready").then_some(())
-            });
-        }
-    }
-    book.ended.store(true, Ordering::Relaxed);
-    clients
-        .into_iter()
-        .for_each(|client| client.join().unwrap());
-    let (complete, sent) = (
-        book.complete.load(Ordering::SeqCst),
-        book.sent.load(Ordering::SeqCst),
-    );
-    println!("{complete} <= {} <= {sent}", billed());
-    assert!(complete > 1000, "hardly any load: {complete}");
-    check(9);
-    let last = billed();
-    up.stop();
-    assert_eq!(billed(), last);
-    wait_until_folded(&host);
-    assert_eq!(billed(), last);
 }
 
 #[test]
