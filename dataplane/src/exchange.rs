@@ -20,7 +20,7 @@ use meridian_model::limits::{
     IDLE_UPSTREAM_CONNECTIONS_MAX, INTERIM_RESPONSES_MAX, RESPONSE_HEAD_BYTES_MAX,
 };
 use meridian_model::usage::Column;
-use meridian_sys::{RecvBuf, Socket};
+use meridian_sys::{RecvBuf, RecvMode, Socket};
 use std::io;
 use std::rc::Rc;
 use std::task::Poll;
@@ -246,6 +246,7 @@ impl<'c> Exchange<'c> {
                 _ => Reject::ConnectRefused,
             })?;
         socket.set_class(self.request.site.class());
+        socket.set_mode(RecvMode::Multishot);
         upstream.counters().connections.add(1);
         Ok(socket)
     }
@@ -451,6 +452,10 @@ impl<'c> Exchange<'c> {
         begun: Begun,
     ) -> Result<(Next, Duration), Attempt> {
         let mut download = begun.download;
+        if download.is_long() {
+            // Whoever reads slowly is to hold the backend back at once.
+            upstream.set_mode(RecvMode::OnDemand);
+        }
         let timeouts = *self.request.site.site().timeouts;
         loop {
             let now_ns = self.worker.runtime.now_ns();
