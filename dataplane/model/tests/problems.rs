@@ -37,6 +37,15 @@ fn in_an_empty_file() {
 }
 
 #[test]
+fn of_lists_without_a_listener() {
+    check(
+        "[host]\nname = \"ams-1\"\n[listen]\nhttp = []\ndns = []\n",
+        "ams.toml:3: listen: one listener is required; \
+         write [listen] and http = [\"0.0.0.0:80\", \"[::]:80\"]\n",
+    );
+}
+
+#[test]
 fn in_shape() {
     check(
         include_str!("golden/problems/wrong_shapes.toml"),

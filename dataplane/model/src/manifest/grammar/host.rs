@@ -34,6 +34,9 @@ pub(super) fn read_host(reader: &mut Reader<'_>, mut section: Section<'_>) -> Op
     })
 }
 
+/// What visitors reach.
+const PLANES: [&str; 3] = ["http", "https", "dns"];
+
 pub(super) fn read_listen(reader: &mut Reader<'_>, section: Option<Section<'_>>) -> Listen {
     let example = "[listen] and http = [\"0.0.0.0:80\", \"[::]:80\"]";
     let Some(mut section) = section else {
@@ -45,22 +48,13 @@ pub(super) fn read_listen(reader: &mut Reader<'_>, section: Option<Section<'_>>)
         );
         return Listen::default();
     };
-    let listen = Listen {
-        http: section
-            .list(reader, "http", values::listener)
-            .unwrap_or_default(),
-        https: section
-            .list(reader, "https", values::listener)
-            .unwrap_or_default(),
-        dns: section
-            .list(reader, "dns", values::listener)
-            .unwrap_or_default(),
-        api: section.take(reader, "api", values::listener),
-        metrics: section.take(reader, "metrics", values::listener),
-        proxy_protocol_from: plain(section.list(reader, "proxy_protocol_from", values::network)),
+    let [http, https, dns] = PLANES.map(|key| section.list(reader, key, values::listener));
+    // One that was written and can not be read has its own problem.
+    let is_none = |(key, read): (&str, &Option<Vec<_>>)| match read {
+        Some(listeners) => listeners.is_empty(),
+        None => !section.contains(key),
     };
-    let planes = ["http", "https", "dns"];
-    if !planes.into_iter().any(|key| section.contains(key)) {
+    if PLANES.into_iter().zip([&http, &https, &dns]).all(is_none) {
         let line = section.line();
         reader.report(
             line,
@@ -69,6 +63,14 @@ pub(super) fn read_listen(reader: &mut Reader<'_>, section: Option<Section<'_>>)
             format!("write {example}"),
         );
     }
+    let listen = Listen {
+        http: http.unwrap_or_default(),
+        https: https.unwrap_or_default(),
+        dns: dns.unwrap_or_default(),
+        api: section.take(reader, "api", values::listener),
+        metrics: section.take(reader, "metrics", values::listener),
+        proxy_protocol_from: plain(section.list(reader, "proxy_protocol_from", values::network)),
+    };
     check_plane(reader, "listen.http", &listen.http);
     check_plane(reader, "listen.https", &listen.https);
     check_plane(reader, "listen.dns", &listen.dns);
