@@ -13,6 +13,7 @@ use crate::http::method::Method;
 use crate::http::reject::Reject;
 use crate::http::request::{self, BodyFraming, Parsed, RequestHead, Target};
 use crate::site::LocalSite;
+use crate::tunnel::Opening;
 use crate::worker::Worker;
 use meridian_model::limits::{HOSTNAME_BYTES_MAX, LINGER_BYTES_MAX, LINGER_MS};
 use meridian_model::usage::Column;
@@ -23,7 +24,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// What happens to a connection after a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Next {
     /// It waits for the next request.
     Keep,
@@ -33,6 +34,8 @@ pub(crate) enum Next {
     Close,
     /// It ends with a reset, so that nobody takes what was sent for complete.
     Reset,
+    /// It is HTTP no longer: whatever comes goes through a tunnel.
+    Tunnel(Box<Opening>),
 }
 
 /// A client's connection with what is known of it.
@@ -100,6 +103,14 @@ impl ClientConnection {
         }
     }
 
+    /// Gives its socket away; what becomes of that, and that it is closed one day
+    /// ([`Worker::connection_closed`]), is somebody else's business from now on.
+    fn into_socket(mut self) -> Socket {
+        self.socket
+            .take()
+            .expect("a connection has its socket until it is parked")
+    }
+
     fn serve_site(&mut self, site: &Rc<LocalSite>, head_bytes: usize) {
         self.site = Some(Rc::clone(site));
         site.counters().add(Column::BytesIn, head_bytes as u64);
@@ -160,6 +171,8 @@ pub(crate) struct Request {
     pub(crate) framing: BodyFraming,
     /// Whether the client waits for a 100 (Continue) before it sends the body.
     pub(crate) expect_continue: bool,
+    /// Whether the client asks to switch to WebSocket.
+    pub(crate) upgrade_websocket: bool,
     /// The head that a backend gets.
     pub(crate) head: Rc<Vec<u8>>,
 }
@@ -193,9 +206,10 @@ pub(crate) async fn serve(mut connection: ClientConnection) {
             };
             connection.park(keep_alive);
         }
-        Next::Keep | Next::Linger => linger(&connection).await,
+        Next::Keep | Next::Linger => linger(connection.socket(), &worker.runtime).await,
         Next::Close => {}
         Next::Reset => connection.socket().reset_on_close(),
+        Next::Tunnel(opening) => opening.open(worker, connection.into_socket()),
     }
 }
 
@@ -303,6 +317,7 @@ fn admit(connection: &ClientConnection, head: &RequestHead<'_>) -> Admitted {
         keep_alive: head.keep_alive,
         framing: head.framing,
         expect_continue: head.expect_continue,
+        upgrade_websocket: head.upgrade_websocket,
         head: forwarded,
     })
 }
@@ -405,9 +420,7 @@ async fn send_answer(connection: &ClientConnection, answer: Vec<u8>, keep_alive:
 
 /// Ends our side and reads on for a while: a client that still sends would otherwise get a reset
 /// that takes our last answer with it (RFC 9112 §9.6).
-async fn linger(connection: &ClientConnection) {
-    let socket = connection.socket();
-    let runtime: &Runtime = &connection.worker().runtime;
+pub(crate) async fn linger(socket: &Socket, runtime: &Runtime) {
     socket.shutdown_write();
     let deadline_ns = runtime.deadline(Duration::from_millis(LINGER_MS));
     let mut left = LINGER_BYTES_MAX;

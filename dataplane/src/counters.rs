@@ -115,13 +115,22 @@ pub(crate) enum Cut {
     ShortBody,
     /// Nothing came of a begun response for `timeouts.response_gap`.
     ResponseGapTimeout,
+    /// Nothing went through a tunnel for `timeouts.tunnel_idle`.
+    TunnelIdleTimeout,
+    /// The backend reset a tunnel, or took no more of what the client sent.
+    TunnelReset,
+    /// The backend took nothing of what came through a tunnel for `timeouts.write`.
+    TunnelWriteTimeout,
 }
 
-const CUTS: [Cut; 4] = [
+const CUTS: [Cut; 7] = [
     Cut::ClientAbort,
     Cut::WriteTimeout,
     Cut::ShortBody,
     Cut::ResponseGapTimeout,
+    Cut::TunnelIdleTimeout,
+    Cut::TunnelReset,
+    Cut::TunnelWriteTimeout,
 ];
 
 impl Cause {
@@ -141,6 +150,9 @@ impl Cause {
             Cause::Cut(Cut::WriteTimeout) => "write_timeout",
             Cause::Cut(Cut::ShortBody) => "cut_short_body",
             Cause::Cut(Cut::ResponseGapTimeout) => "response_gap_timeout",
+            Cause::Cut(Cut::TunnelIdleTimeout) => "tunnel_idle_timeout",
+            Cause::Cut(Cut::TunnelReset) => "tunnel_reset",
+            Cause::Cut(Cut::TunnelWriteTimeout) => "tunnel_write_timeout",
         }
     }
 
@@ -153,9 +165,17 @@ impl Cause {
 }
 
 /// One worker's count of bad ends, by cause, and of limits that were hit.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Causes {
     counters: [Counter; Reject::ALL.len() + CUTS.len()],
+}
+
+impl Default for Causes {
+    fn default() -> Causes {
+        Causes {
+            counters: std::array::from_fn(|_| Counter::default()),
+        }
+    }
 }
 
 impl Causes {

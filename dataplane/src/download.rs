@@ -6,6 +6,7 @@
 use crate::body::{self, BodyError, BodyReader};
 use crate::counters::{Cut, SiteCounters};
 use crate::http::response::ResponseFraming;
+use crate::stall::Stall;
 use meridian_model::snapshot::Timeouts;
 use meridian_model::usage::Column;
 use meridian_sys::limits::RECV_BYTES_MAX;
@@ -20,10 +21,7 @@ pub(crate) struct Download {
     next: Option<SendBuf>,
     /// When the backend last sent something, or last could have.
     progress_ns: u64,
-    /// When the client was last found to have acknowledged something of a send that stands still.
-    acknowledged_ns: u64,
-    /// What it had not acknowledged half-way to the end of its time.
-    unacknowledged_bytes: Option<u32>,
+    stall: Stall,
     /// The backend said no more than it should have, and did not end the connection.
     clean: bool,
 }
@@ -36,8 +34,7 @@ impl Download {
             chunked: to == ResponseFraming::Chunked,
             next: None,
             progress_ns: now_ns,
-            acknowledged_ns: now_ns,
-            unacknowledged_bytes: None,
+            stall: Stall::new(now_ns),
             clean: from != ResponseFraming::UntilClose,
         }
     }
@@ -124,46 +121,14 @@ impl Download {
     ) -> Result<u64, Cut> {
         if client.is_sending() {
             let write_ns = timeouts.write.as_nanos() as u64;
-            return self.write_deadline_ns(client, write_ns, now_ns);
+            let deadline_ns = self.stall.deadline_ns(client, write_ns, now_ns);
+            return deadline_ns.ok_or(Cut::WriteTimeout);
         }
         let deadline_ns = self.progress_ns + timeouts.response_gap.as_nanos() as u64;
         if deadline_ns <= now_ns {
             return Err(Cut::ResponseGapTimeout);
         }
         Ok(deadline_ns)
-    }
-
-    /// The kernel takes more of a send only once a third of what it holds has gone, which a slow
-    /// but steady reader may need long for. So what the client acknowledged between half of its
-    /// time and the end of it counts too.
-    fn write_deadline_ns(
-        &mut self,
-        client: &Socket,
-        write_ns: u64,
-        now_ns: u64,
-    ) -> Result<u64, Cut> {
-        let since_ns = client.send_progress_ns().max(self.acknowledged_ns);
-        let (half_ns, end_ns) = (since_ns + write_ns / 2, since_ns + write_ns);
-        if now_ns < half_ns {
-            self.unacknowledged_bytes = None;
-            return Ok(half_ns);
-        }
-        let Some(before_bytes) = self.unacknowledged_bytes else {
-            self.unacknowledged_bytes = Some(client.unacknowledged_bytes().unwrap_or(0));
-            return Ok(end_ns.max(now_ns + 1));
-        };
-        if now_ns < end_ns {
-            return Ok(end_ns);
-        }
-        let moved = client
-            .unacknowledged_bytes()
-            .is_ok_and(|bytes| bytes < before_bytes);
-        if !moved {
-            return Err(Cut::WriteTimeout);
-        }
-        self.acknowledged_ns = now_ns;
-        self.unacknowledged_bytes = None;
-        Ok(now_ns + write_ns / 2)
     }
 
     fn take(&mut self, buffer: RecvBuf) -> Result<(), BodyError> {

@@ -7,12 +7,15 @@ use crate::client::{self, ClientConnection, Next, Request};
 use crate::counters::{BackendCounters, Cause, Cut};
 use crate::download::Download;
 use crate::http::Version;
-use crate::http::forward::{ResponseContext, write_interim_head, write_response_head};
+use crate::http::forward::{
+    ResponseContext, write_interim_head, write_response_head, write_switch_head,
+};
 use crate::http::method::Method;
 use crate::http::reject::Reject;
 use crate::http::request::may_be_complete;
 use crate::http::response::{self, Parsed, ResponseFraming, ResponseHead};
 use crate::site::Pick;
+use crate::tunnel::Opening;
 use crate::upload::{Pumped, Upload, UploadFault};
 use crate::upstream::Upstream;
 use crate::worker::Worker;
@@ -20,7 +23,7 @@ use meridian_model::limits::{
     IDLE_UPSTREAM_CONNECTIONS_MAX, INTERIM_RESPONSES_MAX, RESPONSE_HEAD_BYTES_MAX,
 };
 use meridian_model::usage::Column;
-use meridian_sys::{RecvBuf, RecvMode, Socket};
+use meridian_sys::{RecvBuf, RecvMode, SendBuf, Socket};
 use std::io;
 use std::rc::Rc;
 use std::task::Poll;
@@ -35,6 +38,8 @@ struct Failed {
     reject: Reject,
     /// The connection had been used before, so it may just have been closed in between.
     reused: bool,
+    /// All that was read of the request's body is still here.
+    body_held: bool,
 }
 
 /// How an attempt ended.
@@ -47,6 +52,15 @@ enum Attempt {
     Refused(Reject),
     /// The client went away.
     Gone(Cut),
+}
+
+/// How a conversation with a backend ended well.
+enum Ended {
+    /// With a response. What becomes of the client, and how long the backend's connection may be
+    /// pooled (zero: not at all).
+    Answered(Next, Duration),
+    /// With a 101: a tunnel begins.
+    Switched,
 }
 
 /// Forwards a request and its response.
@@ -98,6 +112,8 @@ enum Answer {
     Interim(u16, Vec<u8>),
     /// The response was begun.
     Final(Begun),
+    /// The response is on its way, and with it what came through the tunnel so far.
+    Switched,
     /// There is more to come.
     Partial,
 }
@@ -160,17 +176,27 @@ impl<'c> Exchange<'c> {
     }
 
     /// The retry rule of HTTP.md: any method when nothing was sent; else idempotent methods
-    /// whose body is empty.
+    /// whose body is empty or still wholly held.
     fn may_retry(&self, failure: Failed) -> bool {
         match failure.reject {
             Reject::ConnectRefused | Reject::ConnectSlow | Reject::NoBackend => true,
-            Reject::Reset => self.request.method.is_idempotent() && self.request.framing.is_empty(),
+            Reject::Reset => self.request.method.is_idempotent() && failure.body_held,
             _ => false,
         }
     }
 
+    /// Whether the client's connection may stay open once this request is answered in HTTP.
+    ///
+    /// What came behind a request to switch before its answer may have been meant for the
+    /// tunnel: it must not be read as a request when there is none, for whoever chose those bytes
+    /// need not be the one who may ask (RFC 9110 §7.8). A client that waits for the answer, as
+    /// RFC 6455 §4.1 wants it, keeps its connection.
+    fn may_keep_client(&self) -> bool {
+        self.request.keep_alive && (!self.request.upgrade_websocket || self.client.is_quiet())
+    }
+
     async fn refuse(&self, reject: Reject) -> Next {
-        let keep_alive = self.request.keep_alive && self.upload.is_read();
+        let keep_alive = self.may_keep_client() && self.upload.is_read();
         let head_only = self.request.method == Method::Head;
         client::refuse(self.connection, reject, head_only, keep_alive).await
     }
@@ -207,6 +233,7 @@ impl<'c> Exchange<'c> {
                     return Attempt::Failed(Failed {
                         reject,
                         reused: false,
+                        body_held: true,
                     });
                 }
             },
@@ -214,17 +241,27 @@ impl<'c> Exchange<'c> {
         let result = self.converse(picked, &socket).await;
         drop(in_flight);
         match result {
-            Ok((next, keep_for)) => {
+            Ok(Ended::Answered(next, keep_for)) => {
                 let tag = Worker::upstream_tag(upstream.number());
                 upstream.put_idle(socket, keep_for, tag, IDLE_UPSTREAM_CONNECTIONS_MAX);
                 Attempt::Over(next)
             }
+            Ok(Ended::Switched) => {
+                let upstream = Rc::clone(&picked.upstream);
+                let opening = Opening::new(&self.request.site, upstream, socket);
+                Attempt::Over(Next::Tunnel(Box::new(opening)))
+            }
             Err(ended) => {
-                upstream.close(socket);
-                match ended {
-                    Attempt::Failed(failed) => Attempt::Failed(Failed { reused, ..failed }),
+                let ended = match ended {
+                    Attempt::Failed(Failed { reject, .. }) => Attempt::Failed(Failed {
+                        reject,
+                        reused,
+                        body_held: self.upload.take_back(&socket),
+                    }),
                     ended => ended,
-                }
+                };
+                upstream.close(socket);
+                ended
             }
         }
     }
@@ -251,13 +288,8 @@ impl<'c> Exchange<'c> {
         Ok(socket)
     }
 
-    /// Sends the request over an open connection and passes the response on. Gives how long the
-    /// connection may be pooled (zero: not at all).
-    async fn converse(
-        &mut self,
-        picked: &Pick,
-        upstream: &Socket,
-    ) -> Result<(Next, Duration), Attempt> {
+    /// Sends the request over an open connection and passes the response on.
+    async fn converse(&mut self, picked: &Pick, upstream: &Socket) -> Result<Ended, Attempt> {
         let head = Rc::clone(&self.request.head);
         let counters = self.request.site.counters();
         self.upload
@@ -267,7 +299,10 @@ impl<'c> Exchange<'c> {
         if picked.cross_group {
             self.count(Column::CrossGroup);
         }
-        self.relay(upstream, begun).await
+        match begun {
+            Some(begun) => self.relay(upstream, begun).await,
+            None => Ok(Ended::Switched),
+        }
     }
 
     /// Moves the request's body on.
@@ -278,8 +313,8 @@ impl<'c> Exchange<'c> {
     }
 
     /// Sends the rest of the request until the final response's head is there. Interim responses
-    /// are passed on.
-    async fn await_response(&mut self, upstream: &Socket) -> Result<Begun, Attempt> {
+    /// are passed on. `None` when the backend switched protocols.
+    async fn await_response(&mut self, upstream: &Socket) -> Result<Option<Begun>, Attempt> {
         let timeouts = *self.request.site.site().timeouts;
         let first_byte_ns = timeouts.first_byte.as_nanos() as u64;
         let mut collected: Option<Vec<u8>> = None;
@@ -327,7 +362,8 @@ impl<'c> Exchange<'c> {
             while let Some(buffer) = rest.take() {
                 match self.take_up_head(buffer, &mut collected, &mut rest)? {
                     Answer::Partial => {}
-                    Answer::Final(begun) => return Ok(begun),
+                    Answer::Final(begun) => return Ok(Some(begun)),
+                    Answer::Switched => return Ok(None),
                     Answer::Interim(status, head) => {
                         interims += 1;
                         if status == 100 {
@@ -380,7 +416,12 @@ impl<'c> Exchange<'c> {
         if before > 0 && bytes.len() <= RESPONSE_HEAD_BYTES_MAX && !may_be_complete(bytes, before) {
             return Ok(Answer::Partial);
         }
-        let head = match response::parse(bytes, self.request.method) {
+        let parsed = if self.request.upgrade_websocket {
+            response::parse_after_upgrade(bytes)
+        } else {
+            response::parse(bytes, self.request.method)
+        };
+        let head = match parsed {
             Ok(Parsed::Complete(head)) => head,
             Ok(Parsed::Partial) if bytes.len() <= RESPONSE_HEAD_BYTES_MAX => {
                 collected.get_or_insert_with(|| buffer.to_vec());
@@ -399,6 +440,13 @@ impl<'c> Exchange<'c> {
             return Ok(Answer::Interim(status, interim));
         }
         let mut scratch = self.worker.take_scratch();
+        if head.is_switch() {
+            write_switch_head(&mut scratch, &head, self.request.site.via());
+            buffer.advance(head_bytes - before.min(head_bytes));
+            self.switch(&scratch, buffer);
+            self.worker.give_scratch(scratch);
+            return Ok(Answer::Switched);
+        }
         let mut begun = self.begin(&head, &mut scratch);
         buffer.advance(head_bytes - before.min(head_bytes));
         let placed = begun.download.place(&scratch, buffer);
@@ -411,10 +459,22 @@ impl<'c> Exchange<'c> {
         Ok(Answer::Final(begun))
     }
 
+    /// Counts the answer to a request to switch and sends its head, with what came behind it.
+    fn switch(&self, head: &[u8], mut first: RecvBuf) {
+        let site = &self.request.site;
+        self.connection.count_response(101, site.counters());
+        let bytes = if first.prepend(head) {
+            SendBuf::Received(first)
+        } else {
+            SendBuf::Heap([head, &first].concat())
+        };
+        self.client.start_send(bytes, false);
+    }
+
     /// Decides how a response goes to the client and writes its new head.
     fn begin(&self, head: &ResponseHead<'_>, out: &mut Vec<u8>) -> Begun {
         let framing = head.framing_to_client(self.request.version);
-        let keep_client = self.request.keep_alive
+        let keep_client = self.may_keep_client()
             && framing != ResponseFraming::UntilClose
             && !self.worker.is_draining()
             && self.upload.is_whole();
@@ -446,11 +506,7 @@ impl<'c> Exchange<'c> {
     }
 
     /// Passes the rest of a begun response on, with the rest of the request's body beside it.
-    async fn relay(
-        &mut self,
-        upstream: &Socket,
-        begun: Begun,
-    ) -> Result<(Next, Duration), Attempt> {
+    async fn relay(&mut self, upstream: &Socket, begun: Begun) -> Result<Ended, Attempt> {
         let mut download = begun.download;
         if download.is_long() {
             // Whoever reads slowly is to hold the backend back at once.
@@ -501,7 +557,7 @@ impl<'c> Exchange<'c> {
         } else {
             Duration::ZERO
         };
-        Ok((next, keep_for))
+        Ok(Ended::Answered(next, keep_for))
     }
 }
 
@@ -518,5 +574,6 @@ fn failed(reject: Reject) -> Attempt {
     Attempt::Failed(Failed {
         reject,
         reused: false,
+        body_held: false,
     })
 }

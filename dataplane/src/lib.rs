@@ -7,7 +7,7 @@
 //! worker   accepts, parks idle connections, makes a task at the first byte
 //! client   reads and frames the request, finds its site, answers what needs no backend
 //! exchange picks a backend, sends the request, passes the response on, retries
-//! upload   moves the request's body, download the response's
+//! upload   moves the request's body, download the response's; tunnel what follows a 101
 //! upstream pools the connections to one backend
 //! ```
 //!
@@ -33,7 +33,9 @@ mod routing;
 mod shared;
 mod site;
 mod slots_file;
+mod stall;
 mod status;
+mod tunnel;
 mod upload;
 mod upstream;
 mod usage;

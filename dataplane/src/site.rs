@@ -7,7 +7,7 @@ use crate::routing::{Routing, ServedSite};
 use crate::upstream::Upstream;
 use crate::worker::Worker;
 use meridian_model::address_policy::AddressPolicy;
-use meridian_model::limits::{REQUESTS_PER_RETRY, RETRY_BURST};
+use meridian_model::limits::RETRY_BURST;
 use meridian_model::snapshot::{BackendKey, Site, Tier};
 use meridian_sys::ClassId;
 use std::cell::{Cell, RefCell};
@@ -25,9 +25,13 @@ pub(crate) struct LocalSite {
     policy: Arc<AddressPolicy>,
     /// Of the default pool.
     tiers: Box<[LocalTier]>,
-    /// In fifths of a retry.
+    /// In hundredths of a retry.
     retry_credit: Cell<u32>,
 }
+
+/// A retry, in units of the credit: a request earns as many as the site's percentage.
+const RETRY_CREDIT: u32 = 100;
+const RETRY_CREDIT_MAX: u32 = RETRY_BURST * RETRY_CREDIT;
 
 #[derive(Debug)]
 struct LocalTier {
@@ -64,9 +68,7 @@ impl LocalSite {
                 .iter()
                 .map(|tier| LocalTier::new(worker, served, tier, old))
                 .collect(),
-            retry_credit: Cell::new(old.map_or(RETRY_BURST * REQUESTS_PER_RETRY, |old| {
-                old.retry_credit.get()
-            })),
+            retry_credit: Cell::new(old.map_or(RETRY_CREDIT_MAX, |old| old.retry_credit.get())),
             counters: worker.counters_of(site.id),
             site: Arc::clone(site),
         }
@@ -114,14 +116,15 @@ impl LocalSite {
     /// A request came: it earns its part of a retry.
     pub(crate) fn earn_retry(&self) {
         let credit = self.retry_credit.get();
-        if credit < RETRY_BURST * REQUESTS_PER_RETRY {
-            self.retry_credit.set(credit + 1);
+        if credit < RETRY_CREDIT_MAX {
+            let earned = credit + self.site.retry_percent;
+            self.retry_credit.set(earned.min(RETRY_CREDIT_MAX));
         }
     }
 
     /// Takes one retry from the budget; `false` when it is used up.
     pub(crate) fn spend_retry(&self) -> bool {
-        match self.retry_credit.get().checked_sub(REQUESTS_PER_RETRY) {
+        match self.retry_credit.get().checked_sub(RETRY_CREDIT) {
             Some(left) => {
                 self.retry_credit.set(left);
                 true

@@ -23,6 +23,10 @@ pub(crate) struct Upload {
     write_ns: u64,
     /// The backend takes no more.
     broken: bool,
+    /// Pieces that were made of the body so far.
+    pieces: u32,
+    /// Bytes of the request's head that stand in the same buffer as the first piece.
+    head_bytes: usize,
     /// The client waits for the backend to say 100 (Continue): it is not the one who is slow.
     awaits_continue: bool,
 }
@@ -57,6 +61,8 @@ impl Upload {
             meter: RateMeter::new(timeouts.body, now_ns),
             write_ns: timeouts.write.as_nanos() as u64,
             broken: false,
+            pieces: 0,
+            head_bytes: 0,
             awaits_continue: request.expect_continue,
         }
     }
@@ -84,16 +90,33 @@ impl Upload {
         upstream: &Socket,
         counters: &SiteCounters,
     ) -> Result<(), UploadFault> {
+        self.broken = false;
         self.fill(client, counters)?;
         if let Some(SendBuf::Received(buffer)) = &mut self.next
             && buffer.prepend(&head)
             && let Some(bytes) = self.next.take()
         {
+            self.head_bytes = head.len();
             upstream.start_send(bytes, false);
         } else {
             upstream.start_send(head, self.next.is_some());
         }
         Ok(())
+    }
+
+    /// Takes the body back from a connection that broke, so that it can be sent to another. Says
+    /// whether all is here that the client has sent of it so far: a first piece is, since nobody
+    /// took the buffer that it was sent in.
+    pub(crate) fn take_back(&mut self, upstream: &Socket) -> bool {
+        match (self.pieces, &self.next) {
+            (0, _) | (1, Some(_)) => return true,
+            (1, None) => self.next = upstream.take_back(),
+            _ => return false,
+        }
+        if let Some(SendBuf::Received(buffer)) = &mut self.next {
+            buffer.advance(std::mem::take(&mut self.head_bytes));
+        }
+        self.next.is_some()
     }
 
     /// Moves the body on, as far as both sides let it.
@@ -166,6 +189,7 @@ impl Upload {
             self.meter.note(received - rest);
             counters.add(Column::BytesIn, (received - rest) as u64);
             self.next = body::frame(&self.reader, self.chunked, taken.piece);
+            self.pieces += u32::from(self.next.is_some());
             if let Some(rest) = taken.rest {
                 client.unread(rest);
             }

@@ -112,6 +112,17 @@ impl Upstream {
         drop(socket);
     }
 
+    /// A connection of this backend became a tunnel: it is in use until [`Upstream::end_tunnel`].
+    pub(crate) fn begin_tunnel(&self) {
+        self.counters().in_flight.add(1);
+    }
+
+    /// The tunnel ended, and its connection with it.
+    pub(crate) fn end_tunnel(&self) {
+        self.counters().in_flight.subtract(1);
+        self.counters().connections.subtract(1);
+    }
+
     /// The backend is gone from the site: pooled connections are closed, others when they end.
     pub(crate) fn retire(&self, runtime: &Runtime) {
         self.retired.set(true);

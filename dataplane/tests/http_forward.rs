@@ -84,7 +84,7 @@ fn the_length_is_written_anew() {
 #[test]
 fn fields_of_one_hop_and_those_that_connection_names_end_here() {
     let out = forward(
-        "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: keep-alive, X-Gone,\tupgrade\r\nA: 1\r\n\
+        "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: keep-alive, X-Gone,\tfoo\r\nA: 1\r\n\
          Keep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nProxy-Authorization: x\r\n\
          x-gone: 1\r\nUpgrade: websocket\r\nHTTP2-Settings: AAA\r\nX-Gone-Not: 2\r\nTE: gzip\r\nX-GONE: 3\r\n\r\n",
     );
@@ -92,6 +92,42 @@ fn fields_of_one_hop_and_those_that_connection_names_end_here() {
         out,
         format!("GET / HTTP/1.1\r\nHost: a.example\r\nA: 1\r\nX-Gone-Not: 2\r\n{ADDED}\r\n")
     );
+}
+
+#[test]
+fn a_request_to_switch_to_websocket_goes_on_as_one_and_any_other_as_none() {
+    let fields = "Upgrade: WebSocket\r\nSec-WebSocket-Key: eA==\r\nHTTP2-Settings: AAA\r\n";
+    let out = forward(&format!(
+        "GET / HTTP/1.1\r\nHost: a.example\r\nconnection: upgrade, HTTP2-Settings\r\n{fields}\r\n"
+    ));
+    assert_eq!(
+        out,
+        format!(
+            "GET / HTTP/1.1\r\nHost: a.example\r\nSec-WebSocket-Key: eA==\r\n{ADDED}\
+             Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+        )
+    );
+    let out = forward(&format!(
+        "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: upgrade\r\nTE: trailers\r\n{fields}\r\n"
+    ));
+    assert!(
+        out.ends_with("TE: trailers\r\nUpgrade: websocket\r\nConnection: Upgrade, TE\r\n\r\n"),
+        "{out}"
+    );
+    for (line, more) in [
+        ("GET / HTTP/1.0", ""),
+        ("POST / HTTP/1.1", ""),
+        ("HEAD / HTTP/1.1", ""),
+        ("GET / HTTP/1.1", "Content-Length: 1\r\n"),
+        ("GET / HTTP/1.1", "Transfer-Encoding: chunked\r\n"),
+        ("GET / HTTP/1.1", "Upgrade: h2c\r\n"),
+    ] {
+        let out = forward(&format!(
+            "{line}\r\nHost: a.example\r\nConnection: upgrade\r\n{fields}{more}\r\n"
+        ));
+        assert!(!out.contains("Upgrade"), "{line} {more}: {out}");
+        assert!(!out.contains("Connection"), "{line} {more}: {out}");
+    }
 }
 
 #[test]

@@ -537,6 +537,29 @@ fn upgrade_is_websocket_alone_and_named_by_connection() {
             false,
         ),
         (
+            "POST / HTTP/1.1",
+            &["Connection: upgrade", "Upgrade: websocket"],
+            false,
+        ),
+        (
+            "GET / HTTP/1.1",
+            &[
+                "Connection: upgrade",
+                "Upgrade: websocket",
+                "Content-Length: 0",
+            ],
+            true,
+        ),
+        (
+            "GET / HTTP/1.1",
+            &[
+                "Connection: upgrade",
+                "Upgrade: websocket",
+                "Content-Length: 1",
+            ],
+            false,
+        ),
+        (
             "GET / HTTP/1.0",
             &["Connection: upgrade", "Upgrade: websocket"],
             false,

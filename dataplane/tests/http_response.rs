@@ -3,7 +3,7 @@
 use meridian_dataplane::http::Version;
 use meridian_dataplane::http::method::Method;
 use meridian_dataplane::http::response::{
-    BadResponse, Parsed, ResponseFraming, ResponseHead, parse,
+    BadResponse, Parsed, ResponseFraming, ResponseHead, parse, parse_after_upgrade,
 };
 
 fn head_for(bytes: &[u8], method: Method) -> ResponseHead<'_> {
@@ -222,6 +222,58 @@ fn status_lines() {
         &response("HTTP/1.1 101 x", &["Upgrade: websocket"]),
         BadResponse::Switching,
     );
+}
+
+#[test]
+fn a_switch_is_to_websocket_and_for_whoever_asked() {
+    let switching = "HTTP/1.1 101 Switching Protocols";
+    let named = ["Upgrade: WebSocket", "Connection: keep-alive, upgrade"];
+    let bytes = [&response(switching, &named)[..], b"\x81\0"].concat();
+    let Ok(Parsed::Complete(head)) = parse_after_upgrade(&bytes) else {
+        panic!("it was asked for");
+    };
+    assert!(head.is_switch() && !head.is_interim() && !head.reusable);
+    assert_eq!(head.framing, ResponseFraming::None);
+    assert_eq!(head.head_bytes, bytes.len() - 2);
+    for cut in 0..head.head_bytes {
+        let part = parse_after_upgrade(&bytes[..cut]);
+        assert!(
+            matches!(part, Ok(Parsed::Partial)),
+            "cut at {cut}: {part:?}"
+        );
+    }
+    assert_bad(&bytes, BadResponse::Switching);
+
+    for (line, fields) in [
+        (switching, &[][..]),
+        (switching, &named[..1]),
+        (switching, &named[1..]),
+        (switching, &["Upgrade: h2c", "Connection: upgrade"]),
+        (
+            switching,
+            &["Upgrade: websocket, h2c", "Connection: upgrade"],
+        ),
+        (
+            switching,
+            &["Upgrade: websocket", "Upgrade: websocket", named[1]],
+        ),
+        ("HTTP/1.0 101 Switching Protocols", &named),
+    ] {
+        let answer = response(line, fields);
+        let parsed = parse_after_upgrade(&answer);
+        assert!(
+            matches!(parsed, Err(BadResponse::Switching)),
+            "{line} {fields:?}: {parsed:?}"
+        );
+    }
+    let refused = response(
+        "HTTP/1.1 426 Upgrade Required",
+        &["Content-Length: 0", named[0]],
+    );
+    let Ok(Parsed::Complete(head)) = parse_after_upgrade(&refused) else {
+        panic!("a backend need not switch");
+    };
+    assert!(!head.is_switch() && head.reusable);
 }
 
 #[test]

@@ -2,10 +2,12 @@
 
 use meridian_dataplane::http::Version;
 use meridian_dataplane::http::field::FieldName;
-use meridian_dataplane::http::forward::{ResponseContext, write_interim_head, write_response_head};
+use meridian_dataplane::http::forward::{
+    ResponseContext, write_interim_head, write_response_head, write_switch_head,
+};
 use meridian_dataplane::http::method::Method;
 use meridian_dataplane::http::response::{
-    BadResponse, Parsed, ResponseFraming, ResponseHead, parse,
+    BadResponse, Parsed, ResponseFraming, ResponseHead, parse, parse_after_upgrade,
 };
 
 use super::request_head::{assert_crlf_only, assert_fields_are_lines};
@@ -27,6 +29,34 @@ pub fn check(input: &[u8]) {
         if let Ok(Parsed::Complete(head)) = parse(input, method) {
             check_head(input, &head, method);
         }
+    }
+    check_after_upgrade(input);
+}
+
+/// Where a switch was asked for everything is as ever, but that it may come.
+fn check_after_upgrade(input: &[u8]) {
+    match (parse_after_upgrade(input), outcome(input, Method::Get)) {
+        (Ok(Parsed::Complete(head)), as_ever) if head.is_switch() => {
+            assert_eq!(as_ever, Outcome::Bad(BadResponse::Switching));
+            assert!(!head.is_interim() && !head.reusable);
+            let mut written = Vec::new();
+            write_switch_head(&mut written, &head, PSEUDONYM);
+            assert_crlf_only(&written);
+            match parse_after_upgrade(&written) {
+                Ok(Parsed::Complete(again)) => {
+                    assert!(again.is_switch());
+                    assert_eq!(again.head_bytes, written.len());
+                }
+                Err(BadResponse::FieldsMany) if head.fields().len() > 90 => {}
+                Err(BadResponse::HeadLong) if head.head_bytes > 31 * 1024 => {}
+                other => panic!("{other:?} of {:?}", String::from_utf8_lossy(&written)),
+            }
+        }
+        (Ok(Parsed::Complete(head)), as_ever) => {
+            assert_eq!(as_ever, Outcome::Complete(head.head_bytes));
+        }
+        (Ok(Parsed::Partial), as_ever) => assert_eq!(as_ever, Outcome::Partial),
+        (Err(bad), as_ever) => assert_eq!(as_ever, Outcome::Bad(bad)),
     }
 }
 

@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use crate::address_policy::common_networks;
 use crate::change::{Change, Object, ObjectName};
 use crate::desired::{self, BackendAddress, Desired, IdCounters, Owner};
+use crate::limits::RETRY_PERCENT_DEFAULT;
 use crate::local::{Fleet, Host, Local};
 use crate::location::Location;
 use crate::name::Name;
@@ -399,7 +400,6 @@ impl Compiler<'_> {
         );
         self.refuse(site, "site.trusted_networks", !trusted_networks.is_empty());
         self.refuse(site, "site.access_log", access_log.is_some());
-        self.refuse(site, "site.retry", retry.is_some());
         self.refuse(site, "site.route", !routes.is_empty());
         if *id == SiteId(0) || pools.iter().any(|pool| pool.id.0 == 0) {
             self.report(site, "id", String::from("was never assigned"));
@@ -426,6 +426,7 @@ impl Compiler<'_> {
             name: Arc::from(name.as_str()),
             hostnames: hostnames.iter().map(|name| name.as_str().into()).collect(),
             timeouts: self.timeouts(timeouts.on(&self.host.timeouts)),
+            retry_percent: retry.map_or(RETRY_PERCENT_DEFAULT, |retry| retry.percent),
             pools,
             backend_networks: Arc::clone(&tenant.networks),
         };

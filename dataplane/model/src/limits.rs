@@ -111,8 +111,8 @@ pub const IDLE_UPSTREAM_CONNECTIONS_MAX: usize = 1024;
 /// Retries that a site can make in a row on one worker. Counted as `retry_budget` when met.
 pub const RETRY_BURST: u32 = 16;
 
-/// Requests of a site after which one retry is given back to it.
-pub const REQUESTS_PER_RETRY: u32 = 5;
+/// Retries that a site gets back for each hundred requests, unless it says otherwise.
+pub const RETRY_PERCENT_DEFAULT: u32 = 20;
 
 // --- the local socket ---
 

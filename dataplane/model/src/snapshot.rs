@@ -65,6 +65,8 @@ pub struct Site {
     pub hostnames: Box<[Box<str>]>,
     /// The host's timeouts with the site's own on top.
     pub timeouts: Arc<Timeouts>,
+    /// Retries for each hundred requests.
+    pub retry_percent: u32,
     /// The site's pools. Index 0 is the one named "default"; it may have no backends.
     pub pools: Box<[Pool]>,
     /// Private networks where this tenant's backends may be, on this host.

@@ -14,6 +14,7 @@ fn site(id: u64) -> Arc<Site> {
         name: format!("site-{id}").into(),
         hostnames: Box::new([]),
         timeouts: Arc::new(Timeouts::default()),
+        retry_percent: 20,
         pools: Box::new([]),
         backend_networks: Arc::new([]),
     })

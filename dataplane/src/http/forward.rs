@@ -12,6 +12,9 @@ use super::section::{Field, Section, is_named_away};
 use super::status;
 use super::syntax::push_decimal;
 
+/// The switch to the one protocol that we let anybody switch to.
+const SWITCH_LINES: &[u8] = b"Upgrade: websocket\r\nConnection: Upgrade\r\n";
+
 /// What a backend is told of a request beside the request.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestContext<'a> {
@@ -61,9 +64,15 @@ pub fn write_request_head(out: &mut Vec<u8>, head: &RequestHead<'_>, context: &R
         out.extend_from_slice(request_id.as_bytes());
         out.extend_from_slice(b"\r\n");
     }
-    if head.takes_trailers {
-        // TE is for one hop, which Connection has to say (RFC 9110 §10.1.4).
-        out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n");
+    // Both are for one hop, which Connection has to say (RFC 9110 §7.8, §10.1.4): in one line,
+    // since servers are about that look at the first alone.
+    match (head.upgrade_websocket, head.takes_trailers) {
+        (false, false) => {}
+        (false, true) => out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n"),
+        (true, false) => out.extend_from_slice(SWITCH_LINES),
+        (true, true) => out.extend_from_slice(
+            b"TE: trailers\r\nUpgrade: websocket\r\nConnection: Upgrade, TE\r\n",
+        ),
     }
     match head.framing {
         BodyFraming::None => {}
@@ -96,8 +105,8 @@ pub fn write_response_head(
     context: &ResponseContext<'_>,
 ) {
     debug_assert!(
-        !head.is_interim(),
-        "interim responses have a writer of their own"
+        !head.is_interim() && !head.is_switch(),
+        "interim responses and switches have writers of their own"
     );
     out.reserve(head.head_bytes + 256);
     write_status_line(out, head.status, head.reason);
@@ -134,6 +143,17 @@ pub fn write_interim_head(out: &mut Vec<u8>, head: &ResponseHead<'_>, via: &str)
     write_status_line(out, head.status, head.reason);
     copy_response_fields(out, head);
     write_via(out, head.version, via);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the head of the response (101) behind which the tunnel begins.
+pub fn write_switch_head(out: &mut Vec<u8>, head: &ResponseHead<'_>, via: &str) {
+    debug_assert!(head.is_switch(), "every other response goes on in HTTP");
+    out.reserve(head.head_bytes + 128);
+    write_status_line(out, head.status, head.reason);
+    copy_response_fields(out, head);
+    write_via(out, head.version, via);
+    out.extend_from_slice(SWITCH_LINES);
     out.extend_from_slice(b"\r\n");
 }
 

@@ -56,7 +56,9 @@ pub struct RequestHead<'b> {
     /// largest. `None` for every other method: only OPTIONS and TRACE heed it.
     pub max_forwards: Option<u64>,
     /// Whether the client asks to switch to WebSocket: `Upgrade` of that alone, with
-    /// `Connection: upgrade`, in HTTP/1.1.
+    /// `Connection: upgrade`, by a GET of HTTP/1.1 without a body. A handshake is nothing else
+    /// (RFC 6455 §4.1), and behind a body nobody could say for sure where the tunnel begins; any
+    /// other request is served as if it had not asked (RFC 9110 §7.8).
     pub upgrade_websocket: bool,
     /// Whether the client takes trailers (`TE: trailers`).
     pub takes_trailers: bool,
@@ -362,8 +364,10 @@ fn assemble<'b>(
             Method::Options => max_forwards(&fields)?,
             _ => None,
         },
-        upgrade_websocket: is_http11
-            && connection.upgrade
+        upgrade_websocket: connection.upgrade
+            && is_http11
+            && method == Method::Get
+            && framing.is_empty()
             && matches!(fields.single(FieldName::Upgrade),
                 Ok(Some(value)) if value.eq_ignore_ascii_case(b"websocket")),
         takes_trailers: is_http11

@@ -70,7 +70,7 @@ pub enum BadResponse {
     StatusLine,
     /// The status is not 100 to 599.
     Status,
-    /// The backend switches protocols, which nobody asked for.
+    /// The backend switches protocols, and nobody asked for that, or not for this one.
     Switching,
     /// An invalid field line.
     Field,
@@ -87,7 +87,7 @@ impl core::fmt::Display for BadResponse {
         formatter.write_str(match self {
             BadResponse::StatusLine => "the status line is invalid",
             BadResponse::Status => "the status is not 100 to 599",
-            BadResponse::Switching => "it switches protocols without being asked",
+            BadResponse::Switching => "it switches to a protocol that nobody asked for",
             BadResponse::Field => "a field line is invalid",
             BadResponse::FieldsMany => "it has too many fields",
             BadResponse::HeadLong => "the head is too long",
@@ -112,7 +112,13 @@ impl<'b> ResponseHead<'b> {
     /// Whether another response to the same request follows.
     #[must_use]
     pub fn is_interim(&self) -> bool {
-        self.status < 200
+        self.status < 200 && !self.is_switch()
+    }
+
+    /// Whether what follows the head is no HTTP any more, but WebSocket, as the client asked.
+    #[must_use]
+    pub fn is_switch(&self) -> bool {
+        self.status == SWITCHING_PROTOCOLS
     }
 
     /// How the body goes to a client of this version: a body without a length is
@@ -129,6 +135,16 @@ impl<'b> ResponseHead<'b> {
     }
 }
 
+/// 101
+const SWITCHING_PROTOCOLS: u16 = 101;
+
+/// What the response answers, as far as it matters to how it is read.
+#[derive(Clone, Copy, Debug)]
+struct Question {
+    method: Method,
+    upgrade_websocket: bool,
+}
+
 /// Parses the head at the start of `bytes`, which answers a request of `method`.
 ///
 /// As with a request, more bytes never change what was said once.
@@ -137,6 +153,27 @@ impl<'b> ResponseHead<'b> {
 ///
 /// [`BadResponse`].
 pub fn parse(bytes: &[u8], method: Method) -> Result<Parsed<'_>, BadResponse> {
+    let question = Question {
+        method,
+        upgrade_websocket: false,
+    };
+    parse_answer(bytes, question)
+}
+
+/// The same for the answer to a GET that asks to switch to WebSocket: it may be a 101.
+///
+/// # Errors
+///
+/// [`BadResponse`].
+pub fn parse_after_upgrade(bytes: &[u8]) -> Result<Parsed<'_>, BadResponse> {
+    let question = Question {
+        method: Method::Get,
+        upgrade_websocket: true,
+    };
+    parse_answer(bytes, question)
+}
+
+fn parse_answer(bytes: &[u8], question: Question) -> Result<Parsed<'_>, BadResponse> {
     // `httparse` would skip empty lines.
     match bytes.first() {
         None => return Ok(Parsed::Partial),
@@ -157,7 +194,7 @@ pub fn parse(bytes: &[u8], method: Method) -> Result<Parsed<'_>, BadResponse> {
                 status: response.code.unwrap_or_default(),
                 reason: response.reason.unwrap_or_default(),
             };
-            assemble(window, line, response.headers, method, head_bytes)
+            assemble(window, line, response.headers, question, head_bytes)
         }
         Ok(httparse::Status::Partial) if window.len() == RESPONSE_HEAD_BYTES_MAX => {
             Err(BadResponse::HeadLong)
@@ -184,7 +221,7 @@ fn assemble<'b>(
     bytes: &'b [u8],
     line: StatusLine<'b>,
     headers: &[httparse::Header<'b>],
-    method: Method,
+    question: Question,
     head_bytes: usize,
 ) -> Result<Parsed<'b>, BadResponse> {
     let StatusLine {
@@ -197,12 +234,9 @@ fn assemble<'b>(
     if !(100..=599).contains(&status) {
         return Err(BadResponse::Status);
     }
-    if status == 101 {
-        return Err(BadResponse::Switching);
-    }
     let declared = framing::read(&fields, version).map_err(|_| BadResponse::Framing)?;
     let has_no_length = status < 200 || status == 204;
-    let has_no_body = has_no_length || status == 304 || method == Method::Head;
+    let has_no_body = has_no_length || status == 304 || question.method == Method::Head;
     let framing = match declared {
         _ if has_no_body => ResponseFraming::None,
         Declared::Nothing => ResponseFraming::UntilClose,
@@ -210,6 +244,10 @@ fn assemble<'b>(
         Declared::Chunked => ResponseFraming::Chunked,
     };
     let connection = ConnectionOptions::read(&fields).ok_or(BadResponse::FieldsMany)?;
+    let switches = status == SWITCHING_PROTOCOLS;
+    if switches && !may_switch(question, version, &fields, connection) {
+        return Err(BadResponse::Switching);
+    }
     let stays_open = !connection.close && (version == Version::Http11 || connection.keep_alive);
     Ok(Parsed::Complete(ResponseHead {
         status,
@@ -220,12 +258,28 @@ fn assemble<'b>(
             Declared::Length(length) if has_no_body && !has_no_length => Some(length),
             _ => None,
         },
-        reusable: stays_open && framing != ResponseFraming::UntilClose,
+        reusable: stays_open && framing != ResponseFraming::UntilClose && !switches,
         keep_alive_timeout: keep_alive_timeout(&fields),
         head_bytes,
         fields,
         connection,
     }))
+}
+
+/// Whether a 101 is one that was asked for: it names WebSocket and nothing else, for this hop
+/// (RFC 9110 §15.2.2, RFC 6455 §4.1).
+fn may_switch(
+    question: Question,
+    version: Version,
+    fields: &Section<'_>,
+    connection: ConnectionOptions,
+) -> bool {
+    question.upgrade_websocket
+        && version == Version::Http11
+        && connection.upgrade
+        && fields.single(FieldName::Upgrade).is_ok_and(|value| {
+            value.is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket"))
+        })
 }
 
 /// `timeout` of Keep-Alive, the smallest when there are several. An old field

@@ -116,6 +116,12 @@ impl Socket {
         self.core.poll_sent(self.index)
     }
 
+    /// The buffer of the last send, however that ended, to send it elsewhere. `None` when
+    /// [`Socket::poll_sent`] gave it back before, or while the kernel may still read it.
+    pub fn take_back(&self) -> Option<SendBuf> {
+        self.core.take_back(self.index)
+    }
+
     /// Whether a send was begun whose end was not yet taken with [`Socket::poll_sent`].
     pub fn is_sending(&self) -> bool {
         self.core.is_sending(self.index)

@@ -99,6 +99,15 @@ impl Core {
         }
     }
 
+    pub(crate) fn take_back(&self, index: u32) -> Option<SendBuf> {
+        let mut inner = self.inner.borrow_mut();
+        let entry = &mut inner.sockets[index];
+        match entry.sending {
+            true => None,
+            false => entry.send.take(),
+        }
+    }
+
     pub(crate) fn peer_address(&self, index: u32) -> io::Result<SocketAddr> {
         let mut inner = self.inner.borrow_mut();
         let entry = &mut inner.sockets[index];

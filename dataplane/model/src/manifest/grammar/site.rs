@@ -5,7 +5,9 @@ use super::route::read_route;
 use super::timeouts::read_timeouts;
 use super::{plain, read_each};
 use crate::desired::{AccessLog, Hsts, RetryBudget, SiteLimits, Steering};
-use crate::limits::{HOSTNAMES_PER_SITE_MAX, POOLS_PER_SITE_MAX, ROUTES_PER_SITE_MAX};
+use crate::limits::{
+    HOSTNAMES_PER_SITE_MAX, POOLS_PER_SITE_MAX, RETRY_PERCENT_DEFAULT, ROUTES_PER_SITE_MAX,
+};
 use crate::manifest::reader::{Reader, Section};
 use crate::manifest::values;
 use crate::manifest::written::Site;
@@ -111,7 +113,8 @@ fn read_access_log(reader: &mut Reader<'_>, mut section: Section<'_>) -> AccessL
 }
 
 fn read_retry(reader: &mut Reader<'_>, mut section: Section<'_>) -> RetryBudget {
-    let percent = section.take_or(reader, "percent", values::integer(1, 100), (20, "20"));
+    let default = (RETRY_PERCENT_DEFAULT, "20");
+    let percent = section.take_or(reader, "percent", values::integer(1, 100), default);
     section.finish(reader);
     RetryBudget { percent }
 }

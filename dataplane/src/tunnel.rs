@@ -1,0 +1,232 @@
+//! What follows a 101: bytes between a client and a backend, whatever they mean.
+//!
+//! A tunnel is a task of its own with its two sockets and its counter slot. It holds neither the
+//! request nor the site that it came from, so that a revision is freed while its tunnels live on.
+//! While nothing passes, no buffer is held; each direction has one on its way at most, and what
+//! else a sender has ready waits in its socket: a reader that does not read holds its sender back.
+
+use crate::client;
+use crate::counters::{Cause, Cut, SiteCounters};
+use crate::site::LocalSite;
+use crate::stall::Stall;
+use crate::upstream::Upstream;
+use crate::worker::Worker;
+use meridian_model::usage::Column;
+use meridian_sys::{ClassId, Socket};
+use std::rc::Rc;
+use std::task::Poll;
+
+/// A tunnel as far as the backend's side goes.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    backend: BackendEnd,
+    counters: SiteCounters,
+    class: ClassId,
+    idle_ns: u64,
+    write_ns: u64,
+}
+
+/// The backend's connection, counted as in use for as long as it is a tunnel.
+#[derive(Debug)]
+struct BackendEnd {
+    socket: Socket,
+    upstream: Rc<Upstream>,
+}
+
+/// See the module.
+#[derive(Debug)]
+struct Tunnel {
+    client: Socket,
+    backend: BackendEnd,
+    worker: Rc<Worker>,
+    counters: SiteCounters,
+    idle_ns: u64,
+    write_ns: u64,
+    up: Direction,
+    down: Direction,
+}
+
+/// One direction of a tunnel.
+#[derive(Debug)]
+struct Direction {
+    flow: Flow,
+    stall: Stall,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    /// The sender may send more.
+    Open,
+    /// The sender ended its side, and so we did towards the reader.
+    Ended,
+    /// The sender's connection broke.
+    Broken,
+    /// The reader takes no more.
+    Refused,
+}
+
+/// Bytes that a direction moved.
+#[derive(Debug, Default)]
+struct Moved {
+    /// From its sender to us.
+    received: u64,
+    /// From us to the kernel, on their way to the reader.
+    sent: u64,
+}
+
+/// How a tunnel ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Both sides ended theirs.
+    Complete,
+    Cut(Cut),
+}
+
+impl Opening {
+    /// A tunnel to a backend of `site`, over its connection `socket`.
+    pub(crate) fn new(site: &LocalSite, upstream: Rc<Upstream>, socket: Socket) -> Opening {
+        let timeouts = &site.site().timeouts;
+        upstream.begin_tunnel();
+        Opening {
+            backend: BackendEnd { socket, upstream },
+            counters: site.counters().clone(),
+            class: site.class(),
+            idle_ns: timeouts.tunnel_idle.as_nanos() as u64,
+            write_ns: timeouts.write.as_nanos() as u64,
+        }
+    }
+
+    /// Lets it run, from `client`, to whom the head of the 101 is on its way.
+    pub(crate) fn open(self, worker: Rc<Worker>, client: Socket) {
+        let now_ns = worker.runtime.now_ns();
+        let runtime = worker.runtime.clone();
+        let tunnel = Tunnel {
+            client,
+            backend: self.backend,
+            worker,
+            counters: self.counters,
+            idle_ns: self.idle_ns,
+            write_ns: self.write_ns,
+            up: Direction::new(now_ns),
+            down: Direction::new(now_ns),
+        };
+        runtime.spawn(self.class, run(tunnel));
+    }
+}
+
+async fn run(mut tunnel: Tunnel) {
+    let end = loop {
+        match tunnel.pump() {
+            Ok(look_ns) => tunnel.worker.runtime.stirred(look_ns).await,
+            Err(end) => break end,
+        }
+    };
+    let End::Cut(cut) = end else { return };
+    tunnel.worker.causes().count(Cause::Cut(cut));
+    tunnel.counters.add(Column::Cut, 1);
+    match cut {
+        // It may still send, and a reset would take what the backend said last with it.
+        Cut::TunnelReset => client::linger(&tunnel.client, &tunnel.worker.runtime).await,
+        // What was on its way is lost.
+        Cut::WriteTimeout | Cut::TunnelWriteTimeout => {
+            tunnel.client.reset_on_close();
+            tunnel.backend.socket.reset_on_close();
+        }
+        _ => {}
+    }
+}
+
+impl Tunnel {
+    /// Moves bytes as far as they go. Gives when to look again, or how the tunnel ended.
+    fn pump(&mut self) -> Result<u64, End> {
+        let (client, backend) = (&self.client, &self.backend.socket);
+        let moved = self.up.pump(client, backend);
+        self.counters.add(Column::BytesIn, moved.received);
+        let moved = self.down.pump(backend, client);
+        self.counters.add(Column::BytesOut, moved.sent);
+        match (self.up.flow, self.down.flow) {
+            (Flow::Broken, _) => return Err(End::Cut(Cut::ClientAbort)),
+            (_, Flow::Broken) => return Err(End::Cut(Cut::TunnelReset)),
+            (Flow::Ended, Flow::Ended) => return Err(End::Complete),
+            // The other side of the reader that takes no more may still have something to say.
+            (Flow::Open, _) | (_, Flow::Open) => {}
+            (Flow::Refused, _) => return Err(End::Cut(Cut::TunnelReset)),
+            (Flow::Ended, Flow::Refused) => return Err(End::Cut(Cut::ClientAbort)),
+        }
+        self.look_ns().map_err(End::Cut)
+    }
+
+    /// When to look again at whoever is waited for; an error when its time is over.
+    fn look_ns(&mut self) -> Result<u64, Cut> {
+        let now_ns = self.worker.runtime.now_ns();
+        let (client, backend) = (&self.client, &self.backend.socket);
+        // Whatever is received is sent on at once.
+        let moved_ns = client.send_progress_ns().max(backend.send_progress_ns());
+        let mut look_ns = moved_ns + self.idle_ns;
+        if look_ns <= now_ns {
+            return Err(Cut::TunnelIdleTimeout);
+        }
+        for (reader, direction, cut) in [
+            (client, &mut self.down, Cut::WriteTimeout),
+            (backend, &mut self.up, Cut::TunnelWriteTimeout),
+        ] {
+            if reader.is_sending() {
+                let stall = &mut direction.stall;
+                let end_ns = stall.deadline_ns(reader, self.write_ns, now_ns);
+                look_ns = look_ns.min(end_ns.ok_or(cut)?);
+            }
+        }
+        Ok(look_ns)
+    }
+}
+
+impl Direction {
+    fn new(now_ns: u64) -> Direction {
+        Direction {
+            flow: Flow::Open,
+            stall: Stall::new(now_ns),
+        }
+    }
+
+    fn pump(&mut self, sender: &Socket, reader: &Socket) -> Moved {
+        let mut moved = Moved::default();
+        while self.flow == Flow::Open {
+            match reader.poll_sent() {
+                Poll::Pending => break,
+                Poll::Ready(Ok(sent)) => moved.sent += sent.len() as u64,
+                Poll::Ready(Err(_)) => {
+                    self.flow = Flow::Refused;
+                    break;
+                }
+            }
+            match sender.poll_recv() {
+                Poll::Pending => break,
+                Poll::Ready(Ok(Some(bytes))) => {
+                    moved.received += bytes.len() as u64;
+                    reader.start_send(bytes, false);
+                }
+                Poll::Ready(Ok(None)) => {
+                    reader.shutdown_write();
+                    self.flow = Flow::Ended;
+                }
+                Poll::Ready(Err(_)) => self.flow = Flow::Broken,
+            }
+        }
+        moved
+    }
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        // Of a send that did not end well, what the kernel took has gone all the same.
+        let sent = self.client.sent_bytes();
+        self.counters.add(Column::BytesOut, sent);
+        self.worker.connection_closed();
+    }
+}
+
+impl Drop for BackendEnd {
+    fn drop(&mut self) {
+        self.upstream.end_tunnel();
+    }
+}
