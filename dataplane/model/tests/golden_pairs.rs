@@ -78,11 +78,12 @@ fn describe_site(out: &mut String, site: &Site) {
         name,
         hostnames: _, // shown with the table
         timeouts,
+        retry_percent,
         pools,
         backend_networks,
     } = site;
     writeln!(out, "site {tenant}/{name} networks {backend_networks:?}").unwrap();
-    writeln!(out, "  timeouts {timeouts:?}").unwrap();
+    writeln!(out, "  timeouts {timeouts:?} retries {retry_percent} %").unwrap();
     for pool in pools {
         let Pool {
             id: _,

@@ -195,6 +195,44 @@ fn retries_have_a_budget() {
     plane.finish();
 }
 
+#[test]
+fn a_site_chooses_its_retry_budget() {
+    let refused = [Reserved::new(), Reserved::new()];
+    let site = |name: &str, percent: u32| {
+        let head = format!(
+            "[[site]]\ntenant = \"acme\"\nname = \"{name}\"\nhostnames = [\"{name}.test\"]\n\
+             retry = {{ percent = {percent} }}\n"
+        );
+        refused.iter().fold(head, |text, it| {
+            text + &format!("[[site.backend]]\naddress = \"{}\"\n", it.address)
+        })
+    };
+    let declared = Declared {
+        more: site("always", 100) + &site("hardly", 1),
+        ..Declared::default()
+    };
+    let plane = Plane::start(&declared);
+    for (name, wanted) in [("always", 100), ("hardly", 17)] {
+        let mut client = Peer::connect(plane.address());
+        for _ in 0..100 {
+            client.send(format!("GET / HTTP/1.1\r\nHost: {name}.test\r\n\r\n").as_bytes());
+            assert_eq!(status(&client.receive_response().0), 502);
+        }
+        let report = plane.status();
+        let mut sites = report["sites"].as_array().expect("there are some").iter();
+        let site = sites.find(|site| site["site"] == name).expect("it is");
+        // The first sixteen are for nothing; a hundredth of a retry comes with each request.
+        assert!(
+            site["retries"]
+                .as_u64()
+                .is_some_and(|it| it.abs_diff(wanted) <= 1),
+            "{site}"
+        );
+        assert_eq!(site["requests"], 100);
+    }
+    plane.finish();
+}
+
 /// Far more idle upstream connections than one: each is used again, none is lost.
 #[test]
 fn pooled_connections_are_used_again() {

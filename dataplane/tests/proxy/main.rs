@@ -9,5 +9,6 @@ mod connections;
 mod programs;
 mod revisions;
 mod stopping;
+mod tunnels;
 mod usage;
 mod wire;
