@@ -12,7 +12,7 @@ use crate::stall::Stall;
 use crate::upstream::Upstream;
 use crate::worker::Worker;
 use meridian_model::usage::Column;
-use meridian_sys::{ClassId, Socket};
+use meridian_sys::{ClassId, RecvMode, Socket};
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -98,6 +98,8 @@ impl Opening {
 
     /// Lets it run, from `client`, to whom the head of the 101 is on its way.
     pub(crate) fn open(self, worker: Rc<Worker>, client: Socket) {
+        // How much will come nobody knows: a client that reads slowly is to hold it back at once.
+        self.backend.socket.set_mode(RecvMode::OnDemand);
         let now_ns = worker.runtime.now_ns();
         let runtime = worker.runtime.clone();
         let tunnel = Tunnel {
