@@ -156,6 +156,41 @@ fn a_send_that_fails_says_so_and_the_socket_closes_well() {
     assert_clean(&runtime);
 }
 
+/// However a send ended, its buffer is there until somebody asks for its end.
+#[test]
+fn the_buffer_of_a_send_can_be_taken_back_once_the_kernel_is_done() {
+    let (runtime, address) = listening();
+    let client = TcpStream::connect(address).expect("it accepts");
+    let sockets = Rc::new(RefCell::new(VecDeque::new()));
+    let (queue, handle) = (Rc::clone(&sockets), runtime.clone());
+    let inner = runtime.clone();
+    run_until(
+        &runtime,
+        async move {
+            let socket = accepted(&sockets, &handle).await;
+            assert!(socket.take_back().is_none(), "nothing was sent");
+            socket.start_send(pattern(100), false);
+            assert!(socket.take_back().is_none(), "the kernel may still read it");
+            pause(&inner, 50).await;
+            assert_eq!(&*socket.take_back().expect("it was sent"), pattern(100));
+            assert!(socket.take_back().is_none() && !socket.is_sending());
+            fail_next(&inner, Op::Send, libc::EPIPE);
+            socket.start_send(pattern(70), false);
+            pause(&inner, 50).await;
+            assert_eq!(&*socket.take_back().expect("it failed"), pattern(70));
+            // The next send begins as if nothing had been.
+            socket.send(pattern(5), SECOND_NS).await.expect("room");
+        },
+        move |event| {
+            if let Event::Accepted(_, socket) = event {
+                queue.borrow_mut().push_back(socket);
+            }
+        },
+    );
+    drop(client);
+    assert_clean(&runtime);
+}
+
 /// Of a send that is given up, the bytes that the kernel took are known: the peer gets just them.
 #[test]
 fn what_was_sent_of_a_send_that_did_not_end_is_told() {
