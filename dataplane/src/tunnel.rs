@@ -98,11 +98,13 @@ impl Opening {
 
     /// Lets it run, from `client`, to whom the head of the 101 is on its way.
     pub(crate) fn open(self, worker: Rc<Worker>, client: Socket) {
-        // How much will come nobody knows: a client that reads slowly is to hold it back at once.
-        self.backend.socket.set_mode(RecvMode::OnDemand);
+        // How much will come nobody knows: whoever reads slowly is to hold the other back at once.
+        for sender in [&client, &self.backend.socket] {
+            sender.set_mode(RecvMode::OnDemand);
+        }
         let now_ns = worker.runtime.now_ns();
         let runtime = worker.runtime.clone();
-        let tunnel = Tunnel {
+        let mut tunnel = Tunnel {
             client,
             backend: self.backend,
             worker,
@@ -112,33 +114,34 @@ impl Opening {
             up: Direction::new(now_ns),
             down: Direction::new(now_ns),
         };
-        runtime.spawn(self.class, run(tunnel));
-    }
-}
-
-async fn run(mut tunnel: Tunnel) {
-    let end = loop {
-        match tunnel.pump() {
-            Ok(look_ns) => tunnel.worker.runtime.stirred(look_ns).await,
-            Err(end) => break end,
-        }
-    };
-    let End::Cut(cut) = end else { return };
-    tunnel.worker.causes().count(Cause::Cut(cut));
-    tunnel.counters.add(Column::Cut, 1);
-    match cut {
-        // It may still send, and a reset would take what the backend said last with it.
-        Cut::TunnelReset => client::linger(&tunnel.client, &tunnel.worker.runtime).await,
-        // What was on its way is lost.
-        Cut::WriteTimeout | Cut::TunnelWriteTimeout => {
-            tunnel.client.reset_on_close();
-            tunnel.backend.socket.reset_on_close();
-        }
-        _ => {}
+        // Captured, and not an argument of its own, which the task would have room for twice.
+        runtime.spawn(self.class, async move { tunnel.run().await });
     }
 }
 
 impl Tunnel {
+    async fn run(&mut self) {
+        let end = loop {
+            match self.pump() {
+                Ok(look_ns) => self.worker.runtime.stirred(look_ns).await,
+                Err(end) => break end,
+            }
+        };
+        let End::Cut(cut) = end else { return };
+        self.worker.causes().count(Cause::Cut(cut));
+        self.counters.add(Column::Cut, 1);
+        match cut {
+            // It may still send, and a reset would take what the backend said last with it.
+            Cut::TunnelReset => client::linger(&self.client, &self.worker.runtime).await,
+            // What was on its way is lost.
+            Cut::WriteTimeout | Cut::TunnelWriteTimeout => {
+                self.client.reset_on_close();
+                self.backend.socket.reset_on_close();
+            }
+            _ => {}
+        }
+    }
+
     /// Moves bytes as far as they go. Gives when to look again, or how the tunnel ended.
     fn pump(&mut self) -> Result<u64, End> {
         let (client, backend) = (&self.client, &self.backend.socket);
