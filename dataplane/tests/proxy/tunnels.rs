@@ -146,6 +146,59 @@ fn readers_that_do_not_read_hold_their_senders_back_in_bounded_memory() {
 }
 
 #[test]
+fn what_a_client_sends_before_the_switch_waits_in_bounded_memory() {
+    let backend = Backend::new();
+    let plane = Plane::start(&Declared::with_backends([backend.address]));
+    let before = plane.resident_bytes();
+    let body = Arc::new(pattern(32 * MIB));
+    let mut client = Peer::connect(plane.address());
+    client.send(ASKED);
+    let sent = Arc::new(AtomicU64::new(0));
+    let sender = {
+        let mut stream = client.stream.try_clone().expect("it can be shared");
+        stream.set_write_timeout(Some(LONG)).expect("not zero");
+        let (body, sent) = (Arc::clone(&body), Arc::clone(&sent));
+        aside(move || {
+            for piece in body.chunks(64 * 1024) {
+                stream.write_all(piece).expect("it flows in the end");
+                sent.fetch_add(piece.len() as u64, Ordering::Relaxed);
+            }
+        })
+    };
+    let mut server = backend.accept();
+    server.receive_head();
+    let mut so_far = 0;
+    let held = eventually(20, || {
+        std::thread::sleep(Duration::from_millis(300));
+        so_far == std::mem::replace(&mut so_far, sent.load(Ordering::Relaxed))
+    });
+    assert!(
+        held && so_far < body.len() as u64 / 2,
+        "{so_far} bytes ahead"
+    );
+    let grown = plane.resident_bytes().saturating_sub(before);
+    assert!(grown < 16 * MIB as u64, "memory grew by {grown} bytes");
+    server.stream.set_nonblocking(true).expect("it is a socket");
+    let early = server.stream.read(&mut [0]);
+    assert_eq!(
+        early.expect_err("nothing may come").kind(),
+        io::ErrorKind::WouldBlock
+    );
+    server
+        .stream
+        .set_nonblocking(false)
+        .expect("it is a socket");
+    server.send(SWITCHED);
+    assert!(
+        server.receive(body.len(), LONG) == *body,
+        "other bytes came"
+    );
+    sender.join().expect("all of it passes");
+    drop((client, server));
+    plane.finish();
+}
+
+#[test]
 fn a_side_that_takes_nothing_is_cut_off() {
     let backend = Backend::new();
     let declared = Declared::with_backends([backend.address]).timeouts("{ write = \"400ms\" }");
