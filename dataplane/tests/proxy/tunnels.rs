@@ -409,7 +409,7 @@ fn an_idle_tunnel_costs_little_and_holds_no_buffer() {
 /// opened under would show.
 #[test]
 fn tunnels_let_go_of_the_revisions_that_they_were_opened_under() {
-    const REVISIONS: usize = 40;
+    const REVISIONS: usize = 60;
     let backend = Backend::new();
     let declared = |revision: usize| {
         let mut declared = Declared::with_backends([backend.address]);
@@ -431,7 +431,7 @@ fn tunnels_let_go_of_the_revisions_that_they_were_opened_under() {
         grown.push(plane.resident_bytes() as i64 - before as i64);
     }
     eprintln!("grown by {grown:?} bytes, without and with tunnels");
-    assert!(grown[1] < 2 * MIB as i64, "{grown:?} bytes");
+    assert!(grown[1] < 3 * MIB as i64, "{grown:?} bytes");
     let (client, server) = &mut tunnels[0];
     client.send(b"ping");
     assert_eq!(server.receive(4, PATIENCE), b"ping");
