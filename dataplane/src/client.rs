@@ -161,6 +161,8 @@ impl Drop for ClientConnection {
 pub(crate) struct Request {
     /// Its site.
     pub(crate) site: Rc<LocalSite>,
+    /// The pool of the site that serves it.
+    pub(crate) pool: usize,
     /// Its method.
     pub(crate) method: Method,
     /// The client's version.
@@ -312,6 +314,7 @@ fn admit(connection: &ClientConnection, head: &RequestHead<'_>) -> Admitted {
     }
     Admitted::Forward(Request {
         site,
+        pool: 0,
         method: head.method,
         version: head.version,
         keep_alive: head.keep_alive,

@@ -134,7 +134,7 @@ impl<'c> Exchange<'c> {
     async fn run(&mut self) -> Next {
         let mut tried = Vec::new();
         let mut failed: Option<Failed> = None;
-        let mut pick = self.request.site.pick(&tried);
+        let mut pick = self.pick(&tried);
         loop {
             let Some(picked) = pick else {
                 let reject = failed.map_or(Reject::NoBackend, |failed| failed.reject);
@@ -160,7 +160,7 @@ impl<'c> Exchange<'c> {
                 Some(picked)
             } else {
                 tried.push(picked.upstream.number());
-                self.request.site.pick(&tried)
+                self.pick(&tried)
             };
             failed = Some(failure);
             if pick.is_none() {
@@ -173,6 +173,11 @@ impl<'c> Exchange<'c> {
             }
             self.count(Column::Retries);
         }
+    }
+
+    /// A backend of the pool that the request was routed to.
+    fn pick(&self, tried: &[u32]) -> Option<Pick> {
+        self.request.site.pick(self.request.pool, tried)
     }
 
     /// The retry rule of HTTP.md: any method when nothing was sent; else idempotent methods

@@ -23,8 +23,8 @@ pub(crate) struct LocalSite {
     class: ClassId,
     via: Arc<str>,
     policy: Arc<AddressPolicy>,
-    /// Of the default pool.
-    tiers: Box<[LocalTier]>,
+    /// In the order of the compiled site's.
+    pools: Box<[LocalPool]>,
     /// In hundredths of a retry.
     retry_credit: Cell<u32>,
 }
@@ -32,6 +32,11 @@ pub(crate) struct LocalSite {
 /// A retry, in units of the credit: a request earns as many as the site's percentage.
 const RETRY_CREDIT: u32 = 100;
 const RETRY_CREDIT_MAX: u32 = RETRY_BURST * RETRY_CREDIT;
+
+#[derive(Debug)]
+struct LocalPool {
+    tiers: Box<[LocalTier]>,
+}
 
 #[derive(Debug)]
 struct LocalTier {
@@ -59,15 +64,16 @@ impl LocalSite {
         old: Option<&LocalSite>,
     ) -> LocalSite {
         let site = served.site();
-        let tiers = site.pools.first().map_or(&[][..], |pool| &pool.tiers);
+        let pools = site.pools.iter().map(|pool| LocalPool {
+            tiers: (pool.tiers.iter())
+                .map(|tier| LocalTier::new(worker, served, tier, old))
+                .collect(),
+        });
         LocalSite {
             class: worker.class_of(site.tenant_id),
             via: Arc::clone(&routing.snapshot.via),
             policy: Arc::clone(&routing.snapshot.policy),
-            tiers: tiers
-                .iter()
-                .map(|tier| LocalTier::new(worker, served, tier, old))
-                .collect(),
+            pools: pools.collect(),
             retry_credit: Cell::new(old.map_or(RETRY_CREDIT_MAX, |old| old.retry_credit.get())),
             counters: worker.counters_of(site.id),
             site: Arc::clone(site),
@@ -102,9 +108,9 @@ impl LocalSite {
             .is_ok()
     }
 
-    /// The next backend, not one of `tried`: of the first tier that has one.
-    pub(crate) fn pick(&self, tried: &[u32]) -> Option<Pick> {
-        self.tiers.iter().find_map(|tier| {
+    /// The next backend of a pool, not one of `tried`: of the first tier that has one.
+    pub(crate) fn pick(&self, pool: usize, tried: &[u32]) -> Option<Pick> {
+        self.pools[pool].tiers.iter().find_map(|tier| {
             let upstream = tier.pick(tried)?;
             Some(Pick {
                 upstream: Rc::clone(upstream),
@@ -135,7 +141,8 @@ impl LocalSite {
 
     /// All backends' connections.
     pub(crate) fn upstreams(&self) -> impl Iterator<Item = &Rc<Upstream>> {
-        self.tiers.iter().flat_map(|tier| &tier.upstreams)
+        let tiers = self.pools.iter().flat_map(|pool| &pool.tiers);
+        tiers.flat_map(|tier| &tier.upstreams)
     }
 
     /// The connections of the backend with this identity.
