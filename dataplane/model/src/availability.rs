@@ -47,7 +47,6 @@ const NOT_BUILT: &[NotBuilt] = &[
     key("site.limits"),
     key("site.trusted_networks"),
     key("site.access_log"),
-    key("site.route"),
     value("site.pool.algorithm", "least-connections"),
     value("site.pool.algorithm", "random"),
     value("site.pool.algorithm", "source-hash"),

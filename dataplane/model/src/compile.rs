@@ -4,6 +4,8 @@
 //! What this version can not do is refused rather than left out, because a snapshot
 //! that ignored a route or a limit would serve something else than what was asked for.
 
+mod routes;
+
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -19,9 +21,10 @@ use crate::location::Location;
 use crate::name::Name;
 use crate::problem::{Problem, Problems};
 use crate::snapshot::{
-    Algorithm, Backend, BackendKey, ByName, BySite, HostnameTable, Pool, Site, SiteId, Snapshot,
-    TenantId, Tier, Timeouts,
+    Algorithm, Backend, BackendKey, ByName, BySite, Forward, HostnameTable, Pool, Site, SiteId,
+    Snapshot, TenantId, Tier, Timeouts,
 };
+use routes::Routes;
 
 /// Compiles one revision of `desired` for the host that `local` belongs to.
 ///
@@ -51,6 +54,8 @@ struct Context {
     timeouts: Arc<Timeouts>,
     /// The name of most pools.
     default_pool: Arc<str>,
+    /// What most sites have in place of routes.
+    plain_forwards: Arc<[Forward]>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -116,6 +121,7 @@ impl Compiled {
             sites: ByName::default(),
             timeouts: Arc::new(host.timeouts),
             default_pool: Arc::from(Name::default_pool().as_str()),
+            plain_forwards: routes::plain_forwards(),
         };
         let mut compiled = Compiled {
             context,
@@ -388,7 +394,10 @@ impl Compiler<'_> {
             access_log,
             retry,
             pools,
-            routes,
+            encoded_slashes: _,
+            request_headers: _,
+            response_headers: _,
+            routes: _, // these four are compiled together
         } = site;
         self.refuse(site, "site.certificates", !certificates.is_empty());
         self.refuse(site, "site.redirect_to_https", *redirect_to_https);
@@ -400,7 +409,6 @@ impl Compiler<'_> {
         );
         self.refuse(site, "site.trusted_networks", !trusted_networks.is_empty());
         self.refuse(site, "site.access_log", access_log.is_some());
-        self.refuse(site, "site.route", !routes.is_empty());
         if *id == SiteId(0) || pools.iter().any(|pool| pool.id.0 == 0) {
             self.report(site, "id", String::from("was never assigned"));
         }
@@ -411,6 +419,11 @@ impl Compiler<'_> {
             self.report(site, "pool", String::from("the first must be \"default\""));
         }
         let pools = pools.iter().map(|pool| self.pool(site, pool)).collect();
+        let Routes {
+            paths,
+            routes,
+            forwards,
+        } = self.routes(site);
         let tenant_compiled = self
             .tenants
             .get(tenant)
@@ -428,6 +441,9 @@ impl Compiler<'_> {
             timeouts: self.timeouts(timeouts.on(&self.host.timeouts)),
             retry_percent: retry.map_or(RETRY_PERCENT_DEFAULT, |retry| retry.percent),
             pools,
+            paths,
+            routes,
+            forwards,
             backend_networks: Arc::clone(&tenant.networks),
         };
         let has_limits = tenant.has_limits;

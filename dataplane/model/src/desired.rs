@@ -1,6 +1,7 @@
 //! The desired state of the fleet: validated objects, each with its owner, in the
 //! order of their names. This is what the store holds and the config log carries.
 
+mod route;
 mod site;
 mod zone;
 
@@ -15,10 +16,10 @@ use crate::name::{Malformed, Name};
 use crate::snapshot::TenantId;
 
 pub use crate::timeout_overrides::TimeoutOverrides;
+pub use route::{FieldRules, Match, Outcome, Redirect, Respond, Route};
 pub use site::{
-    AccessLog, Algorithm, Backend, BackendAddress, HashInput, Health, HealthKind, Hsts, Match,
-    Outcome, Pool, PoolTls, ProxyProtocol, Queue, Redirect, Respond, RetryBudget, Route, Site,
-    SiteLimits, StatusRange, Steering, Sticky,
+    AccessLog, Algorithm, Backend, BackendAddress, HashInput, Health, HealthKind, Hsts, Pool,
+    PoolTls, ProxyProtocol, Queue, RetryBudget, Site, SiteLimits, StatusRange, Steering, Sticky,
 };
 pub use zone::{Record, RecordType, SiteName, Zone};
 

@@ -61,9 +61,32 @@ pub const BACKENDS_PER_POOL_MAX: usize = 1000;
 /// Routes of one site; they are tried in order, so this bounds work per request.
 pub const ROUTES_PER_SITE_MAX: usize = 1000;
 
+/// Headers and parameters of queries that all routes of a site compare: each is looked for in all
+/// of a request, so this bounds work per request, too.
+pub const ROUTE_CONDITIONS_PER_SITE_MAX: usize = 100;
+
+/// Methods of one route.
+pub const METHODS_PER_ROUTE_MAX: usize = 32;
+
+/// One path, URL, name or value of a route, in bytes.
+pub const ROUTE_TEXT_BYTES_MAX: usize = 2048;
+
+/// Fields that one table sets, adds and removes in all.
+pub const FIELD_CHANGES_MAX: usize = 32;
+
+/// Names and values of the fields that one table sets and adds, in bytes in all. What we write
+/// stays a part of what a server takes for a head.
+pub const FIELD_CHANGE_BYTES_MAX: usize = 4 * 1024;
+
+/// The same of all routes of a site: they are kept in memory.
+pub const FIELD_CHANGE_BYTES_PER_SITE_MAX: usize = 64 * 1024;
+
 /// Body of an answer that a route gives, in bytes. It is kept in memory; larger ones
 /// belong on a backend.
 pub const RESPOND_BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// Bodies of all answers that the routes of a site give, in bytes.
+pub const RESPOND_BODY_BYTES_PER_SITE_MAX: usize = 1024 * 1024;
 
 /// Weight of a backend.
 pub const BACKEND_WEIGHT_MAX: u32 = 65_535;
@@ -149,6 +172,11 @@ const _: () = {
     // A Host field of any valid hostname fits the request line's bound.
     assert!(HOSTNAME_BYTES_MAX < REQUEST_LINE_BYTES_MAX);
     assert!(NAME_BYTES_MAX < HOSTNAME_BYTES_MAX);
+    // A Location can say where a request was, and a head of ours keeps well below a server's limit.
+    assert!(ROUTE_TEXT_BYTES_MAX + REQUEST_LINE_BYTES_MAX < RESPONSE_HEAD_BYTES_MAX);
+    assert!(2 * FIELD_CHANGE_BYTES_MAX < REQUEST_HEAD_BYTES_MAX);
+    assert!(RESPOND_BODY_BYTES_MAX <= RESPOND_BODY_BYTES_PER_SITE_MAX);
+    assert!(FIELD_CHANGE_BYTES_MAX <= FIELD_CHANGE_BYTES_PER_SITE_MAX);
     // Shards are picked by the low bits of a hash.
     assert!(HOSTNAME_SHARDS.is_power_of_two() && SITE_SHARDS.is_power_of_two());
 };

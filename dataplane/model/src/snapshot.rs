@@ -7,6 +7,7 @@
 mod by_name;
 mod by_site;
 mod hostnames;
+mod routes;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,6 +21,10 @@ use crate::address_policy::AddressPolicy;
 pub(crate) use by_name::ByName;
 pub use by_site::BySite;
 pub use hostnames::HostnameTable;
+pub use routes::{
+    Answer, Base, FieldChange, Forward, HostField, Location, Match, Outcome, Pair, PathMatch,
+    PathReading, Rewrite, Route,
+};
 
 /// Identifies a tenant for as long as the fleet lives. Never given out twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -69,6 +74,12 @@ pub struct Site {
     pub retry_percent: u32,
     /// The site's pools. Index 0 is the one named "default"; it may have no backends.
     pub pools: Box<[Pool]>,
+    /// How its paths are read.
+    pub paths: PathReading,
+    /// Tried in order; the first that matches decides.
+    pub routes: Box<[Route]>,
+    /// Ways to its backends. Index 0 is that of requests that no route matches.
+    pub forwards: Arc<[Forward]>,
     /// Private networks where this tenant's backends may be, on this host.
     pub backend_networks: Arc<[IpNet]>,
 }

@@ -7,9 +7,9 @@ use meridian_model::config_log::{
     FORMAT, Header, LogFault, SnapshotReader, decode, decode_local, encode, encode_local,
 };
 use meridian_model::desired::{
-    AccessLog, Algorithm, Backend, BackendAddress, Certificate, Desired, Group, HashInput, Health,
-    HealthKind, IdCounters, Match, Outcome, Owner, Pool, Record, RecordType, Redirect, Respond,
-    Route, Site, StatusRange, Steering, Tenant, TenantLimits, Zone,
+    AccessLog, Algorithm, Backend, BackendAddress, Certificate, Desired, FieldRules, Group,
+    HashInput, Health, HealthKind, IdCounters, Match, Outcome, Owner, Pool, Record, RecordType,
+    Redirect, Respond, Route, Site, StatusRange, Steering, Tenant, TenantLimits, Zone,
 };
 use meridian_model::location::Location;
 use meridian_model::name::{DomainName, Hostname, Name};
@@ -371,7 +371,11 @@ fn pool() -> impl Strategy<Value = Pool> {
 fn route() -> impl Strategy<Value = Route> {
     let outcome = prop_oneof![
         name().prop_map(Outcome::Pool),
-        any::<String>().prop_map(|to| Outcome::Redirect(Redirect { to, status: 302 })),
+        any::<String>().prop_map(|to| Outcome::Redirect(Redirect {
+            to,
+            status: 302,
+            keep_path: true,
+        })),
         any::<String>().prop_map(|body| Outcome::Respond(Respond {
             status: 200,
             body,
@@ -382,22 +386,42 @@ fn route() -> impl Strategy<Value = Route> {
         option::of(any::<String>()),
         vec((any::<String>(), any::<String>()), 0..3),
         outcome,
+        field_rules(),
     )
-        .prop_map(|(path, headers, outcome)| Route {
+        .prop_map(|(path, headers, outcome, rules)| Route {
             matching: Match {
                 path,
                 headers,
                 ..Match::default()
             },
             outcome,
+            rewrite_prefix: rules.remove.first().cloned(),
+            request_headers: rules,
+            response_headers: FieldRules::default(),
         })
+}
+
+fn field_rules() -> impl Strategy<Value = FieldRules> {
+    let fields = || vec((any::<String>(), any::<String>()), 0..3);
+    (fields(), fields(), vec(any::<String>(), 0..3)).prop_map(|(set, add, remove)| FieldRules {
+        set,
+        add,
+        remove,
+    })
 }
 
 fn site() -> impl Strategy<Value = Site> {
     let ids = (any::<u64>(), owner(), name(), name());
     let lists = (vec(hostname(), 0..4), vec(pool(), 1..3), vec(route(), 0..3));
-    (ids, lists, option::of(0.0..1.0f64), any::<bool>()).prop_map(
-        |((id, owner, tenant, name), (hostnames, pools, routes), sample, redirect_to_https)| Site {
+    let rules = field_rules();
+    (ids, lists, option::of(0.0..1.0f64), any::<bool>(), rules).prop_map(
+        |(
+            (id, owner, tenant, name),
+            (hostnames, pools, routes),
+            sample,
+            redirect_to_https,
+            rules,
+        )| Site {
             id: SiteId(id),
             owner,
             tenant,
@@ -417,6 +441,9 @@ fn site() -> impl Strategy<Value = Site> {
             access_log: sample.map(|sample| AccessLog { sample }),
             retry: None,
             pools,
+            encoded_slashes: redirect_to_https,
+            request_headers: FieldRules::default(),
+            response_headers: rules,
             routes,
         },
     )

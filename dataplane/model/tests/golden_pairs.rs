@@ -4,7 +4,10 @@
 use std::fmt::Write;
 use std::net::SocketAddr;
 
-use meridian_model::snapshot::{Backend, Pool, Site, Snapshot, Tier};
+use meridian_model::snapshot::{
+    Answer, Backend, Base, FieldChange, Forward, HostField, Location, Match, Outcome, Pair,
+    PathMatch, Pool, Rewrite, Route, Site, Snapshot, Tier,
+};
 use meridian_model::{Manifest, compile};
 
 #[test]
@@ -22,6 +25,15 @@ fn order_and_spelling_mean_nothing() {
         include_str!("golden/pairs/order.forward.toml"),
         include_str!("golden/pairs/order.backward.toml"),
         include_str!("golden/pairs/order.snapshot.txt"),
+    );
+}
+
+#[test]
+fn routes_are_the_same_however_they_are_written() {
+    check(
+        include_str!("golden/pairs/routes.one.toml"),
+        include_str!("golden/pairs/routes.other.toml"),
+        include_str!("golden/pairs/routes.snapshot.txt"),
     );
 }
 
@@ -80,6 +92,9 @@ fn describe_site(out: &mut String, site: &Site) {
         timeouts,
         retry_percent,
         pools,
+        paths,
+        routes,
+        forwards,
         backend_networks,
     } = site;
     writeln!(out, "site {tenant}/{name} networks {backend_networks:?}").unwrap();
@@ -112,4 +127,95 @@ fn describe_site(out: &mut String, site: &Site) {
             }
         }
     }
+    writeln!(out, "  paths {paths:?}").unwrap();
+    for forward in &**forwards {
+        describe_forward(out, forward);
+    }
+    for route in routes {
+        describe_route(out, route);
+    }
+}
+
+fn describe_forward(out: &mut String, forward: &Forward) {
+    let Forward {
+        pool,
+        rewrite,
+        host,
+        request_fields,
+        response_fields,
+    } = forward;
+    let rewrite = match rewrite {
+        Rewrite::Kept => String::new(),
+        Rewrite::Prefix(base) => format!(" rewrite {}", shown_base(base)),
+    };
+    let host = match host {
+        HostField::Asked => String::new(),
+        HostField::Fixed(host) => format!(" host {}", shown(host)),
+    };
+    writeln!(out, "  forward pool {pool}{rewrite}{host}").unwrap();
+    for (side, change) in [("request", request_fields), ("response", response_fields)] {
+        let FieldChange { dropped, added } = change;
+        for name in dropped {
+            writeln!(out, "    {side} drops {}", shown(name)).unwrap();
+        }
+        if !added.is_empty() {
+            writeln!(out, "    {side} adds {}", shown(added)).unwrap();
+        }
+    }
+}
+
+fn describe_route(out: &mut String, route: &Route) {
+    let Route {
+        matching:
+            Match {
+                path,
+                methods,
+                headers,
+                query,
+            },
+        outcome,
+    } = route;
+    let path = match path {
+        PathMatch::Any => String::from("any"),
+        PathMatch::At(path) => format!("at {}", shown(path)),
+        PathMatch::Below(path) => format!("below {}", shown(path)),
+    };
+    let pairs = |pairs: &[Pair]| {
+        let pairs = pairs
+            .iter()
+            .map(|Pair { name, value }| (shown(name), shown(value)));
+        pairs.collect::<Vec<_>>()
+    };
+    let (headers, query) = (pairs(headers), pairs(query));
+    writeln!(out, "  route {path} {methods:?} {headers:?} {query:?}").unwrap();
+    match outcome {
+        Outcome::Forward(forward) => writeln!(out, "    forward {forward}").unwrap(),
+        Outcome::Answer(Answer {
+            status,
+            location,
+            fields,
+            body,
+        }) => {
+            let location = match location {
+                Location::Absent => String::from("none"),
+                Location::Fixed(location) => shown(location),
+                Location::Kept(base) => format!("{} and more", shown_base(base)),
+            };
+            let (fields, body) = (shown(fields), shown(body));
+            writeln!(
+                out,
+                "    answer {status} location {location} [{fields}] {body:?}"
+            )
+            .unwrap();
+        }
+    }
+}
+
+fn shown(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).replace("\r\n", "|")
+}
+
+fn shown_base(base: &Base) -> String {
+    let Base { whole, stem } = base;
+    format!("{} or {}…", shown(whole), shown(stem))
 }

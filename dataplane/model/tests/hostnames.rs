@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use meridian_model::snapshot::{HostnameTable, Site, SiteId, TenantId, Timeouts};
+use meridian_model::snapshot::{HostnameTable, PathReading, Site, SiteId, TenantId, Timeouts};
 use proptest::prelude::*;
 
 fn site(id: u64) -> Arc<Site> {
@@ -16,6 +16,9 @@ fn site(id: u64) -> Arc<Site> {
         timeouts: Arc::new(Timeouts::default()),
         retry_percent: 20,
         pools: Box::new([]),
+        paths: PathReading::AsReceived,
+        routes: Box::default(),
+        forwards: Arc::default(),
         backend_networks: Arc::new([]),
     })
 }

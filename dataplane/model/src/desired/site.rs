@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Owner, TimeoutOverrides};
+use super::{FieldRules, Owner, Route, TimeoutOverrides};
 use crate::name::{Hostname, Name};
 use crate::snapshot::{PoolId, SiteId};
 
@@ -45,6 +45,15 @@ pub struct Site {
     pub retry: Option<RetryBudget>,
     /// The one named "default" first, the others by name.
     pub pools: Vec<Pool>,
+    /// Paths may hold `%2F` and `%5C`, as characters of a name, where routes compare paths.
+    #[serde(default)]
+    pub encoded_slashes: bool,
+    /// What is changed of every request to a backend.
+    #[serde(default)]
+    pub request_headers: FieldRules,
+    /// What is changed of every response, but for errors of the proxy's own.
+    #[serde(default)]
+    pub response_headers: FieldRules,
     /// Tried in order; the first that matches decides.
     pub routes: Vec<Route>,
 }
@@ -303,65 +312,4 @@ impl fmt::Display for BackendAddress {
             BackendAddress::Name { host, port } => write!(f, "{host}:{port}"),
         }
     }
-}
-
-/// Requests that do not go to the default pool.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Route {
-    /// What a request must be like.
-    #[serde(rename = "match")]
-    pub matching: Match,
-    /// What happens to it.
-    pub outcome: Outcome,
-}
-
-/// What a request must be like: all that is given must hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Match {
-    /// The path is exactly this.
-    pub path: Option<String>,
-    /// The path begins with this.
-    pub path_prefix: Option<String>,
-    /// The method is one of these; none given means any.
-    pub methods: Vec<String>,
-    /// Fields, in lower case, with their values; by name.
-    pub headers: Vec<(String, String)>,
-    /// Parameters of the query with their values; by name.
-    pub query: Vec<(String, String)>,
-}
-
-/// What happens to a request that matches a route.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Outcome {
-    /// It goes to this pool.
-    Pool(Name),
-    /// It is sent elsewhere.
-    Redirect(Redirect),
-    /// It is answered here.
-    Respond(Respond),
-}
-
-/// A redirect.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Redirect {
-    /// The Location field.
-    pub to: String,
-    /// 301, 302, 303, 307 or 308.
-    pub status: u16,
-}
-
-/// An answer of our own.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Respond {
-    /// 200 to 599.
-    pub status: u16,
-    /// Its body; may be empty.
-    pub body: String,
-    /// Its media type.
-    pub content_type: String,
 }

@@ -235,6 +235,9 @@ fn convert_site(site: written::Site, owner: &Owner) -> Site {
         retry,
         pools,
         backends,
+        encoded_slashes,
+        request_headers,
+        response_headers,
         routes,
     } = site;
     Site {
@@ -253,6 +256,9 @@ fn convert_site(site: written::Site, owner: &Owner) -> Site {
         access_log,
         retry,
         pools: convert_pools(pools, backends),
+        encoded_slashes,
+        request_headers,
+        response_headers,
         routes: routes.into_iter().map(convert_route).collect(),
     }
 }
@@ -321,13 +327,25 @@ fn convert_backend(backend: written::Backend) -> (Option<Name>, Backend) {
 }
 
 fn convert_route(route: written::Route) -> Route {
-    let written::Route { matching, outcome } = route;
+    let written::Route {
+        matching,
+        outcome,
+        rewrite_prefix,
+        request_headers,
+        response_headers,
+    } = route;
     let outcome = match outcome {
         written::Outcome::Pool(pool) => Outcome::Pool(pool.value),
         written::Outcome::Redirect(redirect) => Outcome::Redirect(redirect),
         written::Outcome::Respond(respond) => Outcome::Respond(respond),
     };
-    Route { matching, outcome }
+    Route {
+        matching,
+        outcome,
+        rewrite_prefix,
+        request_headers,
+        response_headers,
+    }
 }
 
 /// A required value. Where one is missing there is a problem, and then no manifest.

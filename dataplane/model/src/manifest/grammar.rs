@@ -1,5 +1,6 @@
 //! Every key of the manifest, section by section, with its range and default.
 
+mod fields;
 mod fleet;
 mod host;
 mod pool;

@@ -10,9 +10,9 @@ use ipnet::IpNet;
 
 use super::reader::Located;
 use crate::desired::{
-    AccessLog, Algorithm, BackendAddress, Health, Hsts, Match, PoolTls, ProxyProtocol, Queue,
-    Record, Redirect, Respond, RetryBudget, SiteLimits, SiteName, Steering, Sticky, TenantLimits,
-    TimeoutOverrides,
+    AccessLog, Algorithm, BackendAddress, FieldRules, Health, Hsts, Match, PoolTls, ProxyProtocol,
+    Queue, Record, Redirect, Respond, RetryBudget, SiteLimits, SiteName, Steering, Sticky,
+    TenantLimits, TimeoutOverrides,
 };
 use crate::local::{Dns, GeoDatabase, Probe};
 use crate::location::Location;
@@ -145,6 +145,9 @@ pub(super) struct Site {
     pub(super) retry: Option<RetryBudget>,
     pub(super) pools: Vec<Pool>,
     pub(super) backends: Vec<Backend>,
+    pub(super) encoded_slashes: bool,
+    pub(super) request_headers: FieldRules,
+    pub(super) response_headers: FieldRules,
     pub(super) routes: Vec<Route>,
 }
 
@@ -176,6 +179,9 @@ pub(super) struct Backend {
 pub(super) struct Route {
     pub(super) matching: Match,
     pub(super) outcome: Outcome,
+    pub(super) rewrite_prefix: Option<String>,
+    pub(super) request_headers: FieldRules,
+    pub(super) response_headers: FieldRules,
 }
 
 #[derive(Clone, Debug)]

@@ -10,6 +10,7 @@ use crate::desired::{
     Algorithm, BackendAddress, HashInput, Health, HealthKind, PoolTls, ProxyProtocol, Queue,
     StatusRange, Sticky,
 };
+use crate::fields;
 use crate::limits::{BACKEND_WEIGHT_MAX, TIMEOUT_MS_MAX};
 use crate::manifest::reader::{Located, Reader, Section};
 use crate::manifest::values::{self, malformed};
@@ -196,9 +197,7 @@ fn read_sticky(reader: &mut Reader<'_>, mut section: Section<'_>) -> Option<Stic
 /// A token of RFC 9110 §5.6.2, which is what a cookie's name and a method are.
 pub(super) fn token(value: &DeValue<'_>) -> Result<String, Malformed> {
     let text = values::text(value)?;
-    let is_token_byte =
-        |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if text.bytes().all(is_token_byte) {
+    if fields::is_token(&text) {
         return Ok(text);
     }
     Err(malformed(

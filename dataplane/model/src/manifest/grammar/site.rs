@@ -1,16 +1,20 @@
 //! `[[site]]`, without its pools and routes.
 
+use super::fields::{SITE_REQUEST, SITE_RESPONSE, bytes_of, read_fields};
 use super::pool::{read_backend, read_pool};
 use super::route::read_route;
 use super::timeouts::read_timeouts;
 use super::{plain, read_each};
 use crate::desired::{AccessLog, Hsts, RetryBudget, SiteLimits, Steering};
 use crate::limits::{
-    HOSTNAMES_PER_SITE_MAX, POOLS_PER_SITE_MAX, RETRY_PERCENT_DEFAULT, ROUTES_PER_SITE_MAX,
+    FIELD_CHANGE_BYTES_PER_SITE_MAX, HOSTNAMES_PER_SITE_MAX, POOLS_PER_SITE_MAX,
+    RESPOND_BODY_BYTES_PER_SITE_MAX, RETRY_PERCENT_DEFAULT, ROUTE_CONDITIONS_PER_SITE_MAX,
+    ROUTES_PER_SITE_MAX,
 };
 use crate::manifest::reader::{Reader, Section};
 use crate::manifest::values;
-use crate::manifest::written::Site;
+use crate::manifest::written::{Outcome, Route, Site};
+use crate::path::EncodedSlashes;
 
 const STEERING: &[(&str, Steering)] = &[("all", Steering::All), ("geo", Steering::Geo)];
 
@@ -30,6 +34,10 @@ pub(super) fn read_site(reader: &mut Reader<'_>, mut section: Section<'_>) -> Op
     let retry = section.table(reader, "retry", "site.retry");
     let pools = section.table_or_tables(reader, "pool", "site.pool");
     let backends = section.tables(reader, "backend", "site.backend");
+    let encoded_slashes = (false, "false");
+    let encoded_slashes = section.take_or(reader, "encoded_slashes", values::flag, encoded_slashes);
+    let request_headers = read_fields(reader, &mut section, "request_headers", &SITE_REQUEST);
+    let response_headers = read_fields(reader, &mut section, "response_headers", &SITE_RESPONSE);
     let routes = section.tables(reader, "route", "site.route");
     if !section.contains("hostnames") {
         section.report_missing(reader, "hostnames", "hostnames = [\"shop.example.com\"]");
@@ -51,6 +59,7 @@ pub(super) fn read_site(reader: &mut Reader<'_>, mut section: Section<'_>) -> Op
             "",
         );
     }
+    let line = section.line();
     section.finish(reader);
     // All of it is read, whatever is wrong with the site itself, to report all of it.
     let hsts = hsts.and_then(|section| read_hsts(reader, section));
@@ -60,7 +69,14 @@ pub(super) fn read_site(reader: &mut Reader<'_>, mut section: Section<'_>) -> Op
     let retry = retry.map(|section| read_retry(reader, section));
     let pools = read_each(reader, pools, read_pool);
     let backends = read_each(reader, backends, read_backend);
-    let routes = read_each(reader, routes, read_route);
+    let slashes = match encoded_slashes {
+        true => EncodedSlashes::Passed,
+        false => EncodedSlashes::Refused,
+    };
+    let routes = routes.into_iter();
+    let routes = routes.filter_map(|section| read_route(reader, section, slashes));
+    let routes: Vec<Route> = routes.collect();
+    check_sums(reader, line, &routes);
     Some(Site {
         tenant,
         name,
@@ -76,8 +92,44 @@ pub(super) fn read_site(reader: &mut Reader<'_>, mut section: Section<'_>) -> Op
         retry,
         pools,
         backends,
+        encoded_slashes,
+        request_headers,
+        response_headers,
         routes,
     })
+}
+
+/// What all routes of a site take together.
+fn check_sums(reader: &mut Reader<'_>, line: Option<u32>, routes: &[Route]) {
+    let sum = |of: fn(&Route) -> usize| routes.iter().map(of).sum::<usize>();
+    let conditions = sum(|route| route.matching.headers.len() + route.matching.query.len());
+    let fields = sum(|route| bytes_of(&route.request_headers) + bytes_of(&route.response_headers));
+    let bodies = sum(|route| match &route.outcome {
+        Outcome::Respond(respond) => respond.body.len(),
+        Outcome::Pool(_) | Outcome::Redirect(_) => 0,
+    });
+    for (sum, sum_max, what) in [
+        (
+            conditions,
+            ROUTE_CONDITIONS_PER_SITE_MAX,
+            "headers and parameters are compared by all routes",
+        ),
+        (
+            fields,
+            FIELD_CHANGE_BYTES_PER_SITE_MAX,
+            "bytes of fields are set and added by all routes",
+        ),
+        (
+            bodies,
+            RESPOND_BODY_BYTES_PER_SITE_MAX,
+            "bytes of bodies are in all routes",
+        ),
+    ] {
+        if sum > sum_max {
+            let what = format!("{sum} {what}, and {sum_max} may be");
+            reader.report(line, "site.route", what, "make it several sites");
+        }
+    }
 }
 
 fn read_hsts(reader: &mut Reader<'_>, mut section: Section<'_>) -> Option<Hsts> {
