@@ -7,17 +7,19 @@
 use crate::counters::{Cause, Cut, SiteCounters};
 use crate::exchange;
 use crate::http::Version;
-use crate::http::answer::{write_options_answer, write_reject};
+use crate::http::answer::{AnswerContext, write_options_answer, write_reject, write_route_answer};
 use crate::http::forward::{RequestContext, write_request_head};
 use crate::http::method::Method;
 use crate::http::reject::Reject;
 use crate::http::request::{self, BodyFraming, Parsed, RequestHead, Target};
+use crate::route::{Routed, route};
 use crate::site::LocalSite;
 use crate::tunnel::Opening;
 use crate::worker::Worker;
 use meridian_model::limits::{HOSTNAME_BYTES_MAX, LINGER_BYTES_MAX, LINGER_MS};
+use meridian_model::snapshot::{Forward, HostField};
 use meridian_model::usage::Column;
-use meridian_sys::{RecvBuf, Runtime, Socket};
+use meridian_sys::{ClassId, RecvBuf, Runtime, Socket};
 use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
@@ -161,8 +163,8 @@ impl Drop for ClientConnection {
 pub(crate) struct Request {
     /// Its site.
     pub(crate) site: Rc<LocalSite>,
-    /// The pool of the site that serves it.
-    pub(crate) pool: usize,
+    /// The place in the site's forwards of the way that it goes.
+    pub(crate) forward: usize,
     /// Its method.
     pub(crate) method: Method,
     /// The client's version.
@@ -179,6 +181,13 @@ pub(crate) struct Request {
     pub(crate) head: Rc<Vec<u8>>,
 }
 
+impl Request {
+    /// The way that it goes.
+    pub(crate) fn forward(&self) -> &Forward {
+        &self.site.site().forwards[self.forward]
+    }
+}
+
 /// What a head amounts to.
 enum Admitted {
     /// The client reset the connection already.
@@ -186,6 +195,13 @@ enum Admitted {
     Forward(Request),
     /// OPTIONS that goes no further.
     Options {
+        keep_alive: bool,
+    },
+    /// A route of the site answers, with these bytes.
+    Answered {
+        site: Rc<LocalSite>,
+        status: u16,
+        answer: Vec<u8>,
         keep_alive: bool,
     },
     Refused {
@@ -298,9 +314,32 @@ fn admit(connection: &ClientConnection, head: &RequestHead<'_>) -> Admitted {
     if head.via_contains(site.via()) {
         return refused(Reject::Loop, Some(site));
     }
+    let mut room = Vec::new();
+    let (forward, target) = match route(site.site(), head, &mut room) {
+        Ok(Routed::Forward(forward, target)) => (forward, target),
+        Ok(Routed::Answer(answer, location)) => {
+            let mut bytes = Vec::new();
+            let context = AnswerContext {
+                client_version: head.version,
+                keep_alive,
+                head_only,
+                location,
+                date: &worker.date(),
+            };
+            write_route_answer(&mut bytes, answer, &context);
+            return Admitted::Answered {
+                status: answer.status,
+                answer: bytes,
+                keep_alive,
+                site: Rc::clone(&site),
+            };
+        }
+        Err(reject) => return refused(reject, Some(Rc::clone(&site))),
+    };
     let Ok(client) = connection.socket().peer_address() else {
         return Admitted::Gone;
     };
+    let way = &site.site().forwards[forward];
     let mut forwarded = worker.take_head();
     if let Some(bytes) = Rc::get_mut(&mut forwarded) {
         let context = RequestContext {
@@ -309,12 +348,18 @@ fn admit(connection: &ClientConnection, head: &RequestHead<'_>) -> Admitted {
             listener_port: connection.port,
             via: site.via(),
             request_id: None,
+            target,
+            host: match &way.host {
+                HostField::Asked => None,
+                HostField::Fixed(host) => Some(host),
+            },
+            fields: &way.request_fields,
         };
         write_request_head(bytes, head, &context);
     }
     Admitted::Forward(Request {
         site,
-        pool: 0,
+        forward,
         method: head.method,
         version: head.version,
         keep_alive: head.keep_alive,
@@ -335,19 +380,21 @@ async fn act(
     match admitted {
         Admitted::Gone => Next::Close,
         Admitted::Forward(request) => {
-            let class = request.site.class();
-            let known = connection.socket().class() == class;
-            rest.charge(class);
-            connection.socket().unread(rest);
-            if !known {
-                connection.worker().runtime.set_class(class);
-                connection.socket().set_class(class);
-                // So far the class of the unknown has paid; the rest waits for its tenant's turn.
-                connection.worker().runtime.yield_now().await;
-            }
+            enter_class(connection, request.site.class(), rest).await;
             connection.serve_site(&request.site, head_bytes);
             request.site.earn_retry();
             exchange::run(connection, request).await
+        }
+        Admitted::Answered {
+            site,
+            status,
+            answer,
+            keep_alive,
+        } => {
+            enter_class(connection, site.class(), rest).await;
+            connection.serve_site(&site, head_bytes);
+            connection.count_response(status, site.counters());
+            send_answer(connection, answer, keep_alive).await
         }
         Admitted::Options { keep_alive } => {
             connection.socket().unread(rest);
@@ -370,6 +417,19 @@ async fn act(
             }
             refuse(connection, reject, head_only, keep_alive).await
         }
+    }
+}
+
+/// Lets the tenant of a request pay for it from here on; `rest` is what came behind the head.
+async fn enter_class(connection: &ClientConnection, class: ClassId, rest: RecvBuf) {
+    let known = connection.socket().class() == class;
+    rest.charge(class);
+    connection.socket().unread(rest);
+    if !known {
+        connection.worker().runtime.set_class(class);
+        connection.socket().set_class(class);
+        // So far the class of the unknown has paid; the rest waits for its tenant's turn.
+        connection.worker().runtime.yield_now().await;
     }
 }
 
@@ -398,7 +458,10 @@ pub(crate) async fn refuse(
 
 async fn send_answer(connection: &ClientConnection, answer: Vec<u8>, keep_alive: bool) -> Next {
     let worker = connection.worker();
-    let write = worker.with_routing(|routing| routing.snapshot.timeouts.write);
+    let write = match &connection.site {
+        Some(site) => site.site().timeouts.write,
+        None => worker.with_routing(|routing| routing.snapshot.timeouts.write),
+    };
     match connection
         .socket()
         .send(answer, write.as_nanos() as u64)

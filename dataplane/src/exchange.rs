@@ -177,7 +177,8 @@ impl<'c> Exchange<'c> {
 
     /// A backend of the pool that the request was routed to.
     fn pick(&self, tried: &[u32]) -> Option<Pick> {
-        self.request.site.pick(self.request.pool, tried)
+        let pool = self.request.forward().pool;
+        self.request.site.pick(pool, tried)
     }
 
     /// The retry rule of HTTP.md: any method when nothing was sent; else idempotent methods
@@ -492,6 +493,7 @@ impl<'c> Exchange<'c> {
                 framing,
                 via: self.request.site.via(),
                 now_date: &self.worker.date(),
+                fields: &self.request.forward().response_fields,
             },
         );
         let announced = head.keep_alive_timeout.map_or(Duration::MAX, |seconds| {

@@ -29,6 +29,7 @@ pub mod http;
 mod listeners;
 mod pages;
 pub mod plane;
+mod route;
 mod routing;
 mod shared;
 mod site;

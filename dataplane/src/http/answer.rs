@@ -1,8 +1,11 @@
 //! Responses of our own.
 
+use super::Version;
+use super::forward::TargetParts;
 use super::reject::Reject;
 use super::status;
 use super::syntax::push_decimal;
+use meridian_model::snapshot::Answer;
 
 /// Methods that we serve, for a 405 and for OPTIONS (RFC 9110 §10.2.1). A backend
 /// may take others, which pass through.
@@ -85,6 +88,86 @@ pub fn write_reject(
 /// further (RFC 9110 §7.6.2, §9.3.7).
 pub fn write_options_answer(out: &mut Vec<u8>, date: &[u8], close: bool) {
     write_answer(out, 204, date, close, false, None, &[("Allow", ALLOW)]);
+}
+
+/// What an answer of a route is told of the request that it answers.
+#[derive(Clone, Copy, Debug)]
+pub struct AnswerContext<'a> {
+    /// The client's version.
+    pub client_version: Version,
+    /// Whether we keep the client's connection.
+    pub keep_alive: bool,
+    /// It answers a HEAD.
+    pub head_only: bool,
+    /// What stands in Location.
+    pub location: Option<TargetParts<'a>>,
+    /// The time in the form of RFC 9110 §5.6.7.
+    pub date: &'a [u8],
+}
+
+/// Appends the answer that a route gives.
+pub fn write_route_answer(out: &mut Vec<u8>, answer: &Answer, context: &AnswerContext<'_>) {
+    let Answer {
+        status,
+        location: _, // worked out for this request
+        fields,
+        body,
+    } = answer;
+    out.reserve(fields.len() + body.len() + 512);
+    out.extend_from_slice(b"HTTP/1.1 ");
+    push_decimal(out, u64::from(*status));
+    out.push(b' ');
+    out.extend_from_slice(status::reason(*status).as_bytes());
+    write_field(out, "\r\nDate", context.date);
+    if let Some(TargetParts { base, rest, query }) = context.location {
+        out.extend_from_slice(b"Location: ");
+        [base, rest, query]
+            .iter()
+            .for_each(|part| push_uri(out, part));
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(fields);
+    if *status == 405 && !has_line_of(fields, b"allow:") {
+        write_field(out, "Allow", ALLOW.as_bytes());
+    }
+    // They have no content, and no length of one (RFC 9110 §8.6).
+    if !matches!(status, 204 | 304) {
+        out.extend_from_slice(b"Content-Length: ");
+        push_decimal(out, body.len() as u64);
+        out.extend_from_slice(b"\r\n");
+    }
+    match (context.keep_alive, context.client_version) {
+        (false, _) => write_field(out, "Connection", b"close"),
+        (true, Version::Http10) => write_field(out, "Connection", b"keep-alive"),
+        (true, Version::Http11) => {}
+    }
+    out.extend_from_slice(b"\r\n");
+    if !context.head_only {
+        out.extend_from_slice(body);
+    }
+}
+
+/// Appends a part of a URI. What came in a request line may hold characters that no URI has
+/// (RFC 3986 §2), which a reader of Location could take for something else.
+fn push_uri(out: &mut Vec<u8>, part: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    for &byte in part {
+        match byte {
+            b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' => {
+                let (high, low) = (usize::from(byte >> 4), usize::from(byte & 0xf));
+                out.extend_from_slice(&[b'%', DIGITS[high], DIGITS[low]]);
+            }
+            byte => out.push(byte),
+        }
+    }
+}
+
+fn has_line_of(lines: &[u8], start: &[u8]) -> bool {
+    let mut lines = lines.split(|&byte| byte == b'\n');
+    lines.any(|line| {
+        line.get(..start.len())
+            .is_some_and(|it| it.eq_ignore_ascii_case(start))
+    })
 }
 
 fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {

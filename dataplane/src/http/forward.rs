@@ -1,5 +1,6 @@
 //! Heads written anew for the other side (RFC 9110 §7.6).
 
+use meridian_model::snapshot::FieldChange;
 use std::io::Write;
 use std::net::IpAddr;
 
@@ -28,6 +29,32 @@ pub struct RequestContext<'a> {
     pub via: &'a str,
     /// Sent as X-Request-Id in place of the client's, whose own passes when this is `None`.
     pub request_id: Option<&'a str>,
+    /// What is asked for, when it is not what the client asked for.
+    pub target: Option<TargetParts<'a>>,
+    /// Host, when it is not the authority that the client asked for. The forwarding fields name
+    /// that one all the same.
+    pub host: Option<&'a [u8]>,
+    /// What is changed of the client's fields.
+    pub fields: &'a FieldChange,
+}
+
+/// What is asked for, or a Location, in the three parts that it is put together of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TargetParts<'a> {
+    /// What stands in place of what was matched.
+    pub base: &'a [u8],
+    /// What follows it in the path.
+    pub rest: &'a [u8],
+    /// The query with its `?`.
+    pub query: &'a [u8],
+}
+
+impl TargetParts<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.base);
+        out.extend_from_slice(self.rest);
+        out.extend_from_slice(self.query);
+    }
 }
 
 /// Appends the head that a backend gets. The body goes behind it as it is, or
@@ -38,21 +65,31 @@ pub fn write_request_head(out: &mut Vec<u8>, head: &RequestHead<'_>, context: &R
     out.reserve(head.head_bytes + 3 * head.authority.len() + 512);
     out.extend_from_slice(head.method_text.as_bytes());
     out.push(b' ');
-    head.target.write(out);
+    match &context.target {
+        None => head.target.write(out),
+        Some(target) => target.write(out),
+    }
     out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
-    out.extend_from_slice(head.authority);
+    out.extend_from_slice(context.host.unwrap_or(head.authority));
     out.extend_from_slice(b"\r\n");
 
-    let fields = head.fields();
-    let names_others = head.connection().names_others;
+    let change = context.fields;
+    // Most sites drop nothing and most clients name nothing away: one test for both.
+    let some_end_here = head.connection().names_others || !change.dropped.is_empty();
     let passes = |field: Field<'_>| match field.name {
-        FieldName::Other => !(names_others && is_named_away(fields, field.name_text)),
+        FieldName::Other => {
+            !(some_end_here && (head.names_away(field) || change.drops(field.name_text)))
+        }
+        FieldName::Cookie | FieldName::SetCookie => {
+            !(some_end_here && change.drops(field.name_text))
+        }
         FieldName::Expect => head.version == Version::Http11,
         FieldName::MaxForwards => head.method != Method::Options,
         FieldName::XRequestId => context.request_id.is_none(),
         name => name.is_passed_in_request(),
     };
-    fields.copy_lines(out, passes);
+    head.fields().copy_lines(out, passes);
+    out.extend_from_slice(&change.added);
 
     write_forwarding_fields(out, head, context);
     write_via(out, head.version, context.via);
@@ -96,6 +133,8 @@ pub struct ResponseContext<'a> {
     pub via: &'a str,
     /// The time in the form of RFC 9110 §5.6.7, for a response without Date.
     pub now_date: &'a [u8],
+    /// What is changed of the backend's fields.
+    pub fields: &'a FieldChange,
 }
 
 /// Appends the head of a final response that a client gets.
@@ -110,7 +149,8 @@ pub fn write_response_head(
     );
     out.reserve(head.head_bytes + 256);
     write_status_line(out, head.status, head.reason);
-    copy_response_fields(out, head);
+    copy_response_fields(out, head, context.fields);
+    out.extend_from_slice(&context.fields.added);
     if !head.fields().contains(FieldName::Date) {
         out.extend_from_slice(b"Date: ");
         out.extend_from_slice(context.now_date);
@@ -141,7 +181,7 @@ pub fn write_interim_head(out: &mut Vec<u8>, head: &ResponseHead<'_>, via: &str)
     debug_assert!(head.is_interim(), "a final response has framing");
     out.reserve(head.head_bytes + 128);
     write_status_line(out, head.status, head.reason);
-    copy_response_fields(out, head);
+    copy_response_fields(out, head, &FieldChange::default());
     write_via(out, head.version, via);
     out.extend_from_slice(b"\r\n");
 }
@@ -170,12 +210,16 @@ fn write_status_line(out: &mut Vec<u8>, code: u16, reason: &str) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn copy_response_fields(out: &mut Vec<u8>, head: &ResponseHead<'_>) {
+fn copy_response_fields(out: &mut Vec<u8>, head: &ResponseHead<'_>, change: &FieldChange) {
     let fields: &Section<'_> = head.fields();
     let names_others = head.connection().names_others;
-    fields.copy_lines(out, |field| match field.name {
-        FieldName::Other => !(names_others && is_named_away(fields, field.name_text)),
-        name => name.is_passed_in_response(),
+    let drops_some = !change.dropped.is_empty();
+    fields.copy_lines(out, |field| {
+        let passes = match field.name {
+            FieldName::Other => !(names_others && is_named_away(fields, field.name_text)),
+            name => name.is_passed_in_response(),
+        };
+        passes && !(drops_some && change.drops(field.name_text))
     });
 }
 

@@ -26,6 +26,7 @@ pub mod forward;
 pub mod framing;
 pub mod list;
 pub mod method;
+pub mod query;
 pub mod reject;
 pub mod request;
 pub mod response;

@@ -37,6 +37,8 @@ pub enum Reject {
     Host,
     /// Max-Forwards of an OPTIONS request is doubled or no number.
     MaxForwards,
+    /// The path could be read as another one, and routes go by it.
+    Path,
     /// The scheme of an absolute target does not fit the listener.
     Scheme,
     /// The chunked coding of the body is broken.
@@ -75,7 +77,7 @@ pub enum Reject {
 
 impl Reject {
     /// Every variant, in their order.
-    pub const ALL: [Reject; 28] = [
+    pub const ALL: [Reject; 29] = [
         Reject::RequestLine,
         Reject::RequestLineLong,
         Reject::Version,
@@ -87,6 +89,7 @@ impl Reject {
         Reject::Coding,
         Reject::Host,
         Reject::MaxForwards,
+        Reject::Path,
         Reject::Scheme,
         Reject::Chunk,
         Reject::TrailersLong,
@@ -115,6 +118,7 @@ impl Reject {
             | Reject::Framing
             | Reject::Host
             | Reject::MaxForwards
+            | Reject::Path
             | Reject::Chunk => 400,
             Reject::NoSite => 404,
             Reject::Method => 405,
@@ -159,7 +163,8 @@ impl Reject {
             | Reject::HeadSlow
             | Reject::BodySlow
             | Reject::BodyLong => true,
-            Reject::NoSite
+            Reject::Path
+            | Reject::NoSite
             | Reject::RateLimit
             | Reject::ConnectionLimit
             | Reject::Loop
@@ -188,6 +193,7 @@ impl Reject {
             Reject::Coding => "unknown_coding",
             Reject::Host => "bad_host",
             Reject::MaxForwards => "bad_max_forwards",
+            Reject::Path => "bad_path",
             Reject::Scheme => "wrong_scheme",
             Reject::Chunk => "bad_chunk",
             Reject::TrailersLong => "trailers_long",

@@ -11,7 +11,7 @@ use super::framing::{self, Declared, FramingError};
 use super::list;
 use super::method::Method;
 use super::reject::Reject;
-use super::section::{ConnectionOptions, Section};
+use super::section::{ConnectionOptions, Field, Section, is_named_away};
 use super::syntax::decimal;
 use super::via;
 
@@ -122,6 +122,16 @@ impl<'b> Target<'b> {
         }
     }
 
+    /// The query with its `?`; nothing when there is none.
+    #[must_use]
+    pub fn query(&self) -> &'b [u8] {
+        match self {
+            Target::Origin(text) => &text[self.path().len()..],
+            Target::NoPath(query) => query,
+            Target::Asterisk => b"",
+        }
+    }
+
     /// Appends it in the form that a backend gets.
     pub fn write(&self, out: &mut Vec<u8>) {
         match self {
@@ -140,6 +150,14 @@ impl<'b> RequestHead<'b> {
     #[must_use]
     pub fn fields(&self) -> &Section<'b> {
         &self.fields
+    }
+
+    /// Whether the client names this field of its head as one that ends here.
+    #[must_use]
+    pub fn names_away(&self, field: Field<'_>) -> bool {
+        self.connection.names_others
+            && field.name.may_be_named_away()
+            && is_named_away(&self.fields, field.name_text)
     }
 
     /// What the Connection fields asked for.
