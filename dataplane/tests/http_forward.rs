@@ -1,17 +1,24 @@
 //! What goes on to the other side: every byte of it.
 
 use meridian_dataplane::http::Version;
-use meridian_dataplane::http::answer::{write_answer, write_options_answer, write_reject};
+use meridian_dataplane::http::answer::{
+    AnswerContext, write_answer, write_options_answer, write_reject, write_route_answer,
+};
 use meridian_dataplane::http::field::FieldName;
 use meridian_dataplane::http::forward::{
-    RequestContext, ResponseContext, write_interim_head, write_request_head, write_response_head,
+    RequestContext, ResponseContext, TargetParts, write_interim_head, write_request_head,
+    write_response_head,
 };
 use meridian_dataplane::http::method::Method;
 use meridian_dataplane::http::reject::Reject;
 use meridian_dataplane::http::request::{self, BodyFraming};
 use meridian_dataplane::http::response::{self, ResponseFraming};
+use meridian_model::fields;
+use meridian_model::snapshot::{Answer, FieldChange, Location};
 use proptest::prelude::*;
+use std::sync::LazyLock;
 
+static NO_CHANGE: LazyLock<FieldChange> = LazyLock::new(FieldChange::default);
 const DATE: &[u8] = b"Sun, 06 Nov 1994 08:49:37 GMT";
 
 fn context(client: &str) -> RequestContext<'_> {
@@ -21,6 +28,9 @@ fn context(client: &str) -> RequestContext<'_> {
         listener_port: 8080,
         via: "meridian",
         request_id: None,
+        target: None,
+        host: None,
+        fields: &NO_CHANGE,
     }
 }
 
@@ -239,6 +249,171 @@ fn a_request_id_of_ours_replaces_the_clients() {
     assert!(!out.contains("theirs"), "{out}");
 }
 
+fn change(dropped: &[&str], added: &str) -> FieldChange {
+    FieldChange {
+        dropped: dropped.iter().map(|name| name.as_bytes().into()).collect(),
+        added: added.as_bytes().into(),
+    }
+}
+
+#[test]
+fn a_site_changes_target_host_and_fields_and_the_client_is_still_told_of() {
+    let fields = change(&["x-a", "cookie"], "X-A: ours\r\nX-New: 1\r\n");
+    let context = RequestContext {
+        target: Some(TargetParts {
+            base: b"/v2",
+            rest: b"/x",
+            query: b"?y",
+        }),
+        host: Some(b"inner.example:81"),
+        fields: &fields,
+        ..context("192.0.2.7")
+    };
+    let input = "GET /api/x?y HTTP/1.1\r\nHost: a.example\r\nx-A: theirs\r\nCookie: c=d\r\nX_A: 1\r\n\
+        X-Ab: 2\r\nX-a:3\r\nConnection: x-named\r\nX-Named: 4\r\n\r\n";
+    assert_eq!(
+        forward_with(input, &context),
+        format!(
+            "GET /v2/x?y HTTP/1.1\r\nHost: inner.example:81\r\nX_A: 1\r\nX-Ab: 2\r\n\
+             X-A: ours\r\nX-New: 1\r\n{ADDED}\r\n"
+        )
+    );
+}
+
+/// What the wire treats as more than a field to pass on is what a manifest may not touch.
+#[test]
+fn names_that_mean_something_to_the_proxy_are_no_tenants_to_set() {
+    use meridian_dataplane::http::field::classify;
+    let names = "Connection Content-Length Date Expect Forwarded HTTP2-Settings Keep-Alive Max-Forwards \
+        Proxy-Authenticate Proxy-Authorization Proxy-Connection TE Trailer Transfer-Encoding Upgrade Via \
+        X-Forwarded-For X-Forwarded-Anything X-Real-IP True-Client-IP X-Request-Id";
+    for name in names.split_whitespace() {
+        assert_ne!(classify(name.as_bytes()), FieldName::Other, "{name}");
+        for spelt in [
+            name.to_owned(),
+            name.replace('-', "_"),
+            name.to_ascii_lowercase(),
+        ] {
+            assert_eq!(fields::kind(&spelt), fields::FieldKind::Reserved, "{spelt}");
+        }
+    }
+    assert_eq!(fields::kind("HOST"), fields::FieldKind::Host);
+    for name in [
+        "Accept",
+        "Cookie",
+        "Set-Cookie",
+        "X-Forward",
+        "Hosts",
+        "Server",
+        "Origin",
+    ] {
+        assert_eq!(fields::kind(name), fields::FieldKind::Free, "{name}");
+    }
+}
+
+proptest! {
+    /// No name that the wire knows escapes the list.
+    #[test]
+    fn whatever_name_the_wire_knows_is_reserved(name in "[a-zA-Z_-]{2,20}|(x|X)[-_](f|F)orwarded[-_][a-z-]{1,5}|[tT][eE]|[vV]ia") {
+        use meridian_dataplane::http::field::classify;
+        let free = fields::kind(&name) == fields::FieldKind::Free;
+        let known = classify(name.as_bytes());
+        prop_assert!(!free || matches!(known, FieldName::Other | FieldName::Cookie | FieldName::SetCookie
+            | FieldName::Underscored), "{} is {:?}", name, known);
+    }
+}
+
+fn answered(answer: &Answer, context: &AnswerContext<'_>) -> String {
+    let mut out = Vec::new();
+    write_route_answer(&mut out, answer, context);
+    String::from_utf8(out).expect("text")
+}
+
+#[test]
+fn the_answer_of_a_route_is_framed_by_its_status_method_and_version() {
+    let context = AnswerContext {
+        client_version: Version::Http11,
+        keep_alive: true,
+        head_only: false,
+        location: None,
+        date: DATE,
+    };
+    let answer = |status: u16, body: &str| Answer {
+        status,
+        location: Location::Absent,
+        fields: b"X-A: 1\r\n".as_slice().into(),
+        body: body.as_bytes().into(),
+    };
+    let date = "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+    assert_eq!(
+        answered(&answer(418, "tea"), &context),
+        format!("HTTP/1.1 418 \r\n{date}X-A: 1\r\nContent-Length: 3\r\n\r\ntea")
+    );
+    let head_only = AnswerContext {
+        head_only: true,
+        keep_alive: false,
+        ..context
+    };
+    assert_eq!(
+        answered(&answer(200, "tea"), &head_only),
+        format!(
+            "HTTP/1.1 200 OK\r\n{date}X-A: 1\r\nContent-Length: 3\r\nConnection: close\r\n\r\n"
+        )
+    );
+    for (status, reason) in [(204, "No Content"), (304, "Not Modified")] {
+        assert_eq!(
+            answered(&answer(status, ""), &context),
+            format!("HTTP/1.1 {status} {reason}\r\n{date}X-A: 1\r\n\r\n")
+        );
+    }
+    let old = AnswerContext {
+        client_version: Version::Http10,
+        ..context
+    };
+    assert_eq!(
+        answered(&answer(205, ""), &old),
+        format!(
+            "HTTP/1.1 205 Reset Content\r\n{date}X-A: 1\r\nContent-Length: 0\r\nConnection: keep-alive\r\n\r\n"
+        )
+    );
+    let allowed = answered(&answer(405, ""), &context);
+    assert!(allowed.contains("\r\nAllow: GET, HEAD,"), "{allowed}");
+    let own = Answer {
+        fields: b"X-A: 1\r\nallow: GET\r\n".as_slice().into(),
+        ..answer(405, "")
+    };
+    let allowed = answered(&own, &context);
+    assert_eq!(
+        allowed.to_ascii_lowercase().matches("allow:").count(),
+        1,
+        "{allowed}"
+    );
+}
+
+#[test]
+fn a_location_holds_only_what_a_uri_may() {
+    let context = AnswerContext {
+        client_version: Version::Http11,
+        keep_alive: true,
+        head_only: false,
+        location: Some(TargetParts {
+            base: b"https://www.example.com",
+            rest: b"/a\"<b>^`{|}~",
+            query: b"?q=\\[1]'",
+        }),
+        date: DATE,
+    };
+    let answer = Answer {
+        status: 308,
+        location: Location::Absent,
+        fields: Box::default(),
+        body: Box::default(),
+    };
+    let out = answered(&answer, &context);
+    let wanted = "\r\nLocation: https://www.example.com/a%22%3Cb%3E%5E%60%7B%7C%7D~?q=%5C[1]'\r\nContent-Length: 0\r\n\r\n";
+    assert!(out.ends_with(wanted), "{out}");
+}
+
 fn to_client(input: &str, method: Method, client_version: Version, keep_alive: bool) -> String {
     let head = match response::parse(input.as_bytes(), method) {
         Ok(response::Parsed::Complete(head)) => head,
@@ -251,12 +426,37 @@ fn to_client(input: &str, method: Method, client_version: Version, keep_alive: b
         framing: head.framing_to_client(client_version),
         via: "meridian",
         now_date: DATE,
+        fields: &NO_CHANGE,
     };
     write_response_head(&mut out, &head, &context);
     String::from_utf8(out).expect("text")
 }
 
 const OURS: &str = "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nVia: 1.1 meridian\r\n";
+
+#[test]
+fn a_site_changes_the_fields_of_a_response() {
+    let input =
+        "HTTP/1.1 200 OK\r\nServer: x\r\nX-A: 1\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n\r\n";
+    let head = match response::parse(input.as_bytes(), Method::Get) {
+        Ok(response::Parsed::Complete(head)) => head,
+        other => panic!("{other:?}"),
+    };
+    let context = ResponseContext {
+        client_version: Version::Http11,
+        keep_alive: true,
+        framing: head.framing_to_client(Version::Http11),
+        via: "meridian",
+        now_date: DATE,
+        fields: &change(&["server", "set-cookie"], "Set-Cookie: c=d\r\n"),
+    };
+    let mut out = Vec::new();
+    write_response_head(&mut out, &head, &context);
+    assert_eq!(
+        String::from_utf8(out).expect("text"),
+        format!("HTTP/1.1 200 OK\r\nX-A: 1\r\nSet-Cookie: c=d\r\n{OURS}Content-Length: 0\r\n\r\n")
+    );
+}
 
 #[test]
 fn a_response_is_written_anew() {
@@ -320,7 +520,7 @@ fn a_response_without_a_body_frames_none() {
     let input = "HTTP/1.1 304\r\nTransfer-Encoding: chunked\r\n\r\n";
     assert_eq!(
         to_client(input, Method::Get, Version::Http11, true),
-        format!("HTTP/1.1 304 \r\n{OURS}\r\n")
+        format!("HTTP/1.1 304 Not Modified\r\n{OURS}\r\n")
     );
     let input = "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n";
     assert_eq!(

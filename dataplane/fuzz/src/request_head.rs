@@ -7,6 +7,7 @@ use meridian_dataplane::http::forward::{RequestContext, write_request_head};
 use meridian_dataplane::http::reject::Reject;
 use meridian_dataplane::http::request::{BodyFraming, Parsed, RequestHead, may_be_complete, parse};
 use meridian_dataplane::http::section::Section;
+use meridian_model::snapshot::FieldChange;
 
 const PSEUDONYM: &str = "meridian-fuzz";
 
@@ -94,12 +95,16 @@ fn check_head(input: &[u8], head: &RequestHead<'_>) {
 /// What a backend gets is a head in itself, says the same, and leaves no room for
 /// what the client must not say.
 fn check_forwarded(head: &RequestHead<'_>, client: IpAddr) {
+    let fields = FieldChange::default();
     let context = RequestContext {
         client,
         forwarded_proto: "http",
         listener_port: 8080,
         via: PSEUDONYM,
         request_id: Some("fuzz-1"),
+        target: None,
+        host: None,
+        fields: &fields,
     };
     let mut written = b"before".to_vec();
     write_request_head(&mut written, head, &context);

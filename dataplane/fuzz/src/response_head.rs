@@ -9,6 +9,7 @@ use meridian_dataplane::http::method::Method;
 use meridian_dataplane::http::response::{
     BadResponse, Parsed, ResponseFraming, ResponseHead, parse, parse_after_upgrade,
 };
+use meridian_model::snapshot::FieldChange;
 
 use super::request_head::{assert_crlf_only, assert_fields_are_lines};
 
@@ -108,6 +109,7 @@ fn check_head(input: &[u8], head: &ResponseHead<'_>, method: Method) {
             framing,
             via: PSEUDONYM,
             now_date: b"Sun, 06 Nov 1994 08:49:37 GMT",
+            fields: &FieldChange::default(),
         };
         write_response_head(&mut written, head, &context);
         check_written(&written, head, method, |again| {

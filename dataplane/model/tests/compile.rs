@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use meridian_model::availability::unavailable;
-use meridian_model::desired::{Owner, TenantLimits};
+use meridian_model::desired::{FieldRules, Match, Outcome, Owner, Route, TenantLimits};
+use meridian_model::name::Name;
 use meridian_model::{Desired, Local, Manifest, compile};
 
 const SMALL: &str = r#"
@@ -154,6 +155,16 @@ fn other_algorithms_and_names_for_addresses_are_refused() {
     assert_eq!(unavailable(&manifest), []);
 }
 
+fn route_to(pool: &str) -> Route {
+    Route {
+        matching: Match::default(),
+        outcome: Outcome::Pool(Name::parse(pool).unwrap()),
+        rewrite_prefix: None,
+        request_headers: FieldRules::default(),
+        response_headers: FieldRules::default(),
+    }
+}
+
 #[test]
 fn a_log_that_does_not_fit_itself_is_refused() {
     let (local, desired) = parts(SMALL);
@@ -185,6 +196,28 @@ fn a_log_that_does_not_fit_itself_is_refused() {
     assert_eq!(
         refused(|it| it.tenants.clear()),
         "acme/blog: tenant: there is no acme\nacme/shop: tenant: there is no acme"
+    );
+    assert_eq!(
+        refused(|it| it.sites[1].routes = vec![route_to("none")]),
+        "acme/shop: site.route.pool: there is no pool none"
+    );
+    // Nothing that comes from a log ends a line of a head.
+    let ends_a_line = |it: &mut Desired| {
+        let field = |name: &str| (name.to_owned(), String::from("1\r\nx-b: 2"));
+        it.sites[1].request_headers.set.push(field("x-a"));
+        let mut route = route_to("default");
+        route.response_headers.add.push(field("x-c"));
+        route
+            .response_headers
+            .set
+            .push(("Via".into(), "1.1 a".into()));
+        it.sites[1].routes.push(route);
+    };
+    assert_eq!(
+        refused(ends_a_line),
+        "acme/shop: x-a: \"1\\r\\nx-b: 2\" can not stand in a field\n\
+         acme/shop: Via: can not be set\n\
+         acme/shop: x-c: \"1\\r\\nx-b: 2\" can not stand in a field"
     );
     let limited = refused(|it| {
         it.tenants[0].limits = TenantLimits {

@@ -29,6 +29,103 @@ fn in_sites() {
 }
 
 #[test]
+fn in_routes_and_fields() {
+    check(
+        include_str!("golden/problems/routes.toml"),
+        include_str!("golden/problems/routes.txt"),
+    );
+}
+
+/// A manifest whose one site has these further lines.
+fn of_site(lines: &str) -> String {
+    format!(
+        "[host]\nname = \"h\"\n[listen]\nhttp = [\"127.0.0.1:80\"]\n[[tenant]]\nname = \"acme\"\n\
+         [[site]]\ntenant = \"acme\"\nname = \"shop\"\nhostnames = [\"shop.test\"]\n{lines}\n"
+    )
+}
+
+/// What all routes of a site take in memory and in time has bounds.
+#[test]
+fn of_routes_beyond_their_limits() {
+    let routes = |count: usize, route: &dyn Fn(usize) -> String| {
+        let routes: Vec<String> = (0..count).map(route).collect();
+        of_site(&format!("route = [{}]", routes.join(", ")))
+    };
+    let long = "x".repeat(3000);
+    let field = |at: usize| format!("x-{at} = \"1\"");
+    let fields: Vec<String> = (0..33).map(field).collect();
+    let methods: Vec<String> = (0..33).map(|at| format!("\"M{at}\"")).collect();
+    for (text, expected) in [
+        (
+            routes(1001, &|_| {
+                String::from("{ match = { path = \"/\" }, respond = {} }")
+            }),
+            "site.route: at most 1000 (was 1001)",
+        ),
+        (
+            routes(51, &|_| {
+                String::from(
+                    "{ match = { headers = { a = \"b\" }, query = { c = \"d\" } }, respond = {} }",
+                )
+            }),
+            "102 headers and parameters are compared by all routes, and 100 may be",
+        ),
+        (
+            routes(17, &|_| {
+                let body = "x".repeat(64 * 1024);
+                format!("{{ match = {{ path = \"/\" }}, respond = {{ body = {body:?} }} }}")
+            }),
+            "1114112 bytes of bodies are in all routes, and 1048576 may be",
+        ),
+        (
+            routes(22, &|_| {
+                format!(
+                    "{{ match = {{ path = \"/\" }}, pool = \"default\", request_headers = {{ set = {{ x-a = {long:?} }} }} }}"
+                )
+            }),
+            "66066 bytes of fields are set and added by all routes, and 65536 may be",
+        ),
+        (
+            of_site(&format!(
+                "request_headers = {{ set = {{ x-a = {long:?}, x-b = {long:?} }} }}"
+            )),
+            "site.request_headers: at most 4096 bytes in all (was 6006)",
+        ),
+        (
+            of_site(&format!(
+                "response_headers = {{ add = {{ {} }} }}",
+                fields.join(", ")
+            )),
+            "site.response_headers: at most 32 fields (was 33)",
+        ),
+        (
+            routes(1, &|_| {
+                format!("{{ match = {{ path = \"/{long}\" }}, respond = {{}} }}")
+            }),
+            "site.route.match.path: at most 2048 bytes (was 3001)",
+        ),
+        (
+            routes(1, &|_| {
+                format!("{{ match = {{ query = {{ a = {long:?} }} }}, respond = {{}} }}")
+            }),
+            "site.route.match: at most 2048 bytes",
+        ),
+        (
+            routes(1, &|_| {
+                format!(
+                    "{{ match = {{ methods = [{}] }}, respond = {{}} }}",
+                    methods.join(", ")
+                )
+            }),
+            "site.route.match.methods: at most 32 (was 33)",
+        ),
+    ] {
+        let said = problems(&text).to_string();
+        assert!(said.contains(expected), "{expected}\nis not in\n{said}");
+    }
+}
+
+#[test]
 fn in_an_empty_file() {
     check(
         include_str!("golden/problems/nothing.toml"),

@@ -30,12 +30,17 @@ const NOT_COUNTED: [&str; 2] = ["receive_without_buffer", "receive_over_share"];
 
 /// Plays it; the error says what was seen instead.
 pub(crate) fn play(script: &Script) -> Result<(), String> {
-    let backends: Vec<Place> = script.backends.iter().map(|it| Place::new(*it)).collect();
+    let backends = script.backends.iter();
+    let backends: Vec<Place> = backends.map(|(_, it)| Place::new(*it)).collect();
     let declared = Declared {
         timeouts: script.timeouts.clone(),
         site_timeouts: script.site_timeouts.clone(),
         hostnames: script.hostnames.clone(),
         backends: backends.iter().map(Place::address).collect(),
+        pools: (script.backends.iter())
+            .map(|(pool, _)| pool.clone())
+            .collect(),
+        site_keys: script.site_keys.clone(),
         ..Declared::default()
     };
     let plane = Plane::start(&declared);

@@ -23,6 +23,10 @@ pub(crate) struct Declared {
     pub(crate) hostnames: Vec<String>,
     /// Of the site `acme/shop`, named b1, b2, …
     pub(crate) backends: Vec<SocketAddr>,
+    /// The pools of those backends; that of one which is not listed is `default`.
+    pub(crate) pools: Vec<String>,
+    /// Further lines of `[[site]]`.
+    pub(crate) site_keys: String,
     /// Further lines.
     pub(crate) more: String,
 }
@@ -36,6 +40,8 @@ impl Default for Declared {
             backend_networks: vec!["127.0.0.0/8".to_owned(), "::1/128".to_owned()],
             hostnames: vec!["shop.test".to_owned()],
             backends: Vec::new(),
+            pools: Vec::new(),
+            site_keys: String::new(),
             more: String::new(),
         }
     }
@@ -64,14 +70,20 @@ impl Declared {
              [listen]\nhttp = {listeners:?}\n\
              [fleet]\nname = \"wire\"\n\
              [[tenant]]\nname = \"acme\"\n\
-             [[site]]\ntenant = \"acme\"\nname = \"shop\"\nhostnames = {:?}\ntimeouts = {}\n",
-            self.workers, self.backend_networks, self.timeouts, self.hostnames, self.site_timeouts
+             [[site]]\ntenant = \"acme\"\nname = \"shop\"\nhostnames = {:?}\ntimeouts = {}\n{}",
+            self.workers,
+            self.backend_networks,
+            self.timeouts,
+            self.hostnames,
+            self.site_timeouts,
+            self.site_keys
         );
         for (index, backend) in self.backends.iter().enumerate() {
             let name = index + 1;
+            let pool = self.pools.get(index).map_or("default", String::as_str);
             write!(
                 text,
-                "[[site.backend]]\nname = \"b{name}\"\naddress = \"{backend}\"\n"
+                "[[site.backend]]\nname = \"b{name}\"\npool = \"{pool}\"\naddress = \"{backend}\"\n"
             )
             .expect("a String takes every text");
         }

@@ -6,7 +6,8 @@
 //! timeouts: { head = "200ms" }          the rest of the head may be left out
 //! site_timeouts: { write = "1s" }
 //! hostnames: shop.test *.wild.test
-//! backends: listening refused
+//! backends: listening refused api/listening
+//! site: request_headers = { remove = ["x-debug"] }
 //!
 //! client sends
 //! | GET / HTTP/1.1                      a line with its CRLF
@@ -16,6 +17,8 @@
 //! counters
 //! | requests 1
 //! ```
+//!
+//! A backend may be of another pool than the default; each `site` is a line of `[[site]]`.
 //!
 //! Peers are `client`, `client2`, … and `backend`, `backend2`, …; what they do is one of
 //! [`Act`]. In data `{x*20}` is twenty times x, `{port}` the listener's, `{date}` any date in the
@@ -72,7 +75,10 @@ pub(crate) struct Script {
     pub(crate) timeouts: String,
     pub(crate) site_timeouts: String,
     pub(crate) hostnames: Vec<String>,
-    pub(crate) backends: Vec<Reachable>,
+    /// With their pools.
+    pub(crate) backends: Vec<(String, Reachable)>,
+    /// Further lines of `[[site]]`.
+    pub(crate) site_keys: String,
     /// With the line that it stands on.
     pub(crate) steps: Vec<(usize, Step)>,
     pub(crate) counters: BTreeMap<String, u64>,
@@ -82,6 +88,7 @@ impl Script {
     pub(crate) fn parse(text: &str) -> Result<Script, String> {
         let mut lines = text.lines().enumerate().map(|(at, line)| (at + 1, line));
         let mut head = BTreeMap::new();
+        let mut site_keys = String::new();
         for (at, line) in lines.by_ref() {
             if line.is_empty() {
                 break;
@@ -89,7 +96,12 @@ impl Script {
             let (key, value) = line
                 .split_once(": ")
                 .ok_or_else(|| format!("line {at}: not `key: value`"))?;
-            head.insert(key.to_owned(), value.trim().to_owned());
+            if key == "site" {
+                site_keys.push_str(value);
+                site_keys.push('\n');
+            } else {
+                head.insert(key.to_owned(), value.trim().to_owned());
+            }
         }
         let mut take = |key: &str| head.remove(key);
         take("clause").ok_or("no clause")?;
@@ -126,19 +138,24 @@ impl Script {
             site_timeouts,
             hostnames: hostnames.split_whitespace().map(str::to_owned).collect(),
             backends: parse_backends(&backends)?,
+            site_keys,
             steps,
             counters: counters.ok_or("no counters")?,
         })
     }
 }
 
-fn parse_backends(text: &str) -> Result<Vec<Reachable>, String> {
+fn parse_backends(text: &str) -> Result<Vec<(String, Reachable)>, String> {
     let words = text.split_whitespace().filter(|word| *word != "none");
     words
-        .map(|word| match word {
-            "listening" => Ok(Reachable::Listening),
-            "refused" => Ok(Reachable::Refused),
-            other => Err(format!("backends: {other}?")),
+        .map(|word| {
+            let (pool, reachable) = word.split_once('/').unwrap_or(("default", word));
+            let reachable = match reachable {
+                "listening" => Reachable::Listening,
+                "refused" => Reachable::Refused,
+                other => return Err(format!("backends: {other}?")),
+            };
+            Ok((pool.to_owned(), reachable))
         })
         .collect()
 }

@@ -12,7 +12,7 @@ use crate::manifest::reader::{Located, Reader, Section};
 use crate::manifest::values::{self, malformed};
 use crate::manifest::written::{Outcome, Route};
 use crate::name::Malformed;
-use crate::path::{EncodedSlashes, normal_form};
+use crate::path::{EncodedSlashes, PathFault, normal_form};
 
 const REDIRECT_STATUSES: [u16; 5] = [301, 302, 303, 307, 308];
 
@@ -191,7 +191,10 @@ fn path_of(slashes: EncodedSlashes) -> impl Fn(&DeValue<'_>) -> Result<String, M
                 Err(malformed(what, hint))
             }
             Err(fault) => {
-                let hint = "see docs/decisions/0020-paths-of-routes.md";
+                let hint = match fault {
+                    PathFault::EncodedSlash => "write encoded_slashes = true in the [[site]]",
+                    _ => "no request with such a path comes this far",
+                };
                 Err(malformed(format!("{path:?} has {fault}"), hint))
             }
         }
