@@ -67,8 +67,17 @@ impl ServedSite {
 
     /// The state of one of its backends.
     pub(crate) fn backend_state(&self, key: &BackendKey) -> Option<Arc<BackendState>> {
-        let found = self.backends.iter().find(|(it, _)| it == key);
-        found.map(|(_, state)| Arc::clone(state))
+        let mut rest = &self.backends[..];
+        for pool in &self.site.pools {
+            let count = pool.tiers.iter().map(|tier| tier.backends.len()).sum();
+            let (of_pool, behind) = rest.split_at(count);
+            if *pool.name == *key.pool() {
+                let found = of_pool.iter().find(|(it, _)| it == key);
+                return found.map(|(_, state)| Arc::clone(state));
+            }
+            rest = behind;
+        }
+        None
     }
 }
 

@@ -147,7 +147,12 @@ impl LocalSite {
 
     /// The connections of the backend with this identity.
     pub(crate) fn upstream(&self, key: &BackendKey) -> Option<&Rc<Upstream>> {
-        self.upstreams().find(|upstream| upstream.key() == key)
+        let mut pools = self.site.pools.iter();
+        let place = pools.position(|pool| *pool.name == *key.pool())?;
+        let tiers = self.pools[place].tiers.iter();
+        tiers
+            .flat_map(|tier| &tier.upstreams)
+            .find(|upstream| upstream.key() == key)
     }
 }
 

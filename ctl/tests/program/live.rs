@@ -312,6 +312,57 @@ fn owners_keep_what_is_theirs() {
         .expect(3, &["no meridianctl up runs"]);
 }
 
+/// Routes go through `set`, `get` and `apply` as every other key does, and hold on open connections
+/// once a change is said to.
+#[test]
+fn routes_are_set_shown_and_followed() {
+    let host = Host::new();
+    let running = up(&host);
+    let (one, two) = (backend("one"), backend("two"));
+    make_site(&host, one);
+    let mut client = Client::connect(host.http);
+    let mut ask = |path: &str| {
+        client.send(path, "live.test").unwrap();
+        client.receive().unwrap()
+    };
+    assert_eq!(ask("/api/x"), (200, "one".to_string()));
+    let backends = format!(
+        "backend=[{{ name = \"b\", address = \"{one}\" }}, {{ pool = \"api\", address = \"{two}\" }}]"
+    );
+    let set = |route: &str| {
+        host.run(&[
+            "set",
+            "site",
+            "live/shop",
+            "hostnames=[\"live.test\"]",
+            "pool=[{ name = \"api\" }]",
+            &backends,
+            &format!("route=[{route}]"),
+        ])
+    };
+    set("{ match = { path_prefix = \"/api\" }, pool = \"api\", rewrite_prefix = \"/\" }")
+        .expect(0, &[]);
+    assert_eq!(ask("/api/x"), (200, "two".to_string()));
+    assert_eq!(ask("/apix"), (200, "one".to_string()));
+    let shown = host.run(&["get", "site", "live/shop", "--format", "json"]);
+    let site = &shown.expect(0, &[]).json()["objects"][0];
+    assert_eq!(site["routes"][0]["match"]["path_prefix"], "/api");
+    assert_eq!(site["routes"][0]["outcome"]["pool"], "api");
+    assert_eq!(site["routes"][0]["rewrite_prefix"], "/");
+    set("{ match = { path = \"/api\" }, respond = { status = 410, body = \"gone\" } }")
+        .expect(0, &[]);
+    assert_eq!(ask("/api"), (410, "gone".to_string()));
+    assert_eq!(ask("/api/x"), (200, "one".to_string()));
+    set("{ match = { path = \"/api\" }, pool = \"apj\" }")
+        .expect(1, &["site.route.pool", "did you mean \"api\"?"]);
+    assert_eq!(ask("/api"), (410, "gone".to_string()));
+    let route = "[[site.route]]\nmatch = { path = \"/x\" }\nrespond = { status = 403 }\n";
+    host.write_manifest(&(host.manifest() + route));
+    let seen = host.run(&["apply", "-f", "h1.toml", "--dry-run"]);
+    assert!(seen.stdout.contains("change site acme/"), "{seen:?}");
+    running.stop();
+}
+
 #[test]
 fn a_change_that_is_not_live_in_time_is_accepted_and_says_so() {
     let host = Host::new();

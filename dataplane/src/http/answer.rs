@@ -131,7 +131,8 @@ pub fn write_route_answer(out: &mut Vec<u8>, answer: &Answer, context: &AnswerCo
         write_field(out, "Allow", ALLOW.as_bytes());
     }
     // They have no content, and no length of one (RFC 9110 §8.6).
-    if !matches!(status, 204 | 304) {
+    let has_no_content = matches!(status, 204 | 304);
+    if !has_no_content {
         out.extend_from_slice(b"Content-Length: ");
         push_decimal(out, body.len() as u64);
         out.extend_from_slice(b"\r\n");
@@ -142,7 +143,7 @@ pub fn write_route_answer(out: &mut Vec<u8>, answer: &Answer, context: &AnswerCo
         (true, Version::Http11) => {}
     }
     out.extend_from_slice(b"\r\n");
-    if !context.head_only {
+    if !context.head_only && !has_no_content {
         out.extend_from_slice(body);
     }
 }

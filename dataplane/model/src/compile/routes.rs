@@ -78,6 +78,11 @@ impl Compiler<'_> {
                 };
                 let requests = [&site.request_headers, request_headers];
                 let rewrite = rewrite_prefix.as_deref();
+                let is_path = |text: &str| text.starts_with('/') && !text.contains(' ');
+                if let Some(text) = rewrite.filter(|it| !is_path(it) || !fields::is_value(it)) {
+                    let what = format!("{text:?} is not a path");
+                    self.report(site, "site.route.rewrite_prefix", what);
+                }
                 let new = forward(place, rewrite, requests, responses);
                 // Routes to the same pool mostly go the same way.
                 let known = forwards.iter().position(|it| *it == new);
@@ -88,13 +93,14 @@ impl Compiler<'_> {
                 Outcome::Forward(place)
             }
             desired::Outcome::Redirect(redirect) => {
-                let to = redirect.to.as_str();
-                self.check_line(site, "site.route.redirect.to", to);
+                self.check_line(site, "site.route.redirect.to", &redirect.to);
+                self.check_status(site, redirect.status);
                 Outcome::Answer(redirect_answer(redirect, responses))
             }
             desired::Outcome::Respond(respond) => {
                 let key = "site.route.respond.content_type";
                 self.check_line(site, key, &respond.content_type);
+                self.check_status(site, respond.status);
                 Outcome::Answer(respond_answer(respond, responses))
             }
         };
@@ -110,6 +116,14 @@ impl Compiler<'_> {
             if !fields::is_token(name) || fields::kind(name) == fields::FieldKind::Reserved {
                 self.report(site, name, String::from("can not be set"));
             }
+        }
+    }
+
+    /// Interim responses are not for a route to give.
+    fn check_status(&mut self, site: &desired::Site, status: u16) {
+        if !(200..=599).contains(&status) {
+            let what = format!("{status} is not the status of an answer");
+            self.report(site, "site.route", what);
         }
     }
 
