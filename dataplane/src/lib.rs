@@ -6,6 +6,7 @@
 //! ```text
 //! worker   accepts, parks idle connections, makes a task at the first byte
 //! client   reads and frames the request, finds its site, answers what needs no backend
+//! route    finds out which of the site's routes it takes
 //! exchange picks a backend, sends the request, passes the response on, retries
 //! upload   moves the request's body, download the response's; tunnel what follows a 101
 //! upstream pools the connections to one backend
