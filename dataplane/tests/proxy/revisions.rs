@@ -56,6 +56,53 @@ fn a_request_under_way_ends_under_its_revision_and_the_next_one_sees_the_new() {
     plane.finish();
 }
 
+/// The way that a request goes is a place among those of its own revision's site.
+#[test]
+fn a_request_goes_its_way_to_the_end_though_its_route_and_pool_are_gone() {
+    let (first, api) = (Backend::new(), Backend::new());
+    let routed = Declared {
+        pools: vec!["default".to_owned(), "api".to_owned()],
+        site_keys: "pool = [{ name = \"api\" }]\n\
+            route = [{ match = { path = \"/\" }, pool = \"api\", \
+            response_headers = { set = { x-way = \"api\" } } }]\n"
+            .to_owned(),
+        ..Declared::with_backends([first.address, api.address])
+    };
+    let mut plane = Plane::start(&routed);
+    let mut client = Peer::connect(plane.address());
+    client.send(GET);
+    let mut under_way = api.accept();
+    under_way.receive_head();
+
+    plane.reload(&Declared::with_backends([first.address]));
+    under_way.send(&ok(b"api"));
+    let (head, body) = client.receive_response();
+    assert_eq!(body, b"api");
+    assert!(
+        head.contains("x-way: api\r\n"),
+        "what the route says of the response still holds"
+    );
+    assert_eq!(
+        under_way.receive_all(Duration::from_secs(5)).1,
+        End::Closed,
+        "a connection of a pool that is gone is not pooled"
+    );
+    client.send(GET);
+    let mut other = first.accept();
+    other.receive_head();
+    other.send(&ok(b"default"));
+    assert_eq!(client.receive_response().1, b"default");
+
+    plane.reload(&routed);
+    client.send(GET);
+    let mut again = api.accept();
+    again.receive_head();
+    again.send(&ok(b"api"));
+    assert_eq!(client.receive_response().1, b"api");
+    drop((client, other, again));
+    plane.finish();
+}
+
 #[test]
 fn an_unchanged_backend_keeps_its_connections() {
     let backend = Backend::new();
