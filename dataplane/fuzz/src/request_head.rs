@@ -3,11 +3,10 @@
 use std::net::IpAddr;
 
 use meridian_dataplane::http::field::FieldName;
-use meridian_dataplane::http::forward::{RequestContext, write_request_head};
+use meridian_dataplane::http::forward::{FieldChange, RequestContext, write_request_head};
 use meridian_dataplane::http::reject::Reject;
 use meridian_dataplane::http::request::{BodyFraming, Parsed, RequestHead, may_be_complete, parse};
 use meridian_dataplane::http::section::Section;
-use meridian_model::snapshot::FieldChange;
 
 const PSEUDONYM: &str = "meridian-fuzz";
 

@@ -3,13 +3,12 @@
 use meridian_dataplane::http::Version;
 use meridian_dataplane::http::field::FieldName;
 use meridian_dataplane::http::forward::{
-    ResponseContext, write_interim_head, write_response_head, write_switch_head,
+    FieldChange, ResponseContext, write_interim_head, write_response_head, write_switch_head,
 };
 use meridian_dataplane::http::method::Method;
 use meridian_dataplane::http::response::{
     BadResponse, Parsed, ResponseFraming, ResponseHead, parse, parse_after_upgrade,
 };
-use meridian_model::snapshot::FieldChange;
 
 use super::request_head::{assert_crlf_only, assert_fields_are_lines};
 

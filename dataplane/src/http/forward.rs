@@ -1,8 +1,9 @@
 //! Heads written anew for the other side (RFC 9110 §7.6).
 
-use meridian_model::snapshot::FieldChange;
 use std::io::Write;
 use std::net::IpAddr;
+
+pub use meridian_model::snapshot::FieldChange;
 
 use super::Version;
 use super::field::FieldName;
