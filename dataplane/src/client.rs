@@ -8,7 +8,7 @@ use crate::counters::{Cause, Cut, SiteCounters};
 use crate::exchange;
 use crate::http::Version;
 use crate::http::answer::{AnswerContext, write_options_answer, write_reject, write_route_answer};
-use crate::http::forward::{RequestContext, write_request_head};
+use crate::http::forward::{RequestContext, TargetParts, write_request_head};
 use crate::http::method::Method;
 use crate::http::reject::Reject;
 use crate::http::request::{self, BodyFraming, Parsed, RequestHead, Target};
@@ -336,11 +336,34 @@ fn admit(connection: &ClientConnection, head: &RequestHead<'_>) -> Admitted {
         }
         Err(reject) => return refused(reject, Some(Rc::clone(&site))),
     };
-    let Ok(client) = connection.socket().peer_address() else {
+    let way = &site.site().forwards[forward];
+    let Some(forwarded) = write_forwarded(connection, &site, head, way, target) else {
         return Admitted::Gone;
     };
-    let way = &site.site().forwards[forward];
-    let mut forwarded = worker.take_head();
+    Admitted::Forward(Request {
+        site,
+        forward,
+        method: head.method,
+        version: head.version,
+        keep_alive: head.keep_alive,
+        framing: head.framing,
+        expect_continue: head.expect_continue,
+        upgrade_websocket: head.upgrade_websocket,
+        head: forwarded,
+    })
+}
+
+/// The head that a backend gets of a request that goes this way; `None` when the client is gone.
+#[inline]
+fn write_forwarded(
+    connection: &ClientConnection,
+    site: &LocalSite,
+    head: &RequestHead<'_>,
+    way: &Forward,
+    target: Option<TargetParts<'_>>,
+) -> Option<Rc<Vec<u8>>> {
+    let client = connection.socket().peer_address().ok()?;
+    let mut forwarded = connection.worker().take_head();
     if let Some(bytes) = Rc::get_mut(&mut forwarded) {
         let context = RequestContext {
             client: client.ip().to_canonical(),
@@ -357,17 +380,7 @@ fn admit(connection: &ClientConnection, head: &RequestHead<'_>) -> Admitted {
         };
         write_request_head(bytes, head, &context);
     }
-    Admitted::Forward(Request {
-        site,
-        forward,
-        method: head.method,
-        version: head.version,
-        keep_alive: head.keep_alive,
-        framing: head.framing,
-        expect_continue: head.expect_continue,
-        upgrade_websocket: head.upgrade_websocket,
-        head: forwarded,
-    })
+    Some(forwarded)
 }
 
 /// Does what was decided. `rest` is what came behind the head.

@@ -447,7 +447,8 @@ impl<'c> Exchange<'c> {
         }
         let mut scratch = self.worker.take_scratch();
         if head.is_switch() {
-            write_switch_head(&mut scratch, &head, self.request.site.via());
+            let fields = &self.request.forward().response_fields;
+            write_switch_head(&mut scratch, &head, self.request.site.via(), fields);
             buffer.advance(head_bytes - before.min(head_bytes));
             self.switch(&scratch, buffer);
             self.worker.give_scratch(scratch);

@@ -40,7 +40,7 @@ fn check_after_upgrade(input: &[u8]) {
             assert_eq!(as_ever, Outcome::Bad(BadResponse::Switching));
             assert!(!head.is_interim() && !head.reusable);
             let mut written = Vec::new();
-            write_switch_head(&mut written, &head, PSEUDONYM);
+            write_switch_head(&mut written, &head, PSEUDONYM, &FieldChange::default());
             assert_crlf_only(&written);
             match parse_after_upgrade(&written) {
                 Ok(Parsed::Complete(again)) => {

@@ -188,11 +188,17 @@ pub fn write_interim_head(out: &mut Vec<u8>, head: &ResponseHead<'_>, via: &str)
 }
 
 /// Appends the head of the response (101) behind which the tunnel begins.
-pub fn write_switch_head(out: &mut Vec<u8>, head: &ResponseHead<'_>, via: &str) {
+pub fn write_switch_head(
+    out: &mut Vec<u8>,
+    head: &ResponseHead<'_>,
+    via: &str,
+    fields: &FieldChange,
+) {
     debug_assert!(head.is_switch(), "every other response goes on in HTTP");
     out.reserve(head.head_bytes + 128);
     write_status_line(out, head.status, head.reason);
-    copy_response_fields(out, head);
+    copy_response_fields(out, head, fields);
+    out.extend_from_slice(&fields.added);
     write_via(out, head.version, via);
     out.extend_from_slice(SWITCH_LINES);
     out.extend_from_slice(b"\r\n");
