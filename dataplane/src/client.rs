@@ -288,8 +288,12 @@ fn count_in(connection: &ClientConnection, bytes: usize) {
 fn admit(connection: &ClientConnection, head: &RequestHead<'_>) -> Admitted {
     let worker = connection.worker();
     let head_only = head.method == Method::Head;
-    // A body that nobody reads would be taken for the next request.
-    let keep_alive = head.keep_alive && head.framing.is_empty() && !worker.is_draining();
+    // A body that nobody reads would be taken for the next request, and so would what a client
+    // sends ahead through the tunnel that it will not get.
+    let keep_alive = head.keep_alive
+        && head.framing.is_empty()
+        && !head.upgrade_websocket
+        && !worker.is_draining();
     let refused = |reject, site| Admitted::Refused {
         reject,
         site,
