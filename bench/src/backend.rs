@@ -1,19 +1,24 @@
 //! `backend`: a small fast web server, so that in a comparison the proxy is what is measured.
 //!
-//! `/b/<bytes>` answers a body of that many bytes, every other path one of 100 bytes. Answers
-//! are kept ready-made, so a request costs one read, one write and a look for the empty line.
+//! `/b/<bytes>` answers a body of that many bytes, `/drip/<ms>` one that takes that long to come,
+//! every other path one of 100 bytes. Answers are kept ready-made, so a request costs one read,
+//! one write and a look for the empty line. With `--name` every answer says who gave it.
 //! `--delay` holds every answer back by a fixed time, which gives a load generator's
 //! percentiles something known to be checked against.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use crate::cores::Cores;
 use crate::failure::Failure;
 use crate::listener::listen;
-use crate::message_head::{BodyLength, HEAD_BYTES_MAX, body_length, head_end};
+use crate::message_head::{BACKEND_FIELD, BodyLength, HEAD_BYTES_MAX, body_length, head_end};
+use crate::program::{Program, this_program};
 use crate::quantity;
 use crate::readiness::{Event, Readiness};
 use crate::slab::Slab;
@@ -24,6 +29,9 @@ const BODY_BYTES_DEFAULT: usize = 100;
 const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Ready-made answers kept; further sizes are made for each request.
 const ANSWERS_KEPT_MAX: usize = 64;
+/// A dripping body is a byte each time.
+const DRIP_INTERVAL: Duration = Duration::from_millis(50);
+const DRIP_MS_MAX: u64 = 3_600_000;
 const READ_BYTES: usize = 64 * 1024;
 const LISTENER_TOKEN: u64 = u64::MAX;
 
@@ -36,6 +44,29 @@ pub(crate) struct Options {
     /// Hold every answer back by this time, such as 20ms.
     #[arg(long, value_parser = quantity::duration, default_value = "0ms")]
     delay: Duration,
+    /// Said in a field X-Backend of every answer.
+    #[arg(long, value_parser = name)]
+    name: Option<String>,
+}
+
+/// Starts one on the core of the load, for a comparison; it says who it is when it has a name.
+pub(crate) fn start(
+    cores: Cores,
+    scratch: &Path,
+    name: Option<&str>,
+) -> Result<(Program, SocketAddr), Failure> {
+    let mut command = Command::new(this_program()?);
+    command.arg("backend");
+    if let Some(name) = name {
+        command.args(["--name", name]);
+    }
+    let label = name.unwrap_or("backend");
+    let mut backend = Program::start(label, command, &[cores.load], cores.load, scratch)?;
+    let address = backend.wait_for_line("listening ")?;
+    let address = address
+        .parse()
+        .map_err(Failure::at(format!("backend's address \"{address}\"")))?;
+    Ok((backend, address))
 }
 
 /// Serves until the process is ended.
@@ -53,8 +84,11 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         readiness,
         connections: Slab::new(),
         answers: HashMap::new(),
+        name: options.name.clone(),
         delay: options.delay,
         delayed: VecDeque::new(),
+        dripping: VecDeque::new(),
+        drop: Rc::from(&b"."[..]),
         accepted: 0,
     };
     backend.serve().map_err(Failure::at("backend"))
@@ -65,9 +99,14 @@ struct Backend {
     readiness: Readiness,
     connections: Slab<Connection>,
     answers: HashMap<usize, Rc<[u8]>>,
+    name: Option<String>,
     delay: Duration,
     /// Answers held back; all by the same time, so in order of when they are due.
     delayed: VecDeque<Delayed>,
+    /// Bodies that drip; all at the same interval, so in order of when the next byte is due.
+    dripping: VecDeque<Dripping>,
+    /// The byte that they are made of.
+    drop: Rc<[u8]>,
     accepted: u64,
 }
 
@@ -78,6 +117,20 @@ struct Delayed {
     answer: Rc<[u8]>,
 }
 
+struct Dripping {
+    due: Instant,
+    connection: usize,
+    serial: u64,
+    bytes_left: u64,
+}
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Asked {
+    Body { bytes: usize },
+    Drip { bytes: u64 },
+}
+
 struct Connection {
     stream: TcpStream,
     /// Tells a connection from an earlier one with the same number in the slab.
@@ -85,9 +138,9 @@ struct Connection {
     /// A head that has begun and is not complete.
     partial_head: Vec<u8>,
     request_body_left: u64,
-    /// Body to answer with once the request is complete: an answer before that would make a
+    /// What to answer with once the request is complete: an answer before that would make a
     /// proxy give up the connection.
-    owed_body_bytes: Option<usize>,
+    owed: Option<Asked>,
     /// Answers that the client has not taken yet, the first from `sent_bytes` on.
     unsent: VecDeque<Rc<[u8]>>,
     sent_bytes: usize,
@@ -107,12 +160,13 @@ impl Backend {
         let mut events: Vec<Event> = Vec::new();
         let mut bytes = vec![0; READ_BYTES];
         loop {
-            let until_due = self
-                .delayed
-                .front()
-                .map(|first| first.due.saturating_duration_since(Instant::now()));
+            let delayed = self.delayed.front().map(|first| first.due);
+            let dripping = self.dripping.front().map(|first| first.due);
+            let first_due = delayed.into_iter().chain(dripping).min();
+            let until_due = first_due.map(|due| due.saturating_duration_since(Instant::now()));
             self.readiness.wait(until_due, &mut events)?;
             self.send_due();
+            self.drip_due();
             for event in &events {
                 if event.token == LISTENER_TOKEN {
                     self.accept();
@@ -138,7 +192,7 @@ impl Backend {
                 serial: self.accepted,
                 partial_head: Vec::new(),
                 request_body_left: 0,
-                owed_body_bytes: None,
+                owed: None,
                 unsent: VecDeque::new(),
                 sent_bytes: 0,
                 held_back: false,
@@ -168,6 +222,33 @@ impl Backend {
             };
             if connection.serial == first.serial && connection.send(first.answer) == Fate::Ends {
                 self.connections.remove(first.connection);
+            }
+        }
+    }
+
+    fn drip_due(&mut self) {
+        if self.dripping.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        while self.dripping.front().is_some_and(|first| first.due <= now) {
+            let Some(mut first) = self.dripping.pop_front() else {
+                break;
+            };
+            let Some(connection) = self.connections.get_mut(first.connection) else {
+                continue;
+            };
+            if connection.serial != first.serial {
+                continue;
+            }
+            if connection.send(Rc::clone(&self.drop)) == Fate::Ends {
+                self.connections.remove(first.connection);
+                continue;
+            }
+            first.bytes_left -= 1;
+            if first.bytes_left > 0 {
+                first.due += DRIP_INTERVAL;
+                self.dripping.push_back(first);
             }
         }
     }
@@ -246,9 +327,8 @@ impl Backend {
                 BodyLength::Absent => 0,
                 BodyLength::NotUnderstood => return Fate::Ends,
             };
-            connection.owed_body_bytes = body_asked_for(head);
-            if connection.owed_body_bytes.is_none() || self.answer_if_complete(number) == Fate::Ends
-            {
+            connection.owed = asked_for(head);
+            if connection.owed.is_none() || self.answer_if_complete(number) == Fate::Ends {
                 return Fate::Ends;
             }
         }
@@ -262,13 +342,15 @@ impl Backend {
         if connection.request_body_left > 0 {
             return Fate::Lives;
         }
-        let Some(body_bytes) = connection.owed_body_bytes.take() else {
-            return Fate::Lives;
+        let body_bytes = match connection.owed.take() {
+            None => return Fate::Lives,
+            Some(Asked::Drip { bytes }) => return self.begin_to_drip(number, bytes),
+            Some(Asked::Body { bytes }) => bytes,
         };
         let answer = match self.answers.get(&body_bytes) {
             Some(ready) => Rc::clone(ready),
             None => {
-                let made = compose(body_bytes);
+                let made = compose(body_bytes, self.name.as_deref());
                 if self.answers.len() < ANSWERS_KEPT_MAX {
                     self.answers.insert(body_bytes, Rc::clone(&made));
                 }
@@ -290,6 +372,24 @@ impl Backend {
             answer,
         });
         Fate::Lives
+    }
+
+    /// Sends the head now and the body in time. A further request on the connection before the
+    /// end of it is not waited for: proxies do not pipeline.
+    fn begin_to_drip(&mut self, number: usize, bytes: u64) -> Fate {
+        let Some(connection) = self.connections.get_mut(number) else {
+            return Fate::Ends;
+        };
+        let head = head(bytes, self.name.as_deref());
+        if bytes > 0 {
+            self.dripping.push_back(Dripping {
+                due: Instant::now() + DRIP_INTERVAL,
+                connection: number,
+                serial: connection.serial,
+                bytes_left: bytes,
+            });
+        }
+        connection.send(head.into_bytes().into())
     }
 }
 
@@ -318,31 +418,53 @@ impl Connection {
     }
 }
 
-/// Bytes of body that the target of a request asks for; `None` when the request is not one
-/// that this server serves.
-fn body_asked_for(head: &[u8]) -> Option<usize> {
+/// What the target of a request asks for; `None` when the request is not one that this server
+/// serves.
+fn asked_for(head: &[u8]) -> Option<Asked> {
     let line = head.split(|&byte| byte == b'\r').next()?;
     let mut words = line.split(|&byte| byte == b' ');
     let (_method, target, version) = (words.next()?, words.next()?, words.next()?);
     if !version.starts_with(b"HTTP/1.") {
         return None;
     }
-    let Some(number) = target.strip_prefix(b"/b/") else {
-        return Some(BODY_BYTES_DEFAULT);
+    let number = |digits: &[u8]| std::str::from_utf8(digits).ok()?.parse::<u64>().ok();
+    if let Some(digits) = target.strip_prefix(b"/drip/") {
+        let ms = number(digits).filter(|&ms| ms <= DRIP_MS_MAX)?;
+        let bytes = ms / DRIP_INTERVAL.as_millis() as u64;
+        return Some(Asked::Drip { bytes });
+    }
+    let Some(digits) = target.strip_prefix(b"/b/") else {
+        return Some(Asked::Body {
+            bytes: BODY_BYTES_DEFAULT,
+        });
     };
-    let bytes: usize = std::str::from_utf8(number).ok()?.parse().ok()?;
-    (bytes <= BODY_BYTES_MAX).then_some(bytes)
+    let bytes = number(digits).filter(|&bytes| bytes <= BODY_BYTES_MAX as u64)?;
+    Some(Asked::Body {
+        bytes: bytes as usize,
+    })
 }
 
 /// A whole answer. The body counts through the alphabet, so that a reader sees a lost or
 /// repeated piece.
-fn compose(body_bytes: usize) -> Rc<[u8]> {
-    let mut answer = format!(
-        "HTTP/1.1 200 OK\r\nContent-Length: {body_bytes}\r\nContent-Type: application/octet-stream\r\n\r\n"
-    )
-    .into_bytes();
+fn compose(body_bytes: usize, name: Option<&str>) -> Rc<[u8]> {
+    let mut answer = head(body_bytes as u64, name).into_bytes();
     answer.extend((0..body_bytes).map(|index| b'a' + (index % 26) as u8));
     answer.into()
+}
+
+fn head(body_bytes: u64, name: Option<&str>) -> String {
+    let said = name.map_or(String::new(), |name| format!("{BACKEND_FIELD}: {name}\r\n"));
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {body_bytes}\r\nContent-Type: application/octet-stream\r\n{said}\r\n"
+    )
+}
+
+fn name(text: &str) -> Result<String, String> {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if text.is_empty() || !text.bytes().all(is_plain) {
+        return Err("write lower-case letters, digits and dashes".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 #[cfg(test)]
@@ -350,18 +472,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_path_names_the_size() {
-        assert_eq!(body_asked_for(b"GET /b/0 HTTP/1.1\r\n\r\n"), Some(0));
-        assert_eq!(
-            body_asked_for(b"GET /b/1048576 HTTP/1.1\r\n\r\n"),
-            Some(1_048_576)
-        );
-        assert_eq!(
-            body_asked_for(b"GET / HTTP/1.0\r\n\r\n"),
-            Some(BODY_BYTES_DEFAULT)
-        );
-        assert_eq!(body_asked_for(b"GET /b/x HTTP/1.1\r\n\r\n"), None);
-        assert_eq!(body_asked_for(b"GET /b/99999999999 HTTP/1.1\r\n\r\n"), None);
-        assert_eq!(body_asked_for(b"GET /\r\n\r\n"), None);
+    fn the_path_names_what_is_asked_for() {
+        let asked = |target: &str| asked_for(format!("GET {target} HTTP/1.1\r\n\r\n").as_bytes());
+        assert_eq!(asked("/b/0"), Some(Asked::Body { bytes: 0 }));
+        assert_eq!(asked("/b/1048576"), Some(Asked::Body { bytes: 1_048_576 }));
+        assert_eq!(asked("/drip/1000"), Some(Asked::Drip { bytes: 20 }));
+        let default = Some(Asked::Body {
+            bytes: BODY_BYTES_DEFAULT,
+        });
+        assert_eq!(asked_for(b"GET / HTTP/1.0\r\n\r\n"), default);
+        for bad in ["/b/x", "/b/99999999999", "/drip/", "/drip/99999999999"] {
+            assert_eq!(asked(bad), None, "{bad}");
+        }
+        assert_eq!(asked_for(b"GET /\r\n\r\n"), None);
     }
 }

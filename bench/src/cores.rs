@@ -7,7 +7,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use crate::failure::Failure;
 
 /// Cores that an affinity mask of the kernel's usual size can name.
-pub(crate) const CORES_MAX: usize = CpuSet::MAX_CPU;
+const CORES_MAX: usize = CpuSet::MAX_CPU;
 
 /// The core of the server under test, and the one of everything else.
 #[derive(Clone, Copy, Debug)]
@@ -41,11 +41,26 @@ impl Cores {
     }
 }
 
+/// A core as it is typed.
+pub(crate) fn number(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(core) if core < CORES_MAX => Ok(core),
+        _ => Err(format!("must be 0 to {}", CORES_MAX - 1)),
+    }
+}
+
 /// Pins the calling thread; programs that it starts inherit this.
 pub(crate) fn pin(core: usize) -> Result<(), Failure> {
+    keep_to(&[core])
+}
+
+/// The same to several cores.
+pub(crate) fn keep_to(cores: &[usize]) -> Result<(), Failure> {
     let mut set = CpuSet::new();
-    set.set(core);
-    sched_setaffinity(None, &set).map_err(Failure::at(format!("pinning to core {core}")))
+    for &core in cores {
+        set.set(core);
+    }
+    sched_setaffinity(None, &set).map_err(Failure::at(format!("pinning to core {cores:?}")))
 }
 
 /// Time a core spent on anything, the hypervisor's other guests included, in seconds since boot.

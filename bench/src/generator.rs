@@ -9,6 +9,8 @@
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::failure::Failure;
@@ -18,8 +20,9 @@ use crate::quantity::Target;
 use crate::readiness::{Event, Readiness};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long an open loop waits for responses that are still due after the last request.
-const DRAIN: Duration = Duration::from_secs(2);
+/// How long a connection that ended is opened again and again while that is refused.
+const RECONNECT_LIMIT: Duration = Duration::from_secs(3);
+const RECONNECT_PAUSE: Duration = Duration::from_millis(1);
 const READ_BYTES: usize = 64 * 1024;
 
 /// When requests are sent.
@@ -30,16 +33,34 @@ pub(crate) enum Pace {
 }
 
 /// One run of load.
+#[derive(Clone)]
 pub(crate) struct Plan {
     pub(crate) target: Target,
-    /// Host field; the target's authority when `None`.
-    pub(crate) host: Option<String>,
+    /// Host fields, which take turns; none: the target's authority.
+    pub(crate) hosts: Vec<String>,
     pub(crate) pace: Pace,
     pub(crate) connections: usize,
     /// Requests due in this first part are sent and not counted.
     pub(crate) warm_up: Duration,
     /// The part that is counted.
     pub(crate) duration: Duration,
+    /// How long an open loop waits for responses that are still due after the last request.
+    pub(crate) drain: Duration,
+    /// Whether every request is told of by itself.
+    pub(crate) keeps_exchanges: bool,
+}
+
+/// What became of one request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Exchange {
+    /// Which of the plan's hosts was asked.
+    pub(crate) host: usize,
+    pub(crate) sent: Instant,
+    pub(crate) ended: Instant,
+    /// Of the response that came whole; `None` when none did.
+    pub(crate) status: Option<u16>,
+    /// First letter of the backend's name, where it gave one.
+    pub(crate) backend: Option<u8>,
 }
 
 /// What was seen in the counted part.
@@ -55,21 +76,36 @@ pub(crate) struct Outcome {
     pub(crate) broken: u64,
     /// No response within the drain; recorded in `latency` with the age they had reached.
     pub(crate) unanswered: u64,
+    /// Of these the ones that no connection became free for.
+    pub(crate) never_sent: u64,
+    /// Connections that were refused in the place of one that ended.
+    pub(crate) refused: u64,
     pub(crate) body_bytes: u64,
+    /// In the order in which they ended; where the plan keeps them.
+    pub(crate) exchanges: Vec<Exchange>,
 }
 
 /// Opens the connections, sends the load, and says what was seen.
 pub(crate) fn generate(plan: &Plan) -> Result<Outcome, Failure> {
+    generate_until(plan, &AtomicBool::new(false))
+}
+
+/// The same, ended early by `stop`.
+pub(crate) fn generate_until(plan: &Plan, stop: &AtomicBool) -> Result<Outcome, Failure> {
     // Wake-ups in time matter more here than power; a refusal only makes the pace coarser.
     let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
-    let mut generator = Generator::new(plan)?;
+    let mut generator = Generator::new(plan, stop)?;
     generator.run()?;
     Ok(generator.outcome)
 }
 
 struct Generator<'a> {
     plan: &'a Plan,
-    request: Vec<u8>,
+    stop: &'a AtomicBool,
+    /// One for each host.
+    requests: Vec<Vec<u8>>,
+    /// Whose turn is next.
+    next_request: usize,
     readiness: Readiness,
     connections: Vec<Connection>,
     /// Connections without a request in flight, the longest idle first.
@@ -86,11 +122,16 @@ struct Connection {
     stream: TcpStream,
     /// Due time of the request in flight.
     due_ns: Option<u64>,
+    /// Which request that is, and when it was begun to be sent.
+    request: usize,
+    sent_ns: u64,
     unsent_bytes: usize,
     partial_head: Vec<u8>,
     /// `Some` once the response's head was read.
     body_left: Option<u64>,
     closes: bool,
+    status: u16,
+    backend: Option<u8>,
 }
 
 impl Connection {
@@ -101,16 +142,20 @@ impl Connection {
         Ok(Self {
             stream,
             due_ns: None,
+            request: 0,
+            sent_ns: 0,
             unsent_bytes: 0,
             partial_head: Vec::new(),
             body_left: None,
             closes: false,
+            status: 0,
+            backend: None,
         })
     }
 }
 
 impl<'a> Generator<'a> {
-    fn new(plan: &'a Plan) -> Result<Self, Failure> {
+    fn new(plan: &'a Plan, stop: &'a AtomicBool) -> Result<Self, Failure> {
         let readiness = Readiness::new().map_err(Failure::at("epoll"))?;
         let mut connections = Vec::with_capacity(plan.connections);
         for number in 0..plan.connections {
@@ -125,12 +170,20 @@ impl<'a> Generator<'a> {
                 .map_err(Failure::at("epoll"))?;
             connections.push(connection);
         }
-        let host = plan.host.as_deref().unwrap_or(&plan.target.authority);
+        let request = |host: &String| {
+            format!("GET {} HTTP/1.1\r\nHost: {host}\r\n\r\n", plan.target.path).into_bytes()
+        };
+        let requests = if plan.hosts.is_empty() {
+            vec![request(&plan.target.authority)]
+        } else {
+            plan.hosts.iter().map(request).collect()
+        };
         let counted_from_ns = plan.warm_up.as_nanos() as u64;
         Ok(Self {
             plan,
-            request: format!("GET {} HTTP/1.1\r\nHost: {host}\r\n\r\n", plan.target.path)
-                .into_bytes(),
+            stop,
+            requests,
+            next_request: 0,
             readiness,
             free: (0..connections.len()).collect(),
             connections,
@@ -146,7 +199,10 @@ impl<'a> Generator<'a> {
                 not_2xx: 0,
                 broken: 0,
                 unanswered: 0,
+                never_sent: 0,
+                refused: 0,
                 body_bytes: 0,
+                exchanges: Vec::new(),
             },
         })
     }
@@ -171,7 +227,8 @@ impl<'a> Generator<'a> {
                 }
                 Pace::Closed => self.end_ns,
             };
-            if now_ns >= self.end_ns {
+            if now_ns >= self.end_ns || self.stop.load(Ordering::Relaxed) {
+                self.end_ns = self.end_ns.min(now_ns);
                 break;
             }
             self.dispatch()?;
@@ -189,7 +246,7 @@ impl<'a> Generator<'a> {
 
     /// Lets the responses to requests that were due come in, then counts those that did not.
     fn drain(&mut self, events: &mut Vec<Event>, bytes: &mut [u8]) -> Result<(), Failure> {
-        let limit_ns = self.end_ns + DRAIN.as_nanos() as u64;
+        let limit_ns = self.end_ns + self.plan.drain.as_nanos() as u64;
         while self.free.len() < self.connections.len() || !self.waiting.is_empty() {
             let now_ns = self.now_ns();
             if now_ns >= limit_ns {
@@ -208,7 +265,13 @@ impl<'a> Generator<'a> {
             .iter()
             .filter_map(|connection| connection.due_ns)
             .collect();
+        for number in 0..self.connections.len() {
+            if self.connections[number].due_ns.is_some() {
+                self.keep_exchange(number, false);
+            }
+        }
         let waiting: Vec<u64> = self.waiting.drain(..).collect();
+        self.outcome.never_sent = waiting.len() as u64;
         for due_ns in &waiting {
             self.count_due(*due_ns);
         }
@@ -249,7 +312,10 @@ impl<'a> Generator<'a> {
             }
             let connection = &mut self.connections[number];
             connection.due_ns = Some(due_ns);
-            connection.unsent_bytes = self.request.len();
+            connection.sent_ns = now_ns;
+            connection.request = self.next_request;
+            connection.unsent_bytes = self.requests[self.next_request].len();
+            self.next_request = (self.next_request + 1) % self.requests.len();
             if self.send(number).is_err() {
                 self.replace(number)?;
             }
@@ -259,9 +325,10 @@ impl<'a> Generator<'a> {
 
     fn send(&mut self, number: usize) -> io::Result<()> {
         let connection = &mut self.connections[number];
+        let request = &self.requests[connection.request];
         while connection.unsent_bytes > 0 {
-            let from = self.request.len() - connection.unsent_bytes;
-            match connection.stream.write(&self.request[from..]) {
+            let from = request.len() - connection.unsent_bytes;
+            match connection.stream.write(&request[from..]) {
                 Ok(written) => connection.unsent_bytes -= written,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
@@ -337,6 +404,9 @@ impl<'a> Generator<'a> {
             let (status, body_bytes) = understand(head, &self.plan.target)?;
             connection.closes = message_head::announces_close(head);
             connection.body_left = Some(body_bytes);
+            connection.status = status;
+            connection.backend =
+                message_head::backend_name(head).and_then(|name| name.first().copied());
             self.outcome.not_2xx += u64::from(!(200..300).contains(&status));
         }
         let connection = &mut self.connections[number];
@@ -358,6 +428,7 @@ impl<'a> Generator<'a> {
 
     /// Counts a complete response. `false`: the server closes this connection.
     fn complete(&mut self, number: usize) -> bool {
+        self.keep_exchange(number, true);
         let now_ns = self.now_ns();
         let connection = &mut self.connections[number];
         connection.body_left = None;
@@ -374,6 +445,20 @@ impl<'a> Generator<'a> {
         true
     }
 
+    fn keep_exchange(&mut self, number: usize, came_whole: bool) {
+        if !self.plan.keeps_exchanges {
+            return;
+        }
+        let connection = &self.connections[number];
+        self.outcome.exchanges.push(Exchange {
+            host: connection.request,
+            sent: self.begin + Duration::from_nanos(connection.sent_ns),
+            ended: Instant::now(),
+            status: came_whole.then_some(connection.status),
+            backend: connection.backend.filter(|_| came_whole),
+        });
+    }
+
     /// Opens a connection anew in the place of one that ended.
     fn replace(&mut self, number: usize) -> Result<(), Failure> {
         if self.connections[number]
@@ -381,6 +466,9 @@ impl<'a> Generator<'a> {
             .is_some_and(|due_ns| due_ns >= self.counted_from_ns)
         {
             self.outcome.broken += 1;
+        }
+        if self.connections[number].due_ns.is_some() {
+            self.keep_exchange(number, false);
         }
         let was_free =
             self.connections[number].due_ns.is_none() && !self.connections[number].closes;
@@ -390,7 +478,7 @@ impl<'a> Generator<'a> {
                 self.plan.target.url
             ))
         };
-        let connection = Connection::open(&self.plan.target).map_err(place())?;
+        let connection = self.reconnect().map_err(place())?;
         self.readiness
             .watch(&connection.stream, number as u64)
             .map_err(place())?;
@@ -399,6 +487,20 @@ impl<'a> Generator<'a> {
             self.free.push_back(number);
         }
         Ok(())
+    }
+
+    /// A server that refuses connections for a moment is charged for it and not given up.
+    fn reconnect(&mut self) -> io::Result<Connection> {
+        let begin = Instant::now();
+        loop {
+            match Connection::open(&self.plan.target) {
+                Err(_) if begin.elapsed() < RECONNECT_LIMIT => {
+                    self.outcome.refused += 1;
+                    sleep(RECONNECT_PAUSE);
+                }
+                opened => return opened,
+            }
+        }
     }
 }
 

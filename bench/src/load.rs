@@ -10,6 +10,9 @@ use crate::generator::{self, Outcome, Pace, Plan};
 use crate::histogram::Histogram;
 use crate::quantity::{self, Target};
 
+/// How long an open loop waits for the last responses.
+const DRAIN: Duration = Duration::from_secs(2);
+
 /// What `load` was asked to do.
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -50,6 +53,7 @@ pub(crate) struct Report {
     pub(crate) not_2xx: u64,
     pub(crate) broken: u64,
     pub(crate) unanswered: u64,
+    pub(crate) refused: u64,
     pub(crate) body_bytes: u64,
     pub(crate) latency_us: Percentiles,
     /// How late the generator wrote requests: its own slowness and waits for a free connection.
@@ -96,11 +100,13 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
     file_limit::raise_to(u64::from(options.connections) + 32)?;
     let plan = Plan {
         target: options.url,
-        host: options.host,
+        hosts: options.host.into_iter().collect(),
         pace,
         connections: options.connections as usize,
         warm_up: options.warm_up,
         duration: Duration::from_secs(options.seconds),
+        drain: DRAIN,
+        keeps_exchanges: false,
     };
     let report = report(&plan, &generator::generate(&plan)?);
     if options.json {
@@ -130,6 +136,7 @@ fn report(plan: &Plan, outcome: &Outcome) -> Report {
         not_2xx: outcome.not_2xx,
         broken: outcome.broken,
         unanswered: outcome.unanswered,
+        refused: outcome.refused,
         body_bytes: outcome.body_bytes,
         latency_us: Percentiles::of(&outcome.latency),
         send_lag_us: Percentiles::of(&outcome.send_lag),

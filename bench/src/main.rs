@@ -6,14 +6,20 @@ mod backend;
 mod bare;
 mod compare;
 mod cores;
+mod disturbance;
 mod failure;
 mod file_limit;
 mod generator;
 mod histogram;
 mod idle;
 mod listener;
+mod live;
 mod load;
+mod machine;
+mod markdown;
+mod median;
 mod message_head;
+mod plot;
 mod process_tree;
 mod program;
 mod quantity;
@@ -39,6 +45,8 @@ struct CommandLine {
 enum Command {
     /// Compare Meridian's proxy with HAProxy and nginx: table, raw samples, plot.
     Compare(Box<compare::Options>),
+    /// Start with very many sites and change them under load, beside HAProxy and nginx.
+    Live(Box<live::Options>),
     /// Send requests at a rate (open loop) or as fast as they are answered (closed loop).
     Load(load::Options),
     /// Measure a server's memory for each idle keep-alive connection.
@@ -52,6 +60,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match CommandLine::parse().command {
         Command::Compare(options) => compare::run(*options),
+        Command::Live(options) => live::run(&options),
         Command::Load(options) => load::run(options),
         Command::Idle(options) => idle::run(&options),
         Command::Backend(options) => backend::run(&options),

@@ -66,6 +66,16 @@ pub(crate) fn status(head: &[u8]) -> Option<u16> {
     std::str::from_utf8(code).ok()?.parse().ok()
 }
 
+/// The field by which the bench's backends say who they are.
+pub(crate) const BACKEND_FIELD: &str = "X-Backend";
+
+/// What stands in [`BACKEND_FIELD`].
+pub(crate) fn backend_name(head: &[u8]) -> Option<&[u8]> {
+    let lines = head.split(|&byte| byte == b'\n').skip(1);
+    let mut values = lines.filter_map(|line| field(line, b"x-backend:"));
+    values.next().map(<[u8]>::trim_ascii)
+}
+
 /// Whether the sender of this head will close the connection after the message.
 pub(crate) fn announces_close(head: &[u8]) -> bool {
     head.split(|&byte| byte == b'\n').skip(1).any(|line| {
@@ -95,6 +105,9 @@ mod tests {
         assert_eq!(body_length(HEAD), BodyLength::Known(42));
         assert_eq!(status(HEAD), Some(200));
         assert!(!announces_close(HEAD));
+        assert_eq!(backend_name(HEAD), None);
+        let named = b"HTTP/1.1 200 OK\r\nx-backend: old\r\n\r\n";
+        assert_eq!(backend_name(named), Some(&b"old"[..]));
         assert!(announces_close(
             b"HTTP/1.1 200 OK\r\nConnection: Close\r\n\r\n"
         ));

@@ -75,6 +75,46 @@ pub(crate) fn cpu_time(pids: &[u32]) -> Result<CpuTime, Failure> {
     Ok(sum)
 }
 
+/// CPU time of a tree, with what its members used that have ended, where their parent waited for
+/// them. Finer than the kernel's ticks where threads live on.
+pub(crate) fn tree_cpu_s(root: u32) -> Result<f64, Failure> {
+    // A member that ends meanwhile is in its parent's account, or will be.
+    let used = members(root)?.into_iter().filter_map(|pid| {
+        let stat = read_stat(pid).ok()?;
+        Some(stat.own.total_s().max(threads_s(pid)) + stat.waited_for_s)
+    });
+    Ok(used.sum())
+}
+
+/// CPU time of a process that has ended and was not waited for yet.
+pub(crate) fn ended_cpu_s(pid: u32) -> f64 {
+    let exact_s = schedstat_s(&format!("/proc/{pid}/schedstat"));
+    read_stat(pid).map_or(exact_s, |stat| stat.own.total_s().max(exact_s))
+}
+
+/// Exact CPU time of the threads that live; 0 where the kernel does not keep it.
+fn threads_s(pid: u32) -> f64 {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return 0.0;
+    };
+    let paths = threads
+        .flatten()
+        .map(|thread| thread.path().join("schedstat"));
+    paths.map(|path| schedstat_s(&path.to_string_lossy())).sum()
+}
+
+fn schedstat_s(path: &str) -> f64 {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let ns = text.split_ascii_whitespace().next();
+    ns.and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0) / 1e9
+}
+
+/// The name of a process's program, cut by the kernel to 15 bytes.
+pub(crate) fn program_name(pid: u32) -> Option<String> {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    Some(name.trim_end().to_owned())
+}
+
 /// One process among all.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Running {
@@ -131,6 +171,17 @@ pub(crate) fn started_ticks(pid: u32) -> Option<u64> {
         .ok()
         .filter(|stat| stat.state != "Z")
         .map(|stat| stat.started_ticks)
+}
+
+/// Memory of those of these processes that live.
+pub(crate) fn memory_of_living(pids: &[u32]) -> Memory {
+    let mut sum = Memory::default();
+    for one in pids.iter().filter_map(|&pid| memory(&[pid]).ok()) {
+        sum.rss_bytes += one.rss_bytes;
+        sum.pss_bytes += one.pss_bytes;
+        sum.private_bytes += one.private_bytes;
+    }
+    sum
 }
 
 /// Memory of these processes.

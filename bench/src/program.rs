@@ -28,11 +28,11 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Starts `command` on `core`; what it prints goes to a file in `directory`.
+    /// Starts `command` on `cores`, from `home`; what it prints goes to a file in `directory`.
     pub(crate) fn start(
         name: &str,
         command: Command,
-        core: usize,
+        cores: &[usize],
         home: usize,
         directory: &Path,
     ) -> Result<Self, Failure> {
@@ -41,7 +41,7 @@ impl Program {
         let errors = file.try_clone().map_err(Failure::at(output.display()))?;
         let mut command = dying_with_us(&command);
         command.stdin(Stdio::null()).stdout(file).stderr(errors);
-        cores::pin(core)?;
+        cores::keep_to(cores)?;
         let started = command.spawn();
         cores::pin(home)?;
         let child = started.map_err(Failure::at(format!("starting {name}")))?;
@@ -80,19 +80,25 @@ impl Program {
             if let Some(found) = ready(&self.said()) {
                 return Ok(found);
             }
-            if let Ok(Some(status)) = self.child.try_wait() {
-                return Err(Failure::new(format!(
-                    "{} ended with {status} before it could {what}:\n{}",
-                    self.name,
-                    self.said()
-                )));
-            }
+            self.check_alive(what)?;
             sleep(POLL);
         }
         Err(Failure::new(format!(
             "{} did not {what} within {} s; it said:\n{}",
             self.name,
             START_LIMIT.as_secs(),
+            self.said()
+        )))
+    }
+
+    /// An error with its last words when it ended before it could do `what`.
+    pub(crate) fn check_alive(&mut self, what: &str) -> Result<(), Failure> {
+        let Ok(Some(status)) = self.child.try_wait() else {
+            return Ok(());
+        };
+        Err(Failure::new(format!(
+            "{} ended with {status} before it could {what}:\n{}",
+            self.name,
             self.said()
         )))
     }
@@ -162,9 +168,59 @@ pub(crate) fn output_of(name: &str, mut command: Command) -> Result<String, Fail
 
 /// A loopback address whose port was free a moment ago.
 pub(crate) fn free_address() -> Result<SocketAddr, Failure> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+    free_address_at(Ipv4Addr::LOCALHOST)
+}
+
+/// The same of another address of loopback.
+pub(crate) fn free_address_at(ip: Ipv4Addr) -> Result<SocketAddr, Failure> {
+    TcpListener::bind((ip, 0))
         .and_then(|listener| listener.local_addr())
         .map_err(Failure::at("finding a free port"))
+}
+
+/// This program itself.
+pub(crate) fn this_program() -> Result<PathBuf, Failure> {
+    std::env::current_exe().map_err(Failure::at("path of this program"))
+}
+
+/// Where Meridian's programs are: where they were said to be, or beside this one.
+pub(crate) fn bin_dir(named: Option<&Path>) -> Result<PathBuf, Failure> {
+    match named {
+        Some(directory) => Ok(directory.to_owned()),
+        None => Ok(this_program()?
+            .parent()
+            .map(PathBuf::from)
+            .unwrap_or_default()),
+    }
+}
+
+/// Says in words which of others' programs are not installed, and which of Meridian's are not in
+/// `bin_dir` when they are wanted; all of it at once.
+pub(crate) fn check_present(others: &[&str], bin_dir: Option<&Path>) -> Result<(), Failure> {
+    let mut missing: Vec<String> = others
+        .iter()
+        .filter(|name| find(name).is_none())
+        .map(|name| format!("{name} is not installed; on Debian or Ubuntu: apt-get install {name}"))
+        .collect();
+    let ours = ["meridianctl", "meridian-dataplane"];
+    for path in bin_dir.iter().flat_map(|at| ours.map(|name| at.join(name))) {
+        if !path.is_file() {
+            missing.push(format!(
+                "{} is not there; build it (cargo build --release), name another place with --bin-dir, \
+                 or leave Meridian out with --variants haproxy,nginx",
+                path.display()
+            ));
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(missing.join("\n")))
+}
+
+/// [`find`], or an error that says what is missing.
+pub(crate) fn found(name: &str) -> Result<PathBuf, Failure> {
+    find(name).ok_or_else(|| Failure::new(format!("{name} is not installed")))
 }
 
 /// First program of that name on the PATH or where Debian puts servers.
@@ -191,9 +247,9 @@ fn dying_with_us(command: &Command) -> Command {
     wrapped
 }
 
-fn signal_to(pid: u32, signal: Signal) {
+/// Sends a signal to a process; one that is gone is passed over.
+pub(crate) fn signal_to(pid: u32, signal: Signal) {
     if let Some(pid) = Pid::from_raw(pid as i32) {
-        // It may have ended in the meantime, which is what was wanted.
         let _ = kill_process(pid, signal);
     }
 }

@@ -5,7 +5,6 @@
 
 mod case;
 mod configuration;
-mod machine;
 mod plot;
 mod report;
 mod rounds;
@@ -21,9 +20,13 @@ use case::{Case, Measure};
 use rounds::Schedule;
 use variant::{Bed, Variant};
 
+use crate::backend;
 use crate::cores::{self, Cores};
 use crate::failure::Failure;
 use crate::file_limit;
+use crate::machine;
+use crate::plot as picture;
+use crate::program;
 
 /// `--quick`: enough to see that everything works, too little for a result.
 const QUICK_ROUNDS: u32 = 2;
@@ -61,10 +64,10 @@ pub(crate) struct Options {
     #[arg(long)]
     ours_cmd: Option<String>,
     /// Core of the server under test; default: the first that may be used.
-    #[arg(long, value_parser = core_number)]
+    #[arg(long, value_parser = cores::number)]
     server_core: Option<usize>,
     /// Core of load and backend; default: the next.
-    #[arg(long, value_parser = core_number)]
+    #[arg(long, value_parser = cores::number)]
     load_core: Option<usize>,
 }
 
@@ -94,13 +97,7 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
             all.push(variant);
         }
     }
-    let bin_dir = match &options.bin_dir {
-        Some(named) => named.clone(),
-        None => variant::this_program()?
-            .parent()
-            .map(PathBuf::from)
-            .unwrap_or_default(),
-    };
+    let bin_dir = program::bin_dir(options.bin_dir.as_deref())?;
     let wrk = cases
         .iter()
         .any(|case| case.measure == Measure::CpuPerRequest);
@@ -116,7 +113,7 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
         .tempdir()
         .map_err(Failure::at("scratch directory"))?;
     cores::pin(cores.load)?;
-    let (backend, address) = variant::start_backend(cores, scratch.path())?;
+    let (backend, address) = backend::start(cores, scratch.path(), None)?;
     let bed = Bed {
         cores,
         scratch: scratch.path().to_owned(),
@@ -125,7 +122,7 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
         backend: address,
     };
 
-    let machine = machine::describe(&bed, &all, wrk);
+    let machine = machine::describe(cores, variant::versions(&bed, &all, wrk));
     let samples_path = options.out.join("samples.jsonl");
     let mut samples = File::create(&samples_path).map_err(Failure::at(samples_path.display()))?;
     let header = serde_json::to_string(&machine).map_err(Failure::at("machine"))?;
@@ -142,7 +139,10 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
         )?);
     }
     let text = report::markdown(&machine, &runs, &schedule);
-    for (name, content) in [("report.md", &text), ("plot.svg", &plot::svg(&runs))] {
+    for (name, content) in [
+        ("report.md", &text),
+        ("plot.svg", &picture::svg(&plot::panels(&runs))),
+    ] {
         let path = options.out.join(name);
         fs::write(&path, content).map_err(Failure::at(path.display()))?;
     }
@@ -164,13 +164,6 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
          stop them and try again",
         without.join(", ")
     )))
-}
-
-fn core_number(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(core) if core < cores::CORES_MAX => Ok(core),
-        _ => Err(format!("must be 0 to {}", cores::CORES_MAX - 1)),
-    }
 }
 
 fn plan(options: &Options) -> Result<(Vec<Case>, Schedule), Failure> {

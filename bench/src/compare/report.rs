@@ -3,9 +3,10 @@
 use std::fmt::Write;
 
 use super::case::Measure;
-use super::machine::Machine;
 use super::rounds::{CaseRun, Schedule};
 use super::summary::{Row, rows, verdicts};
+use crate::machine::Machine;
+use crate::markdown::{capitalised, figure, ratio, table_line, table_rule};
 
 /// The whole report. Writing into a `String` can not fail.
 pub(super) fn markdown(machine: &Machine, runs: &[CaseRun], schedule: &Schedule) -> String {
@@ -111,8 +112,7 @@ fn table(run: &CaseRun, rows: &[Row]) -> String {
         .chain(more)
         .map(|&name| name.to_owned())
         .collect();
-    let mut table = table_line(&heading) + &table_line(&vec!["---".to_owned(); heading.len()]);
-    let ratio = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2}"));
+    let mut table = table_line(&heading) + &table_rule(heading.len());
     for row in rows {
         let mut cells = vec![
             row.variant.name().to_owned(),
@@ -132,25 +132,4 @@ fn table(run: &CaseRun, rows: &[Row]) -> String {
         table.push_str(&table_line(&cells));
     }
     table
-}
-
-fn table_line(cells: &[String]) -> String {
-    format!("| {} |\n", cells.join(" | "))
-}
-
-/// Three digits that mean something.
-pub(super) fn figure(value: f64) -> String {
-    match value.abs() {
-        size if size >= 100.0 => format!("{value:.0}"),
-        size if size >= 10.0 => format!("{value:.1}"),
-        _ => format!("{value:.2}"),
-    }
-}
-
-fn capitalised(words: &str) -> String {
-    let mut letters = words.chars();
-    match letters.next() {
-        Some(first) => first.to_uppercase().chain(letters).collect(),
-        None => String::new(),
-    }
 }

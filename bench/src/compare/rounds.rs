@@ -6,10 +6,8 @@ use std::io::Write;
 use super::case::{Case, Measure};
 use super::sample::{self, Sample};
 use super::variant::{self, Bed, Server, Variant};
+use crate::disturbance::too_many_disturbed;
 use crate::failure::Failure;
-
-/// Of all rounds, this part may have been disturbed; beyond it there is no result.
-const DISTURBED_MOST: f64 = 0.30;
 
 /// How a case is to be run.
 pub(super) struct Schedule {
@@ -90,11 +88,6 @@ pub(super) fn run(
     Ok(run)
 }
 
-/// Whether the part of disturbed rounds is too great even if every later one is quiet.
-fn too_many_disturbed(disturbed: u32, planned: u32) -> bool {
-    f64::from(disturbed) > DISTURBED_MOST * f64::from(planned + disturbed)
-}
-
 fn one_round(
     case: &Case,
     variants: &[Variant],
@@ -151,18 +144,4 @@ fn tell(case: &Case, attempt: u32, round: &[Sample]) {
         case.measure.unit(),
         figures.join(", ")
     );
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn thirty_percent_is_the_limit() {
-        assert!(!too_many_disturbed(0, 5));
-        assert!(!too_many_disturbed(2, 5));
-        assert!(too_many_disturbed(3, 5));
-        assert!(!too_many_disturbed(3, 7));
-        assert!(too_many_disturbed(1, 1));
-    }
 }

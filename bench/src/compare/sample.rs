@@ -8,15 +8,14 @@ use serde::Serialize;
 
 use super::case::{Case, Measure};
 use super::configuration::HOSTNAME;
-use super::variant::{Server, Variant, this_program};
+use super::variant::{Server, Variant};
 use crate::cores::{self, Cores};
+use crate::disturbance::OTHERS_MOST;
 use crate::failure::Failure;
 use crate::process_tree::{self, CpuTime, Running};
-use crate::program::{self, output_of};
+use crate::program::{self, output_of, this_program};
 use crate::{idle, load};
 
-/// Another process may take this part of the server's core; more, and the round is repeated.
-const OTHERS_MOST: f64 = 0.06;
 /// An open loop that answered less than this part of what was due did not hold its rate.
 const RATE_HELD: f64 = 0.99;
 /// Counted only after this much of open-loop load.

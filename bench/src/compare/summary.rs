@@ -4,6 +4,7 @@ use super::case::Budget;
 use super::rounds::CaseRun;
 use super::sample::Sample;
 use super::variant::Variant;
+use crate::median::median;
 
 /// One row of a case's table.
 pub(super) struct Row {
@@ -114,17 +115,6 @@ fn paired_ratio(run: &CaseRun, variant: Variant, peer: Variant) -> Option<f64> {
     median(&ratios)
 }
 
-fn median(values: &[f64]) -> Option<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    match sorted.len() {
-        0 => None,
-        count if count % 2 == 1 => Some(sorted[middle]),
-        _ => Some((sorted[middle - 1] + sorted[middle]) / 2.0),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::case::CASES;
@@ -196,12 +186,5 @@ mod tests {
         assert!(verdict[0].starts_with("budget held"), "{}", verdict[0]);
         run.samples[0].fault = Some("Non-2xx or 3xx responses: 3".to_owned());
         assert!(verdicts(&run, &rows(&run))[0].starts_with("budget missed"));
-    }
-
-    #[test]
-    fn median_of_even_and_odd_counts() {
-        assert_eq!(median(&[]), None);
-        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
-        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
     }
 }

@@ -10,7 +10,8 @@ use serde::Serialize;
 use super::configuration;
 use crate::cores::Cores;
 use crate::failure::Failure;
-use crate::program::{self, Program};
+use crate::machine;
+use crate::program::{self, Program, found, this_program};
 
 /// A server under test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
@@ -81,33 +82,33 @@ impl Server {
 pub(super) fn check_present(
     variants: &[Variant],
     wrk: bool,
-    bed_bin_dir: &Path,
+    bin_dir: &Path,
     ours_command: Option<&str>,
 ) -> Result<(), Failure> {
-    let needed = variants
-        .iter()
-        .filter_map(|variant| variant.needs())
-        .chain(wrk.then_some("wrk"));
-    let mut missing: Vec<String> = needed
-        .filter(|name| program::find(name).is_none())
-        .map(|name| format!("{name} is not installed; on Debian or Ubuntu: apt-get install {name}"))
-        .collect();
-    if variants.contains(&Variant::Ours) && ours_command.is_none() {
-        for name in ["meridianctl", "meridian-dataplane"] {
-            let path = bed_bin_dir.join(name);
-            if !path.is_file() {
-                missing.push(format!(
-                    "{} is not there; build it (cargo build --release), name another place with --bin-dir, \
-                     or leave Meridian out with --variants haproxy,nginx",
-                    path.display()
-                ));
-            }
+    let needed = variants.iter().filter_map(|variant| variant.needs());
+    let needed: Vec<&str> = needed.chain(wrk.then_some("wrk")).collect();
+    let ours = variants.contains(&Variant::Ours) && ours_command.is_none();
+    program::check_present(&needed, ours.then_some(bin_dir))
+}
+
+/// What the programs that are compared say of themselves.
+pub(super) fn versions(bed: &Bed, variants: &[Variant], wrk: bool) -> Vec<String> {
+    let mut versions = Vec::new();
+    for variant in variants {
+        match variant {
+            Variant::Haproxy => versions.extend(machine::first_line("haproxy", "-v")),
+            Variant::Nginx => versions.extend(machine::first_line("nginx", "-v")),
+            Variant::Ours => versions.push(match &bed.ours_command {
+                Some(command) => format!("ours is: {command}"),
+                None => machine::meridian_version(&bed.bin_dir),
+            }),
+            Variant::Direct | Variant::BareEpoll | Variant::BareGlommio | Variant::BareRing => {}
         }
     }
-    if missing.is_empty() {
-        return Ok(());
+    if wrk {
+        versions.extend(machine::first_line("wrk", "-v"));
     }
-    Err(Failure::new(missing.join("\n")))
+    versions
 }
 
 /// Starts a server on the server's core and waits until it answers.
@@ -176,7 +177,7 @@ pub(super) fn start(variant: Variant, bed: &Bed, connections: u32) -> Result<Ser
     let mut program = Program::start(
         variant.name(),
         command,
-        bed.cores.server,
+        &[bed.cores.server],
         bed.cores.load,
         &bed.scratch,
     )?;
@@ -189,25 +190,6 @@ pub(super) fn start(variant: Variant, bed: &Bed, connections: u32) -> Result<Ser
         address,
         program: Some(program),
     })
-}
-
-/// Starts the bench's own backend on the core of the load.
-pub(super) fn start_backend(
-    cores: Cores,
-    scratch: &Path,
-) -> Result<(Program, SocketAddr), Failure> {
-    let mut command = Command::new(this_program()?);
-    command.arg("backend");
-    let mut backend = Program::start("backend", command, cores.load, cores.load, scratch)?;
-    let address = backend.wait_for_line("listening ")?;
-    let address = address
-        .parse()
-        .map_err(Failure::at(format!("backend's address \"{address}\"")))?;
-    Ok((backend, address))
-}
-
-pub(super) fn this_program() -> Result<PathBuf, Failure> {
-    std::env::current_exe().map_err(Failure::at("path of this program"))
 }
 
 fn bare(engine: &str, address: SocketAddr, backend: SocketAddr) -> Result<Command, Failure> {
@@ -236,8 +218,4 @@ fn from_template(
     let mut command = Command::new(program);
     command.args(words);
     Ok(command)
-}
-
-fn found(name: &str) -> Result<PathBuf, Failure> {
-    program::find(name).ok_or_else(|| Failure::new(format!("{name} is not installed")))
 }

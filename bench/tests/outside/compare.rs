@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::house::{alone, run_badly, run_well};
+use crate::house::{alone, is_installed, run_badly, run_well};
 use serde_json::Value;
 
 /// The lines of samples.jsonl behind the first, which describes the machine.
@@ -143,13 +143,6 @@ fn peers_are_compared_or_what_is_missing_is_named() {
             "one core: {sample}"
         );
     }
-}
-
-fn is_installed(name: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain(["/usr/sbin".into(), "/sbin".into()])
-        .any(|directory| directory.join(name).is_file())
 }
 
 #[test]

@@ -109,3 +109,10 @@ pub(crate) fn bare_proxy(engine: &str, backend: SocketAddr) -> Served {
     }
     served
 }
+
+pub(crate) fn is_installed(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .any(|directory| directory.join(name).is_file())
+}

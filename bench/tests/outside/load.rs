@@ -132,6 +132,26 @@ fn large_bodies_arrive_whole() {
 }
 
 #[test]
+fn a_body_that_drips_takes_as_long_as_was_asked() {
+    let _alone = alone();
+    let backend = backend("0ms");
+    let report = load(&[
+        "--url",
+        &backend.url("/drip/300"),
+        "--rate",
+        "20",
+        "--seconds",
+        "1",
+    ]);
+    assert_eq!(number(&report, "/responses"), 20.0, "{report}");
+    assert_eq!(number(&report, "/body_bytes"), 20.0 * 6.0, "50 ms a byte");
+    assert!(number(&report, "/latency_us/p50") >= 297_000.0, "{report}");
+    for pointer in ["/broken", "/unanswered", "/refused"] {
+        assert_eq!(number(&report, pointer), 0.0, "{pointer}");
+    }
+}
+
+#[test]
 fn wrong_input_is_refused_in_words() {
     let _alone = alone();
     for (arguments, code, words) in [

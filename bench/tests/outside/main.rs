@@ -3,4 +3,5 @@
 mod bare_proxy;
 mod compare;
 mod house;
+mod live;
 mod load;
