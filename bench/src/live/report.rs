@@ -61,6 +61,7 @@ const HOW: &str = "## How\n
   server's core. Files are edited before the clock runs.
 - Pile: the same short load, two responses begun between changes that last 15 s each, changes to and
   fro. Ends when the last response has.
+- Files and state directory stand in TMPDIR, or else /tmp: what a change is made durable on is that disk.
 - A client here does not repeat a request that a server closes its connection upon: it is failed.
 - HAProxy: master-worker, a map of hostnames, a backend for each site; reload by SIGUSR2, so -sf.
   nginx: an upstream with keepalive and a server block for each site; reload by SIGHUP. Neither has
