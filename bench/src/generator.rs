@@ -55,6 +55,8 @@ pub(crate) struct Plan {
 pub(crate) struct Exchange {
     /// Which of the plan's hosts was asked.
     pub(crate) host: usize,
+    /// When it was to be sent; earlier than `sent` where no connection was free.
+    pub(crate) due: Instant,
     pub(crate) sent: Instant,
     pub(crate) ended: Instant,
     /// Of the response that came whole; `None` when none did.
@@ -345,7 +347,8 @@ impl<'a> Generator<'a> {
             } else {
                 Ok(())
             };
-            let lives = sent.is_ok() && (!event.readable || self.receive(number, bytes)?);
+            let lives =
+                sent.is_ok() && (!event.readable || self.receive(number, event.ended, bytes)?);
             if !lives {
                 self.replace(number)?;
             }
@@ -353,8 +356,9 @@ impl<'a> Generator<'a> {
         Ok(())
     }
 
-    /// Reads what has come. `false`: the connection is of no more use.
-    fn receive(&mut self, number: usize, bytes: &mut [u8]) -> Result<bool, Failure> {
+    /// Reads what has come. `false`: the connection is of no more use. Whoever ends right behind a
+    /// response makes one event of both, so then a short read is not the last.
+    fn receive(&mut self, number: usize, ended: bool, bytes: &mut [u8]) -> Result<bool, Failure> {
         loop {
             let count = match self.connections[number].stream.read(bytes) {
                 Ok(0) => return Ok(false),
@@ -365,7 +369,7 @@ impl<'a> Generator<'a> {
             if !self.take(number, &bytes[..count])? {
                 return Ok(false);
             }
-            if count < bytes.len() {
+            if count < bytes.len() && !ended {
                 return Ok(true);
             }
         }
@@ -452,6 +456,7 @@ impl<'a> Generator<'a> {
         let connection = &self.connections[number];
         self.outcome.exchanges.push(Exchange {
             host: connection.request,
+            due: self.begin + Duration::from_nanos(connection.due_ns.unwrap_or(connection.sent_ns)),
             sent: self.begin + Duration::from_nanos(connection.sent_ns),
             ended: Instant::now(),
             status: came_whole.then_some(connection.status),

@@ -20,6 +20,8 @@ pub(crate) struct Event {
     pub(crate) token: u64,
     /// There may be bytes, an end of stream or an error to read.
     pub(crate) readable: bool,
+    /// The peer has ended, perhaps behind bytes that are still to be read; no further event says so.
+    pub(crate) ended: bool,
     /// A write that was refused before may go on.
     pub(crate) writable: bool,
 }
@@ -88,6 +90,7 @@ impl Readiness {
             Event {
                 token: event.data.u64(),
                 readable: flags.intersects(epoll::EventFlags::IN | ends),
+                ended: flags.intersects(ends),
                 writable: flags.intersects(epoll::EventFlags::OUT | ends),
             }
         }));

@@ -26,7 +26,8 @@ pub(super) struct Case {
     pub(super) trial: Trial,
     pub(super) sites: u32,
     pub(super) workers: u32,
-    /// How many changes are made.
+    /// How many changes are made, to and fro: an odd number, so that the last can be told from the
+    /// state before all of them.
     pub(super) changes: u32,
     pub(super) variants: &'static [Variant],
     /// The first is the figure that is drawn, and of which ratios are made.
@@ -132,11 +133,11 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         name: "pile",
-        question: "10,000 sites, twenty changes at one a second while long responses are under way, one worker: what piles up",
+        question: "10,000 sites, twenty-one changes at one a second while long responses are under way, one worker: what piles up",
         trial: Trial::Pile,
         sites: 10_000,
         workers: 1,
-        changes: 20,
+        changes: 21,
         variants: &[
             Variant::OursSet,
             Variant::OursApply,
@@ -245,6 +246,8 @@ mod tests {
             for peer in case.peers {
                 assert!(case.variants.contains(peer), "{}: {peer:?}", case.name);
             }
+            let is_changed = !matches!(case.trial, Trial::Start { .. });
+            assert!(case.changes % 2 == u32::from(is_changed), "{}", case.name);
             for budget in case.budgets {
                 assert!(case.figures.contains(&budget.figure), "{}", case.name);
             }

@@ -56,7 +56,7 @@ const HOW: &str = "## How\n
   Meridian says it (to a millisecond); HAProxy and nginx do not say, so from the command. Stale: sent
   after the command returned and answered by the old backend; for a reload, which returns at once,
   sent after the first answer of the new one had come. Slowest: the slowest short request from
-  the command on. CPU: of server and command beyond what the load took before, so a little below
+  the command on, counted from when it was due. CPU: of server and command beyond what the load took before, so a little below
   zero is noise. Peak memory: PSS, ten looks a second, the command's included. Commands run on the
   server's core. Files are edited before the clock runs.
 - Pile: the same short load, two responses begun between changes that last 15 s each, changes to and

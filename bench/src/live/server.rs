@@ -123,8 +123,11 @@ pub(super) fn main_file(house: House, sites: &Sites) -> PathBuf {
     }
 }
 
+/// Writes beside and renames: a server that reads meanwhile reads one file or the other.
 pub(super) fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    fs::write(path, text).map_err(Failure::at(path.display()))
+    let beside = path.with_extension("new");
+    fs::write(&beside, text).map_err(Failure::at(beside.display()))?;
+    fs::rename(&beside, path).map_err(Failure::at(path.display()))
 }
 
 fn manifest(sites: &Sites) -> PathBuf {

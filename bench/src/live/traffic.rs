@@ -22,8 +22,8 @@ const HOSTS: u32 = 5;
 const LONGEST: Duration = Duration::from_secs(3600);
 /// Failed requests that are told of one by one.
 const FAILED_TOLD: usize = 20;
-/// Short requests that are in flight at the end are waited for.
-const DRAIN: Duration = Duration::from_secs(2);
+/// Requests that are due or in flight at the end are waited for: a slow server is no failing one.
+const DRAIN: Duration = Duration::from_secs(30);
 
 /// Responses that take long.
 #[derive(Clone, Copy)]
@@ -178,11 +178,12 @@ impl Seen {
         later.filter(|exchange| !is_from_new(exchange)).count()
     }
 
-    /// The slowest short request that ended after `since` and was sent before `until`.
+    /// The slowest short request that ended after `since` and was due before `until`; its time is
+    /// counted from then, so that whoever stalls is charged for all who would have come.
     pub(super) fn slowest(&self, since: Instant, until: Instant) -> Duration {
-        let within = |it: &&Exchange| it.ended >= since && it.sent <= until;
+        let within = |it: &&Exchange| it.ended >= since && it.due <= until;
         let short = self.short.iter().filter(within);
-        let took = short.map(|it| it.ended.saturating_duration_since(it.sent));
+        let took = short.map(|it| it.ended.saturating_duration_since(it.due));
         took.max().unwrap_or_default()
     }
 }
@@ -221,6 +222,7 @@ mod tests {
         let sent = begin + Duration::from_millis(sent_ms);
         Exchange {
             host: 0,
+            due: sent,
             sent,
             ended: sent + Duration::from_millis(took_ms),
             status: Some(200),

@@ -7,27 +7,24 @@ use std::path::Path;
 use crate::house::{alone, is_installed, run_badly, run_well};
 use serde_json::Value;
 
-/// Runs every variant of a case that can run here, and returns the samples. Says what it left out.
-fn trial(case: &str, out: &Path) -> Vec<Value> {
+/// Runs those of a case's variants that can run here, and returns the samples. Says what it left out.
+fn trial(case: &str, variants: &[&str], out: &Path) -> Vec<Value> {
     let beside = Path::new(env!("CARGO_BIN_EXE_meridian-bench")).parent();
     let is_built = |name: &str| beside.unwrap().join(name).is_file();
-    let here = [
-        (
-            "ours",
-            is_built("meridianctl") && is_built("meridian-dataplane"),
-        ),
-        ("haproxy", is_installed("haproxy")),
-        ("nginx", is_installed("nginx")),
-    ];
-    let mut houses = Vec::new();
-    for (house, is_here) in here {
-        if is_here {
-            houses.push(house);
+    let is_here = |variant: &str| match variant.split('-').next() {
+        Some("ours") => is_built("meridianctl") && is_built("meridian-dataplane"),
+        Some(program) => is_installed(program),
+        None => false,
+    };
+    let mut here = Vec::new();
+    for &variant in variants {
+        if is_here(variant) {
+            here.push(variant);
         } else {
-            println!("SKIPPED: {house} in {case}: its programs are not here");
+            println!("SKIPPED: {variant} in {case}: its programs are not here");
         }
     }
-    if houses.is_empty() {
+    if here.is_empty() {
         return Vec::new();
     }
     let printed = run_well(&[
@@ -36,7 +33,7 @@ fn trial(case: &str, out: &Path) -> Vec<Value> {
         "--case",
         case,
         "--variants",
-        &houses.join(","),
+        &here.join(","),
         "--out",
         out.to_str().unwrap(),
     ]);
@@ -72,7 +69,11 @@ fn is_ours(sample: &Value) -> bool {
 fn a_start_is_measured_to_the_first_right_answer() {
     let _alone = alone();
     let directory = tempfile::tempdir().unwrap();
-    let samples = trial("start-one-core", directory.path());
+    let samples = trial(
+        "start-one-core",
+        &["ours", "haproxy", "nginx"],
+        directory.path(),
+    );
     for sample in &samples {
         assert_eq!(sample["fault"], Value::Null, "{sample}");
         assert_eq!(sample["sites"], 300, "{sample}");
@@ -97,7 +98,8 @@ fn a_start_is_measured_to_the_first_right_answer() {
 fn a_change_under_load_is_seen_by_the_requests_themselves() {
     let _alone = alone();
     let directory = tempfile::tempdir().unwrap();
-    for sample in trial("change", directory.path()) {
+    let variants = ["ours-set", "ours-apply", "haproxy-api", "nginx-reload"];
+    for sample in trial("change", &variants, directory.path()) {
         assert!(figure(&sample, "command_ms") < 60_000.0, "{sample}");
         assert!(figure(&sample, "slowest_ms") > 0.0, "{sample}");
         let (before, peak) = (
@@ -116,10 +118,6 @@ fn a_change_under_load_is_seen_by_the_requests_themselves() {
             let answer = &sample["detail"]["answer"];
             assert_eq!(answer["changes"].as_array().unwrap().len(), 1, "{sample}");
         }
-        if sample["variant"] == "nginx-reload" {
-            let processes = sample["detail"]["processes_peak"].as_u64().unwrap();
-            assert!(processes > 3, "old and new workers at once: {sample}");
-        }
     }
 }
 
@@ -127,14 +125,14 @@ fn a_change_under_load_is_seen_by_the_requests_themselves() {
 fn changes_one_after_the_other_pile_up_where_processes_do() {
     let _alone = alone();
     let directory = tempfile::tempdir().unwrap();
-    for sample in trial("pile", directory.path()) {
+    let variants = ["ours-set", "haproxy-reload", "nginx-reload"];
+    for sample in trial("pile", &variants, directory.path()) {
         let processes = figure(&sample, "processes_peak");
         match sample["variant"].as_str().unwrap() {
-            "ours-set" | "ours-apply" => {
+            "ours-set" => {
                 assert_eq!(processes, 2.0, "up and one plane: {sample}");
                 assert_eq!(figure(&sample, "failed"), 0.0, "{sample}");
             }
-            "haproxy-api" => assert_eq!(processes, 2.0, "master and worker: {sample}"),
             _ => assert!(processes > 2.0, "{sample}"),
         }
     }
