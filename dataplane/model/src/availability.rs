@@ -74,8 +74,23 @@ pub fn unavailable(manifest: &Manifest) -> Vec<Problem> {
     uses
 }
 
-/// Whether this version does what `path` asks for, with this value where one is given.
-pub(crate) fn is_built(path: &str, value: Option<&str>) -> bool {
-    let mut entries = NOT_BUILT.iter().filter(|entry| entry.key == path);
+/// Whether this version does what `key` of the section `path` (none for the document's own keys)
+/// asks for, with this value where one is given.
+pub(crate) fn is_built(path: &str, key: &str, value: Option<&str>) -> bool {
+    let mut entries = NOT_BUILT.iter().filter(|entry| entry.is_of(path, key));
     !entries.any(|entry| entry.value.is_none() || entry.value == value)
+}
+
+impl NotBuilt {
+    /// Asked for every key of every site: it compares in place.
+    fn is_of(&self, path: &str, key: &str) -> bool {
+        let bytes = match path.is_empty() {
+            true => key.len(),
+            false => path.len() + 1 + key.len(),
+        };
+        self.key.len() == bytes
+            && self.key.ends_with(key)
+            && self.key.starts_with(path)
+            && (path.is_empty() || self.key.as_bytes()[path.len()] == b'.')
+    }
 }

@@ -1,13 +1,17 @@
 //! The difference between two revisions of the desired state: what a journal carries.
 
+use std::borrow::Borrow;
 use std::cmp::Ordering;
+use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::desired::{
     Certificate, Desired, Group, IdCounters, Owner, Peer, Site, SiteName, Tenant, Zone,
 };
+use crate::ids::WithIds;
 use crate::name::{DomainName, Name};
 
 /// From one revision to the next.
@@ -34,7 +38,7 @@ pub enum Object {
     Peer(Peer),
     Zone(Zone),
     Certificate(Certificate),
-    Site(Box<Site>),
+    Site(Arc<Site>),
 }
 
 /// What an object is known by: its kind and its name.
@@ -72,7 +76,7 @@ impl Object {
             Object::Peer(it) => Listed::name(it),
             Object::Zone(it) => Listed::name(it),
             Object::Certificate(it) => Listed::name(it),
-            Object::Site(it) => Listed::name(&**it),
+            Object::Site(it) => Listed::name(it),
         }
     }
 
@@ -89,12 +93,23 @@ impl Object {
     }
 }
 
+/// Edits of a list that are made one by one; more of them are merged into it in one pass.
+const EDITS_ONE_BY_ONE: usize = 16;
+
 /// An object that stands in a list of [`Desired`], ordered by its name.
-trait Listed: Clone + PartialEq {
+trait Listed: Clone + PartialEq + WithIds {
     fn list(desired: &mut Desired) -> &mut Vec<Self>;
+    /// How its name stands to `other`.
     fn order(&self, other: &ObjectName) -> Ordering;
+    /// How its name stands to that of `other`.
+    fn order_of(&self, other: &Self) -> Ordering;
     fn object(self) -> Object;
     fn name(&self) -> ObjectName;
+    fn owner(&self) -> &Owner;
+    /// Whether it is the same in every way.
+    fn is_same(&self, other: &Self) -> bool {
+        self == other
+    }
 }
 
 macro_rules! listed_by_name {
@@ -111,42 +126,20 @@ macro_rules! listed_by_name {
                 }
             }
 
+            fn order_of(&self, other: &Self) -> Ordering {
+                self.name.cmp(&other.name)
+            }
+
             fn object(self) -> Object {
-                Object::$kind(self.into())
+                Object::$kind(self)
             }
 
             fn name(&self) -> ObjectName {
                 ObjectName::$kind(self.name.clone())
             }
-        }
-    };
-}
 
-macro_rules! listed_by_tenant_and_name {
-    ($kind:ident, $list:ident) => {
-        impl Listed for $kind {
-            fn list(desired: &mut Desired) -> &mut Vec<Self> {
-                &mut desired.$list
-            }
-
-            fn order(&self, other: &ObjectName) -> Ordering {
-                match other {
-                    ObjectName::$kind { tenant, name } => {
-                        (&self.tenant, &self.name).cmp(&(tenant, name))
-                    }
-                    _ => unreachable!("a list holds one kind"),
-                }
-            }
-
-            fn object(self) -> Object {
-                Object::$kind(self.into())
-            }
-
-            fn name(&self) -> ObjectName {
-                ObjectName::$kind {
-                    tenant: self.tenant.clone(),
-                    name: self.name.clone(),
-                }
+            fn owner(&self) -> &Owner {
+                &self.owner
             }
         }
     };
@@ -156,8 +149,76 @@ listed_by_name!(Tenant, tenants);
 listed_by_name!(Group, groups);
 listed_by_name!(Peer, peers);
 listed_by_name!(Zone, zones);
-listed_by_tenant_and_name!(Certificate, certificates);
-listed_by_tenant_and_name!(Site, sites);
+
+impl Listed for Certificate {
+    fn list(desired: &mut Desired) -> &mut Vec<Self> {
+        &mut desired.certificates
+    }
+
+    fn order(&self, other: &ObjectName) -> Ordering {
+        match other {
+            ObjectName::Certificate { tenant, name } => {
+                (&self.tenant, &self.name).cmp(&(tenant, name))
+            }
+            _ => unreachable!("a list holds one kind"),
+        }
+    }
+
+    fn order_of(&self, other: &Self) -> Ordering {
+        (&self.tenant, &self.name).cmp(&(&other.tenant, &other.name))
+    }
+
+    fn object(self) -> Object {
+        Object::Certificate(self)
+    }
+
+    fn name(&self) -> ObjectName {
+        ObjectName::Certificate {
+            tenant: self.tenant.clone(),
+            name: self.name.clone(),
+        }
+    }
+
+    fn owner(&self) -> &Owner {
+        &self.owner
+    }
+}
+
+impl Listed for Arc<Site> {
+    fn list(desired: &mut Desired) -> &mut Vec<Self> {
+        &mut desired.sites
+    }
+
+    fn order(&self, other: &ObjectName) -> Ordering {
+        match other {
+            ObjectName::Site { tenant, name } => (&self.tenant, &self.name).cmp(&(tenant, name)),
+            _ => unreachable!("a list holds one kind"),
+        }
+    }
+
+    fn order_of(&self, other: &Self) -> Ordering {
+        (&self.tenant, &self.name).cmp(&(&other.tenant, &other.name))
+    }
+
+    fn object(self) -> Object {
+        Object::Site(self)
+    }
+
+    fn name(&self) -> ObjectName {
+        ObjectName::Site {
+            tenant: self.tenant.clone(),
+            name: self.name.clone(),
+        }
+    }
+
+    fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(self, other) || self == other
+    }
+}
 
 fn put<T: Listed>(desired: &mut Desired, name: &ObjectName, value: T) {
     let list = T::list(desired);
@@ -179,21 +240,41 @@ fn get<'a, T: Listed>(list: &'a [T], name: &ObjectName) -> Option<&'a T> {
     Some(&list[place])
 }
 
+/// Merges `puts`, in any order, into a list: each in the place of the one of its name.
+fn merge<T: Listed>(desired: &mut Desired, mut puts: Vec<T>) {
+    if puts.is_empty() {
+        return;
+    }
+    puts.sort_by(T::order_of);
+    let list = T::list(desired);
+    let before = std::mem::take(list);
+    list.reserve_exact(before.len() + puts.len());
+    let (mut before, mut puts) = (before.into_iter().peekable(), puts.into_iter().peekable());
+    loop {
+        let order = match (before.peek(), puts.peek()) {
+            (None, None) => return,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(old), Some(new)) => old.order_of(new),
+        };
+        let old = if order.is_le() { before.next() } else { None };
+        let new = if order.is_ge() { puts.next() } else { None };
+        list.extend(new.or(old));
+    }
+}
+
 impl Desired {
     /// Makes the change. What it deletes need not be there.
     pub fn apply(&mut self, change: Change) {
-        for name in &change.deletes {
-            match name {
-                ObjectName::Tenant(_) => delete::<Tenant>(self, name),
-                ObjectName::Group(_) => delete::<Group>(self, name),
-                ObjectName::Peer(_) => delete::<Peer>(self, name),
-                ObjectName::Zone(_) => delete::<Zone>(self, name),
-                ObjectName::Certificate { .. } => delete::<Certificate>(self, name),
-                ObjectName::Site { .. } => delete::<Site>(self, name),
-            }
+        if change.deletes.len() > EDITS_ONE_BY_ONE {
+            self.delete_many(&change.deletes);
+        } else {
+            change.deletes.iter().for_each(|name| self.delete(name));
         }
-        for object in change.puts {
-            self.put(object);
+        if change.puts.len() > EDITS_ONE_BY_ONE {
+            self.put_many(change.puts);
+        } else {
+            change.puts.into_iter().for_each(|object| self.put(object));
         }
         self.ids = change.ids;
     }
@@ -207,8 +288,49 @@ impl Desired {
             Object::Peer(it) => put(self, &name, it),
             Object::Zone(it) => put(self, &name, it),
             Object::Certificate(it) => put(self, &name, it),
-            Object::Site(it) => put(self, &name, *it),
+            Object::Site(it) => put(self, &name, it),
         }
+    }
+
+    fn put_many(&mut self, objects: Vec<Object>) {
+        let mut puts = Desired::default();
+        for object in objects {
+            match object {
+                Object::Tenant(it) => puts.tenants.push(it),
+                Object::Group(it) => puts.groups.push(it),
+                Object::Peer(it) => puts.peers.push(it),
+                Object::Zone(it) => puts.zones.push(it),
+                Object::Certificate(it) => puts.certificates.push(it),
+                Object::Site(it) => puts.sites.push(it),
+            }
+        }
+        merge(self, puts.tenants);
+        merge(self, puts.groups);
+        merge(self, puts.peers);
+        merge(self, puts.zones);
+        merge(self, puts.certificates);
+        merge(self, puts.sites);
+    }
+
+    fn delete(&mut self, name: &ObjectName) {
+        match name {
+            ObjectName::Tenant(_) => delete::<Tenant>(self, name),
+            ObjectName::Group(_) => delete::<Group>(self, name),
+            ObjectName::Peer(_) => delete::<Peer>(self, name),
+            ObjectName::Zone(_) => delete::<Zone>(self, name),
+            ObjectName::Certificate { .. } => delete::<Certificate>(self, name),
+            ObjectName::Site { .. } => delete::<Arc<Site>>(self, name),
+        }
+    }
+
+    fn delete_many(&mut self, names: &[ObjectName]) {
+        let names: HashSet<&ObjectName> = names.iter().collect();
+        self.tenants.retain(|it| !names.contains(&it.name()));
+        self.groups.retain(|it| !names.contains(&it.name()));
+        self.peers.retain(|it| !names.contains(&it.name()));
+        self.zones.retain(|it| !names.contains(&it.name()));
+        self.certificates.retain(|it| !names.contains(&it.name()));
+        self.sites.retain(|it| !names.contains(&it.name()));
     }
 
     /// The object of this name.
@@ -225,59 +347,95 @@ impl Desired {
         }
     }
 
+    /// Whose the object of this name is, where there is one.
+    pub fn owner(&self, name: &ObjectName) -> Option<&Owner> {
+        match name {
+            ObjectName::Tenant(_) => get(&self.tenants, name).map(Listed::owner),
+            ObjectName::Group(_) => get(&self.groups, name).map(Listed::owner),
+            ObjectName::Peer(_) => get(&self.peers, name).map(Listed::owner),
+            ObjectName::Zone(_) => get(&self.zones, name).map(Listed::owner),
+            ObjectName::Certificate { .. } => get(&self.certificates, name).map(Listed::owner),
+            ObjectName::Site { .. } => get(&self.sites, name).map(Listed::owner),
+        }
+    }
+
     /// The site of this name.
-    pub fn site(&self, site: &SiteName) -> Option<&Site> {
-        let order = |it: &Site| (&it.tenant, &it.name).cmp(&(&site.tenant, &site.site));
+    pub fn site(&self, site: &SiteName) -> Option<&Arc<Site>> {
+        let order = |it: &Arc<Site>| (&it.tenant, &it.name).cmp(&(&site.tenant, &site.site));
         let place = self.sites.binary_search_by(order).ok()?;
         Some(&self.sites[place])
     }
 
-    /// This state with everything of `owner` as `declared` has it: what that owner has here and
-    /// not there is gone, and what belongs to others stays. Ids are kept and minted.
+    /// A site of this tenant.
+    pub fn site_of(&self, tenant: &Name) -> Option<&Arc<Site>> {
+        let first = self.sites.partition_point(|it| it.tenant < *tenant);
+        self.sites.get(first).filter(|it| it.tenant == *tenant)
+    }
+
+    /// What leads from here to where everything of `owner` is as `declared` has it, as revision
+    /// `revision`: what that owner has here and not there is gone, and what belongs to others
+    /// stays. Ids are kept and minted.
     ///
     /// # Errors
     ///
     /// Every object of `declared` that belongs to another owner here, with that owner.
-    pub fn with_owned(
+    pub fn change_by_owner(
         &self,
         owner: &Owner,
-        declared: &Desired,
-    ) -> Result<Desired, Vec<(ObjectName, Owner)>> {
-        let empty = Desired::default();
-        let clashes: Vec<(ObjectName, Owner)> = (empty.change_to(declared, 0).puts.iter())
-            .filter_map(|object| {
-                let before = self.object(&object.name())?;
-                (before.owner() != owner).then(|| (object.name(), before.owner().clone()))
-            })
-            .collect();
-        if !clashes.is_empty() {
-            return Err(clashes);
-        }
-        let mut next = self.clone();
-        next.tenants.retain(|it| it.owner != *owner);
-        next.groups.retain(|it| it.owner != *owner);
-        next.peers.retain(|it| it.owner != *owner);
-        next.zones.retain(|it| it.owner != *owner);
-        next.certificates.retain(|it| it.owner != *owner);
-        next.sites.retain(|it| it.owner != *owner);
+        mut declared: Desired,
+        revision: u64,
+    ) -> Result<Change, Vec<(ObjectName, Owner)>> {
+        declared.sort();
         let Desired {
-            ids: _,
+            ids,
             tenants,
             groups,
             peers,
             zones,
             certificates,
             sites,
-        } = declared.clone();
-        next.tenants.extend(tenants);
-        next.groups.extend(groups);
-        next.peers.extend(peers);
-        next.zones.extend(zones);
-        next.certificates.extend(certificates);
-        next.sites.extend(sites);
-        next.sort();
-        next.assign_ids(Some(self));
-        Ok(next)
+        } = declared;
+        let mut declaring = Declaring {
+            owner,
+            change: Change {
+                revision,
+                ids: ids.highest(self.ids),
+                puts: Vec::new(),
+                deletes: Vec::new(),
+            },
+            clashes: Vec::new(),
+        };
+        declaring.list(&self.tenants, tenants);
+        declaring.list(&self.groups, groups);
+        declaring.list(&self.peers, peers);
+        declaring.list(&self.zones, zones);
+        declaring.list(&self.certificates, certificates);
+        declaring.list(&self.sites, sites);
+        if declaring.clashes.is_empty() {
+            Ok(declaring.change)
+        } else {
+            Err(declaring.clashes)
+        }
+    }
+
+    /// What puts one object in the place of the one of its name, as revision `revision`, with the
+    /// ids of that one or new ones. Costs what the object costs.
+    pub fn change_of(&self, object: Object, revision: u64) -> Change {
+        let mut change = Change {
+            revision,
+            ids: self.ids,
+            puts: Vec::new(),
+            deletes: Vec::new(),
+        };
+        match object {
+            Object::Tenant(it) => change.set(&self.tenants, it),
+            Object::Group(it) => change.set(&self.groups, it),
+            Object::Peer(it) => change.set(&self.peers, it),
+            Object::Zone(it) => change.set(&self.zones, it),
+            Object::Certificate(it) => change.set(&self.certificates, it),
+            Object::Site(it) => change.set(&self.sites, it),
+        }
+        change
     }
 
     /// What leads from here to `next`, as its revision `revision`. Where nothing differs, there
@@ -304,24 +462,72 @@ impl Change {
     pub fn is_empty(&self) -> bool {
         self.puts.is_empty() && self.deletes.is_empty()
     }
+
+    fn set<T: Listed>(&mut self, list: &[T], mut new: T) {
+        let old = get(list, &new.name());
+        new.take_ids(old, &mut self.ids);
+        if old.is_none_or(|old| !old.is_same(&new)) {
+            self.puts.push(new.object());
+        }
+    }
+}
+
+/// A change that is put together from what an owner declares.
+struct Declaring<'a> {
+    owner: &'a Owner,
+    change: Change,
+    clashes: Vec<(ObjectName, Owner)>,
+}
+
+impl Declaring<'_> {
+    fn list<T: Listed>(&mut self, before: &[T], declared: Vec<T>) {
+        walk(before.iter(), declared.into_iter(), |old, new| {
+            let of_other = old.filter(|old| old.owner() != self.owner);
+            match (of_other, old, new) {
+                (Some(other), _, Some(_)) => {
+                    self.clashes.push((other.name(), other.owner().clone()));
+                }
+                (Some(_), _, None) => {}
+                (None, old, Some(mut new)) => {
+                    new.take_ids(old, &mut self.change.ids);
+                    if old.is_none_or(|old| !old.is_same(&new)) {
+                        self.change.puts.push(new.object());
+                    }
+                }
+                (None, Some(old), None) => self.change.deletes.push(old.name()),
+                (None, None, None) => {}
+            }
+        });
+    }
 }
 
 /// Walks two ordered lists side by side.
 fn compare<T: Listed>(before: &[T], after: &[T], change: &mut Change) {
-    let (mut before, mut after) = (before.iter().peekable(), after.iter().peekable());
+    walk(before.iter(), after.iter(), |old, new| match (old, new) {
+        (Some(old), None) => change.deletes.push(old.name()),
+        (old, Some(new)) if old.is_none_or(|old| !old.is_same(new)) => {
+            change.puts.push(new.clone().object());
+        }
+        _ => {}
+    });
+}
+
+/// Gives what stands under each name in two ordered lists.
+fn walk<'a, T: Listed + 'a, N: Borrow<T>>(
+    before: impl Iterator<Item = &'a T>,
+    after: impl Iterator<Item = N>,
+    mut see: impl FnMut(Option<&'a T>, Option<N>),
+) {
+    let (mut before, mut after) = (before.peekable(), after.peekable());
     loop {
         let order = match (before.peek(), after.peek()) {
             (None, None) => return,
             (Some(_), None) => Ordering::Less,
             (None, Some(_)) => Ordering::Greater,
-            (Some(old), Some(new)) => old.order(&new.name()),
+            (Some(old), Some(new)) => old.order_of(new.borrow()),
         };
         let old = if order.is_le() { before.next() } else { None };
         let new = if order.is_ge() { after.next() } else { None };
-        match (old, new) {
-            (Some(old), None) => change.deletes.push(old.name()),
-            (old, Some(new)) if old != Some(new) => change.puts.push(new.clone().object()),
-            _ => {}
-        }
+        see(old, new);
     }
 }

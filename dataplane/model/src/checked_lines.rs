@@ -40,9 +40,31 @@ impl std::error::Error for LogFault {}
 
 /// One line with its checksum and its end.
 pub(crate) fn line_of(value: &impl Serialize) -> String {
-    let json = serde_json::to_string(value).expect("plain values always have a JSON form");
-    let checksum = crc32fast::hash(json.as_bytes());
-    format!("{checksum:08x} {json}\n")
+    let mut text = Vec::new();
+    append_line(&mut text, |text| append_json(text, value));
+    String::from_utf8(text).expect("JSON is text")
+}
+
+/// Appends one line, whose JSON `write` appends.
+pub(crate) fn append_line(text: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    let start = text.len();
+    text.extend_from_slice(b"00000000 ");
+    let json = text.len();
+    write(text);
+    let checksum = hex(crc32fast::hash(&text[json..]));
+    text[start..start + CHECKSUM_DIGITS].copy_from_slice(&checksum);
+    text.push(b'\n');
+}
+
+/// Appends the JSON of a value.
+pub(crate) fn append_json(text: &mut Vec<u8>, value: &impl Serialize) {
+    serde_json::to_writer(text, value).expect("plain values always have a JSON form");
+}
+
+/// Eight hexadecimal digits in lower case.
+fn hex(checksum: u32) -> [u8; CHECKSUM_DIGITS] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    std::array::from_fn(|place| DIGITS[(checksum >> (28 - 4 * place)) as usize & 15])
 }
 
 /// Reads line `number`, given without its line end.
@@ -52,8 +74,9 @@ pub(crate) fn read_line<T: DeserializeOwned>(number: usize, line: &[u8]) -> Resu
         return Err(LogFault::new(number, what));
     };
     // Compared as text, so that a digit that changed its case is damage too.
-    let wanted = format!("{:08x}", crc32fast::hash(json));
-    if checksum != wanted.as_bytes() {
+    let wanted = hex(crc32fast::hash(json));
+    if checksum != wanted {
+        let wanted = String::from_utf8_lossy(&wanted);
         let what = format!("the checksum should be {wanted}: the line is damaged");
         return Err(LogFault::new(number, what));
     }

@@ -7,6 +7,8 @@
 mod routes;
 
 use std::collections::{HashMap, HashSet};
+use std::convert::Infallible;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -14,11 +16,13 @@ use ipnet::IpNet;
 
 use crate::address_policy::common_networks;
 use crate::change::{Change, Object, ObjectName};
+use crate::config_log::{Header, LogFault, SitePart, SnapshotParts, decode};
 use crate::desired::{self, BackendAddress, Desired, IdCounters, Owner};
 use crate::limits::RETRY_PERCENT_DEFAULT;
 use crate::local::{Fleet, Host, Local};
 use crate::location::Location;
 use crate::name::Name;
+use crate::parallel;
 use crate::problem::{Problem, Problems};
 use crate::snapshot::{
     Algorithm, Backend, BackendKey, ByName, BySite, Forward, HostnameTable, Pool, Site, SiteId,
@@ -40,6 +44,8 @@ pub fn compile(local: &Local, desired: &Desired, revision: u64) -> Result<Snapsh
 #[derive(Clone, Debug)]
 pub struct Compiled {
     context: Context,
+    /// The sites of the snapshot.
+    names: ByName,
     snapshot: Snapshot,
 }
 
@@ -48,8 +54,6 @@ pub struct Compiled {
 struct Context {
     tenants: HashMap<Name, Tenant>,
     locations: HashMap<Name, Location>,
-    /// The sites that were compiled.
-    sites: ByName,
     /// The host's timeouts, which most sites share.
     timeouts: Arc<Timeouts>,
     /// The name of most pools.
@@ -75,6 +79,9 @@ pub enum Changed {
     All,
 }
 
+/// Sites that a thread compiles at a time.
+const SITES_AT_ONCE: usize = 512;
+
 impl Compiled {
     /// Compiles all of `desired`.
     ///
@@ -82,6 +89,51 @@ impl Compiled {
     ///
     /// As [`compile`].
     pub fn new(local: &Local, desired: &Desired, revision: u64) -> Result<Compiled, Problems> {
+        let mut compiled = Compiled::without_sites(local, desired, revision);
+        compiled.fill(local, &desired.sites, None)?;
+        Ok(compiled)
+    }
+
+    /// Reads a whole `snapshot.G` and compiles it on the way, so that little more than the result
+    /// is ever held.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the file, or what [`compile`] says.
+    pub fn read(local: &Local, bytes: &[u8]) -> Result<(Header, Compiled), Unusable> {
+        if let Some(done) = Compiled::read_parts(local, bytes) {
+            return Ok(done);
+        }
+        // What is wrong first is told by who goes from the beginning to the end.
+        let (header, desired) = decode(bytes)?;
+        let compiled = Compiled::new(local, &desired, header.revision)?;
+        Ok((header, compiled))
+    }
+
+    fn read_parts(local: &Local, bytes: &[u8]) -> Option<(Header, Compiled)> {
+        let SnapshotParts {
+            header,
+            others,
+            parts,
+        } = SnapshotParts::new(bytes).ok()?;
+        let mut compiled = Compiled::without_sites(local, &others, header.revision);
+        let Compiled {
+            context,
+            names,
+            snapshot,
+        } = &mut compiled;
+        let read = |part: &SitePart<'_>| {
+            let sites = part.read().ok()?;
+            compile_each(&local.host, context, &HashMap::new(), &sites).ok()
+        };
+        parallel::each(&parts, read, |sites| {
+            add_each(names, snapshot, sites.ok_or(())?).map_err(|_| ())
+        })
+        .ok()?;
+        Some((header, compiled))
+    }
+
+    fn without_sites(local: &Local, desired: &Desired, revision: u64) -> Compiled {
         let Local {
             manifest: _,
             host,
@@ -107,7 +159,7 @@ impl Compiled {
             peers,
             zones: _,
             certificates: _,
-            sites,
+            sites: _,
         } = desired;
         let context = Context {
             tenants: tenants
@@ -118,13 +170,13 @@ impl Compiled {
                 .iter()
                 .filter_map(|group| Some((group.name.clone(), group.location?)))
                 .collect(),
-            sites: ByName::default(),
             timeouts: Arc::new(host.timeouts),
-            default_pool: Arc::from(Name::default_pool().as_str()),
+            default_pool: Name::default_pool().shared(),
             plain_forwards: routes::plain_forwards(),
         };
-        let mut compiled = Compiled {
+        Compiled {
             context,
+            names: ByName::default(),
             snapshot: Snapshot {
                 revision,
                 hostnames: HostnameTable::new(),
@@ -133,21 +185,41 @@ impl Compiled {
                 timeouts: host.timeouts,
                 policy: Arc::new(local.address_policy(peers)),
             },
-        };
-        let sites = compiled.compile_sites(host, &HashMap::new(), &[], sites.iter())?;
-        compiled.replace(HashMap::new(), &[], sites);
-        Ok(compiled)
+        }
     }
 
-    /// Adds sites to the revision, none of which is there: for who reads them one by one.
-    ///
-    /// # Errors
-    ///
-    /// As [`compile`]; none is added then.
-    pub fn add(&mut self, local: &Local, sites: &[desired::Site]) -> Result<(), Problems> {
-        let sites = self.compile_sites(&local.host, &HashMap::new(), &[], sites.iter())?;
-        self.replace(HashMap::new(), &[], sites);
-        Ok(())
+    /// Compiles all sites of a revision that has none yet. Those that come out as they are
+    /// `before` stay the very same.
+    fn fill(
+        &mut self,
+        local: &Local,
+        sites: &[Arc<desired::Site>],
+        before: Option<&Snapshot>,
+    ) -> Result<(), Problems> {
+        let Compiled {
+            context,
+            names,
+            snapshot,
+        } = self;
+        let parts: Vec<&[Arc<desired::Site>]> = sites.chunks(SITES_AT_ONCE).collect();
+        let compile = |part: &&[Arc<desired::Site>]| {
+            let mut sites = compile_each(&local.host, context, &HashMap::new(), part)?;
+            if let Some(before) = before {
+                for site in &mut sites {
+                    let same = before.sites.get(site.id).filter(|it| *it == site);
+                    *site = same.map_or_else(|| Arc::clone(site), Arc::clone);
+                }
+            }
+            Ok(sites)
+        };
+        let mut problems = Vec::new();
+        let all: Result<(), Infallible> = parallel::each(&parts, compile, |sites| {
+            let added = sites.and_then(|sites| add_each(names, snapshot, sites));
+            problems.extend(added.err().unwrap_or_default());
+            Ok(())
+        });
+        all.unwrap_or_else(|never| match never {});
+        Problems::refuse_any(problems)
     }
 
     /// The revision, for workers.
@@ -158,11 +230,6 @@ impl Compiled {
     /// Its revision.
     pub fn revision(&self) -> u64 {
         self.snapshot.revision
-    }
-
-    /// Names the revision, where it was put together part by part.
-    pub fn set_revision(&mut self, revision: u64) {
-        self.snapshot.revision = revision;
     }
 
     /// Adds addresses that only the running host knows to be its own.
@@ -204,7 +271,7 @@ impl Compiled {
                         _ => tenants.insert(tenant.name.clone(), compiled),
                     };
                 }
-                Object::Site(site) => sites.push(&**site),
+                Object::Site(site) => sites.push(Arc::clone(site)),
                 Object::Group(_) | Object::Peer(_) => return Ok(None),
                 // Not what this plane serves.
                 Object::Zone(_) | Object::Certificate(_) => {}
@@ -220,7 +287,7 @@ impl Compiled {
                 }
             }
         }
-        let sites = self.compile_sites(host, &tenants, &gone, sites.into_iter())?;
+        let sites = self.compile_sites(host, &tenants, &gone, &sites)?;
         Ok(Some(Prepared {
             revision: change.revision,
             tenants,
@@ -237,7 +304,7 @@ impl Compiled {
     }
 
     /// Compiles all of `desired` on top of this revision: sites that come out the same stay the
-    /// very same.
+    /// very same. Gives those that do not.
     ///
     /// # Errors
     ///
@@ -248,60 +315,55 @@ impl Compiled {
         desired: &Desired,
         revision: u64,
     ) -> Result<(Compiled, Changed), Problems> {
-        let mut next = Compiled::new(local, desired, revision)?;
-        let same = |site: &Arc<Site>| self.snapshot.sites.get(site.id).filter(|it| *it == site);
-        let kept: Vec<Arc<Site>> = (next.snapshot.sites.iter())
-            .filter_map(|(_, site)| same(site).cloned())
-            .collect();
-        for site in kept {
-            next.snapshot.hostnames.insert_all(&site);
-            next.context.sites.insert(&site);
-            next.snapshot.sites.insert(site.id, site);
-        }
-        Ok((next, Changed::All))
+        let mut next = Compiled::without_sites(local, desired, revision);
+        next.fill(local, &desired.sites, Some(&self.snapshot))?;
+        let (before, after) = (&self.snapshot.sites, &next.snapshot.sites);
+        let gone = before.iter().filter(|(id, _)| after.get(*id).is_none());
+        let other = after.iter().filter(|(id, site)| {
+            let old = before.get(*id);
+            old.is_none_or(|old| !Arc::ptr_eq(old, site))
+        });
+        let changed = gone.chain(other).map(|(id, _)| id).collect();
+        Ok((next, Changed::Sites(changed)))
     }
 
     /// Compiles `sites`, which come in the place of those of the same name and of `gone`.
-    fn compile_sites<'a>(
+    fn compile_sites(
         &self,
         host: &Host,
         tenants: &HashMap<Name, Tenant>,
         gone: &[(Name, Name)],
-        sites: impl Iterator<Item = &'a desired::Site> + Clone,
+        sites: &[Arc<desired::Site>],
     ) -> Result<Vec<Arc<Site>>, Problems> {
-        let mut compiler = Compiler {
-            host,
-            context: &self.context,
-            tenants,
-            problems: Vec::new(),
-        };
-        let replaced: HashSet<SiteId> = sites
-            .clone()
+        let replaced: HashSet<SiteId> = (sites.iter())
             .map(|site| (&site.tenant, &site.name))
             .chain(gone.iter().map(|(tenant, name)| (tenant, name)))
-            .filter_map(|(tenant, name)| self.context.sites.get(tenant.as_str(), name.as_str()))
+            .filter_map(|(tenant, name)| self.names.get(tenant.as_str(), name.as_str()))
             .collect();
         let mut claims: HashMap<&str, &desired::Site> = HashMap::new();
-        let mut compiled = Vec::new();
+        let mut problems = Vec::new();
         for site in sites {
             for hostname in &site.hostnames {
-                let key = format!("hostname {hostname}");
                 if let Some(before) = claims.insert(hostname.as_str(), site) {
-                    let what = format!("is claimed by {}/{} too", before.tenant, before.name);
-                    compiler.report(site, &key, what);
+                    let owner = (before.tenant.as_str(), before.name.as_str());
+                    let site = (site.tenant.as_str(), site.name.as_str());
+                    problems.push(claimed_too(site, hostname.as_str(), owner));
                 }
                 let claimed = self.snapshot.hostnames.get(hostname.as_str());
                 if let Some(before) = claimed.filter(|it| !replaced.contains(&it.id)) {
-                    let what = format!("is claimed by {}/{} too", before.tenant, before.name);
-                    compiler.report(site, &key, what);
+                    let owner = (&*before.tenant, &*before.name);
+                    let site = (site.tenant.as_str(), site.name.as_str());
+                    problems.push(claimed_too(site, hostname.as_str(), owner));
                 }
             }
-            if let Some(compiled_site) = compiler.site(site) {
-                compiled.push(Arc::new(compiled_site));
+        }
+        match compile_each(host, &self.context, tenants, sites) {
+            Ok(sites) => Problems::refuse_any(problems).map(|()| sites),
+            Err(more) => {
+                problems.extend(more);
+                Problems::refuse_any(problems).map(|()| Vec::new())
             }
         }
-        Problems::refuse_any(compiler.problems)?;
-        Ok(compiled)
     }
 
     /// Puts compiled sites into the tables, after everything that they replace was taken out.
@@ -312,14 +374,13 @@ impl Compiled {
         sites: Vec<Arc<Site>>,
     ) -> Vec<SiteId> {
         let mut changed = HashSet::new();
-        let context = &mut self.context;
-        context.tenants.extend(tenants);
+        self.context.tenants.extend(tenants);
         let mut out: Vec<SiteId> = Vec::new();
         for (tenant, name) in gone {
-            out.extend(context.sites.remove(tenant.as_str(), name.as_str()));
+            out.extend(self.names.remove(tenant.as_str(), name.as_str()));
         }
         for site in &sites {
-            out.extend(context.sites.insert(site));
+            out.extend(self.names.insert(site));
         }
         for id in out {
             changed.insert(id);
@@ -333,6 +394,53 @@ impl Compiled {
             self.snapshot.sites.insert(site.id, site);
         }
         changed.into_iter().collect()
+    }
+}
+
+/// Compiles sites that do not know of each other.
+fn compile_each(
+    host: &Host,
+    context: &Context,
+    tenants: &HashMap<Name, Tenant>,
+    sites: &[Arc<desired::Site>],
+) -> Result<Vec<Arc<Site>>, Vec<Problem>> {
+    let mut compiler = Compiler {
+        host,
+        context,
+        tenants,
+        problems: Vec::new(),
+    };
+    let compiled = sites.iter().filter_map(|site| compiler.site(site));
+    let compiled = compiled.map(Arc::new).collect();
+    match compiler.problems.is_empty() {
+        true => Ok(compiled),
+        false => Err(compiler.problems),
+    }
+}
+
+/// Adds sites to tables, none of which is there yet.
+fn add_each(
+    names: &mut ByName,
+    snapshot: &mut Snapshot,
+    sites: Vec<Arc<Site>>,
+) -> Result<(), Vec<Problem>> {
+    let mut problems = Vec::new();
+    for site in sites {
+        for hostname in &site.hostnames {
+            if let Some(before) = snapshot.hostnames.insert(hostname, Arc::clone(&site)) {
+                let owner = (&*before.tenant, &*before.name);
+                problems.push(claimed_too((&site.tenant, &site.name), hostname, owner));
+            }
+        }
+        let twice = names.insert(&site).is_some();
+        if twice || snapshot.sites.insert(site.id, Arc::clone(&site)).is_some() {
+            let what = String::from("is there twice, or its id is");
+            problems.push(problem((&site.tenant, &site.name), "site", what));
+        }
+    }
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(problems),
     }
 }
 
@@ -370,7 +478,7 @@ fn compile_tenant(host: &Host, tenant: &desired::Tenant) -> Tenant {
     networks.dedup();
     Tenant {
         id: *id,
-        name: Arc::from(name.as_str()),
+        name: name.shared(),
         networks: networks.into(),
         has_limits: *limits != desired::TenantLimits::default(),
     }
@@ -414,7 +522,7 @@ impl Compiler<'_> {
         }
         if pools
             .first()
-            .is_none_or(|pool| pool.name != Name::default_pool())
+            .is_none_or(|pool| !pool.name.is_default_pool())
         {
             self.report(site, "pool", String::from("the first must be \"default\""));
         }
@@ -436,7 +544,7 @@ impl Compiler<'_> {
             id: *id,
             tenant_id: tenant.id,
             tenant: Arc::clone(&tenant.name),
-            name: Arc::from(name.as_str()),
+            name: name.shared(),
             hostnames: hostnames.iter().map(|name| name.as_str().into()).collect(),
             timeouts: self.timeouts(timeouts.on(&self.host.timeouts)),
             retry_percent: retry.map_or(RETRY_PERCENT_DEFAULT, |retry| retry.percent),
@@ -477,14 +585,17 @@ impl Compiler<'_> {
         self.refuse(site, "site.pool.algorithm", !is_round_robin);
         Pool {
             id: *id,
-            name: if *name == Name::default_pool() {
-                Arc::clone(&self.context.default_pool)
-            } else {
-                Arc::from(name.as_str())
-            },
+            name: self.pool_name(name),
             algorithm: Algorithm::RoundRobin,
             tiers: self.tiers(site, name, backends),
         }
+    }
+
+    fn pool_name(&self, name: &Name) -> Arc<str> {
+        if name.is_default_pool() {
+            return Arc::clone(&self.context.default_pool);
+        }
+        name.shared()
     }
 
     /// Sorts backends into tiers: the host's own group with the ungrouped, then the
@@ -548,11 +659,12 @@ impl Compiler<'_> {
                 return None;
             }
         };
+        let name: Arc<str> = Arc::from(name.as_str());
         Some(Backend {
-            name: Arc::from(name.as_str()),
+            key: BackendKey::new(site.id, self.pool_name(pool), Arc::clone(&name), address),
+            name,
             address,
             weight: *weight,
-            key: BackendKey::new(site.id, pool.as_str(), name, address),
         })
     }
 
@@ -583,12 +695,53 @@ impl Compiler<'_> {
     }
 
     fn report(&mut self, site: &desired::Site, key: &str, what: String) {
-        self.problems.push(Problem {
-            file: String::new(),
-            line: None,
-            key: format!("{}/{}: {key}", site.tenant, site.name),
-            what,
-            hint: String::new(),
-        });
+        let site = (site.tenant.as_str(), site.name.as_str());
+        self.problems.push(problem(site, key, what));
+    }
+}
+
+/// Two sites claim a hostname: this one, and that of `owner`.
+fn claimed_too(site: (&str, &str), hostname: &str, owner: (&str, &str)) -> Problem {
+    let what = format!("is claimed by {}/{} too", owner.0, owner.1);
+    problem(site, &format!("hostname {hostname}"), what)
+}
+
+fn problem((tenant, name): (&str, &str), key: &str, what: String) -> Problem {
+    Problem {
+        file: String::new(),
+        line: None,
+        key: format!("{tenant}/{name}: {key}"),
+        what,
+        hint: String::new(),
+    }
+}
+
+/// Why there is no revision to be had from a file.
+#[derive(Debug)]
+pub enum Unusable {
+    /// It is damaged.
+    Damaged(LogFault),
+    /// What it holds does not compile.
+    Wrong(Problems),
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unusable::Damaged(fault) => fault.fmt(f),
+            Unusable::Wrong(problems) => problems.fmt(f),
+        }
+    }
+}
+
+impl From<LogFault> for Unusable {
+    fn from(fault: LogFault) -> Unusable {
+        Unusable::Damaged(fault)
+    }
+}
+
+impl From<Problems> for Unusable {
+    fn from(problems: Problems) -> Unusable {
+        Unusable::Wrong(problems)
     }
 }

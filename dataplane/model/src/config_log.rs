@@ -17,26 +17,34 @@
 //! That is a snapshot; what came after it stands in its [`journal`].
 
 pub mod journal;
-mod stream;
+mod parts;
+mod site_line;
 
-pub use stream::SnapshotReader;
+pub use parts::{SitePart, SnapshotParts};
+
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::checked_lines::{line_of, read_line, split_line};
+use crate::checked_lines::{append_json, append_line, read_line, split_line};
 use crate::desired::{Certificate, Desired, Group, IdCounters, Peer, Site, Tenant, Zone};
 use crate::local::Local;
+use crate::parallel;
 
 pub use crate::checked_lines::LogFault;
 
-/// The format that this version writes, and the only one that it reads.
-pub const FORMAT: u32 = 1;
+/// The format that this version writes.
+pub const FORMAT: u32 = 2;
+
+/// The oldest format that this version reads. In that one a site's line has every key, whether it
+/// is set or not.
+pub const FORMAT_OLDEST: u32 = 1;
 
 /// The first line of a snapshot file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Header {
-    /// [`FORMAT`].
+    /// [`FORMAT`], or an older one.
     pub format: u32,
     /// Which store the state came from.
     pub store: String,
@@ -75,9 +83,7 @@ pub fn encode(header: &Header, desired: &Desired) -> String {
     certificates
         .iter()
         .for_each(|it| writer.line(&LineRef::Certificate(it)));
-    sites
-        .iter()
-        .for_each(|site| writer.line(&LineRef::Site(site)));
+    sites.iter().for_each(|site| writer.site(site));
     writer.finish()
 }
 
@@ -88,6 +94,28 @@ pub fn encode(header: &Header, desired: &Desired) -> String {
 /// The first damaged line, with what is wrong with it. Nothing of the file is to be
 /// used then.
 pub fn decode(bytes: &[u8]) -> Result<(Header, Desired), LogFault> {
+    // What is wrong first is told by who reads it from its beginning.
+    decode_parts(bytes).or_else(|_| decode_lines(bytes))
+}
+
+fn decode_parts(bytes: &[u8]) -> Result<(Header, Desired), LogFault> {
+    let SnapshotParts {
+        header,
+        others: mut desired,
+        parts,
+    } = SnapshotParts::new(bytes)?;
+    parallel::each(
+        &parts,
+        |part| part.read(),
+        |sites| {
+            desired.sites.extend(sites?);
+            Ok(())
+        },
+    )?;
+    Ok((header, desired))
+}
+
+fn decode_lines(bytes: &[u8]) -> Result<(Header, Desired), LogFault> {
     let mut lines = read_lines(bytes)?.into_iter();
     let header = match lines.next() {
         Some(Line::Header(header)) => header,
@@ -100,21 +128,8 @@ pub fn decode(bytes: &[u8]) -> Result<(Header, Desired), LogFault> {
         _ => return Err(fault(2, "must be the id counters")),
     }
     for (index, line) in lines.enumerate() {
-        match line {
-            Line::Tenant(tenant) => desired.tenants.push(tenant),
-            Line::Group(group) => desired.groups.push(group),
-            Line::Peer(peer) => desired.peers.push(peer),
-            Line::Zone(zone) => desired.zones.push(zone),
-            Line::Certificate(certificate) => desired.certificates.push(certificate),
-            Line::Site(site) => desired.sites.push(*site),
-            Line::Header(_)
-            | Line::Ids(_)
-            | Line::LocalHeader(_)
-            | Line::Local(_)
-            | Line::End(_) => {
-                return Err(fault(index + 3, "can not stand here"));
-            }
-        }
+        line.put_into(&mut desired)
+            .map_err(|()| fault(index + 3, "can not stand here"))?;
     }
     Ok((header, desired))
 }
@@ -169,7 +184,6 @@ enum LineRef<'a> {
     Peer(&'a Peer),
     Zone(&'a Zone),
     Certificate(&'a Certificate),
-    Site(&'a Site),
     Local(&'a Local),
     End(End),
 }
@@ -185,9 +199,29 @@ enum Line {
     Peer(Peer),
     Zone(Zone),
     Certificate(Certificate),
-    Site(Box<Site>),
+    Site(Arc<Site>),
     Local(Box<Local>),
     End(End),
+}
+
+impl Line {
+    /// Adds the object that it holds to `desired`; an error where it holds none.
+    fn put_into(self, desired: &mut Desired) -> Result<(), ()> {
+        match self {
+            Line::Tenant(tenant) => desired.tenants.push(tenant),
+            Line::Group(group) => desired.groups.push(group),
+            Line::Peer(peer) => desired.peers.push(peer),
+            Line::Zone(zone) => desired.zones.push(zone),
+            Line::Certificate(certificate) => desired.certificates.push(certificate),
+            Line::Site(site) => desired.sites.push(site),
+            Line::Header(_)
+            | Line::Ids(_)
+            | Line::LocalHeader(_)
+            | Line::Local(_)
+            | Line::End(_) => return Err(()),
+        }
+        Ok(())
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -206,23 +240,32 @@ struct End {
 
 #[derive(Default)]
 struct Writer {
-    text: String,
+    text: Vec<u8>,
     lines: usize,
 }
 
 impl Writer {
     fn line(&mut self, line: &LineRef<'_>) {
-        self.text.push_str(&line_of(line));
+        append_line(&mut self.text, |text| append_json(text, line));
+        self.lines += 1;
+    }
+
+    fn site(&mut self, site: &Site) {
+        append_line(&mut self.text, |text| {
+            text.extend_from_slice(b"{\"site\":");
+            site_line::write_site(text, site);
+            text.push(b'}');
+        });
         self.lines += 1;
     }
 
     fn finish(mut self) -> String {
         let end = End {
             lines: self.lines + 1,
-            checksum: crc32fast::hash(self.text.as_bytes()),
+            checksum: crc32fast::hash(&self.text),
         };
         self.line(&LineRef::End(end));
-        self.text
+        String::from_utf8(self.text).expect("JSON is text")
     }
 }
 
@@ -273,10 +316,10 @@ fn check_end_of(number: usize, end: End, before: u32) -> Result<(), LogFault> {
 }
 
 fn check_format(format: u32) -> Result<(), LogFault> {
-    if format == FORMAT {
+    if (FORMAT_OLDEST..=FORMAT).contains(&format) {
         return Ok(());
     }
-    let what = format!("has format {format}, and this version reads {FORMAT} only");
+    let what = format!("has format {format}, and this version reads {FORMAT_OLDEST} to {FORMAT}");
     Err(fault(1, &what))
 }
 

@@ -7,12 +7,13 @@ mod zone;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::location::Location;
-use crate::name::{Malformed, Name};
+use crate::name::{Malformed, Name, TextVisitor};
 use crate::snapshot::TenantId;
 
 pub use crate::timeout_overrides::TimeoutOverrides;
@@ -40,7 +41,7 @@ pub struct Desired {
     /// By tenant and name.
     pub certificates: Vec<Certificate>,
     /// By tenant and name.
-    pub sites: Vec<Site>,
+    pub sites: Vec<Arc<Site>>,
 }
 
 /// The highest id given out so far, per kind; 0 where none was. Ids are never
@@ -59,8 +60,7 @@ pub struct IdCounters {
 }
 
 /// Who may change an object.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Owner {
     /// Calls of the API.
     Api,
@@ -77,16 +77,8 @@ impl fmt::Display for Owner {
     }
 }
 
-impl From<Owner> for String {
-    fn from(owner: Owner) -> String {
-        owner.to_string()
-    }
-}
-
-impl TryFrom<String> for Owner {
-    type Error = Malformed;
-
-    fn try_from(text: String) -> Result<Owner, Malformed> {
+impl Owner {
+    fn parse(text: &str) -> Result<Owner, Malformed> {
         match text.strip_prefix("manifest:") {
             Some(name) => Name::parse(name).map(Owner::Manifest),
             None if text == "api" => Ok(Owner::Api),
@@ -95,6 +87,18 @@ impl TryFrom<String> for Owner {
                 hint: String::from("it is \"api\" or \"manifest:<name>\""),
             }),
         }
+    }
+}
+
+impl Serialize for Owner {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Owner {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Owner, D::Error> {
+        deserializer.deserialize_str(TextVisitor(Owner::parse))
     }
 }
 

@@ -23,6 +23,7 @@ pub mod local;
 pub mod location;
 pub mod manifest;
 pub mod name;
+mod parallel;
 pub mod path;
 pub mod problem;
 mod quantity;

@@ -12,6 +12,7 @@
 
 mod conversion;
 mod grammar;
+mod parts;
 mod reader;
 mod references;
 mod values;
@@ -49,6 +50,14 @@ impl Manifest {
             reader.report(None, "", what, "split it, or use the API");
             return Err(reader.into_problems());
         }
+        // Where that has anything to say, it is said by who reads all of it as one.
+        if let Some(manifest) = parts::parse(text, file) {
+            return Ok(manifest);
+        }
+        Manifest::parse_whole(text, reader)
+    }
+
+    fn parse_whole(text: &str, mut reader: Reader<'_>) -> Result<Manifest, Problems> {
         let (document, faults) = DeTable::parse_recoverable(text);
         for fault in &faults {
             report_not_toml(&mut reader, text, fault);

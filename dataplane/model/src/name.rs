@@ -1,17 +1,21 @@
 //! Names: our own ([`Name`]), those that clients ask for ([`Hostname`]), those of the
 //! DNS ([`DomainName`]).
 
+use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::limits::{HOSTNAME_BYTES_MAX, NAME_BYTES_MAX};
 
+const DEFAULT_POOL: &str = "default";
+
 /// A name of ours: one DNS label in lower case, 1 to 63 of `a-z 0-9 -`, with no
 /// hyphen at either end. It can stand in a service name and in a path.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Name(Box<str>);
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(Arc<str>);
 
 impl Name {
     /// Takes `text` for a name.
@@ -39,7 +43,17 @@ impl Name {
 
     /// The name of every site's first pool.
     pub fn default_pool() -> Name {
-        Name("default".into())
+        Name(DEFAULT_POOL.into())
+    }
+
+    /// Whether it is the name of every site's first pool.
+    pub fn is_default_pool(&self) -> bool {
+        &*self.0 == DEFAULT_POOL
+    }
+
+    /// The name as text that is shared with it.
+    pub fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
     }
 
     /// The name as text.
@@ -62,8 +76,7 @@ fn is_name_byte(byte: u8) -> bool {
 
 /// A name that clients ask for: in lower case, without a trailing dot; `*.` in front
 /// covers exactly one label.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hostname(Box<str>);
 
 impl Hostname {
@@ -74,7 +87,7 @@ impl Hostname {
     ///
     /// Says which rule it breaks.
     pub fn parse(text: &str) -> Result<Hostname, Malformed> {
-        let lower = text.to_ascii_lowercase();
+        let lower = lower_case(text);
         let name = lower.strip_suffix('.').unwrap_or(&lower);
         let labels = name.strip_prefix("*.").unwrap_or(name);
         let refuse = |what: String, hint: &str| {
@@ -110,6 +123,14 @@ impl Hostname {
     }
 }
 
+/// Copies only what is not in lower case yet.
+fn lower_case(text: &str) -> Cow<'_, str> {
+    if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Cow::Owned(text.to_ascii_lowercase());
+    }
+    Cow::Borrowed(text)
+}
+
 fn is_label(label: &str) -> bool {
     !label.is_empty()
         && label.len() <= NAME_BYTES_MAX
@@ -119,8 +140,7 @@ fn is_label(label: &str) -> bool {
 }
 
 /// A DNS name of a zone or a mailbox: in lower case, without a trailing dot.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DomainName(Box<str>);
 
 impl DomainName {
@@ -183,44 +203,53 @@ impl fmt::Display for DomainName {
     }
 }
 
-impl TryFrom<String> for Name {
-    type Error = Malformed;
-
-    fn try_from(text: String) -> Result<Name, Malformed> {
-        Name::parse(&text)
+impl Serialize for Name {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 
-impl TryFrom<String> for Hostname {
-    type Error = Malformed;
-
-    fn try_from(text: String) -> Result<Hostname, Malformed> {
-        Hostname::parse(&text)
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Name, D::Error> {
+        deserializer.deserialize_str(TextVisitor(Name::parse))
     }
 }
 
-impl TryFrom<String> for DomainName {
-    type Error = Malformed;
-
-    fn try_from(text: String) -> Result<DomainName, Malformed> {
-        DomainName::parse(&text)
+impl Serialize for Hostname {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 
-impl From<Name> for String {
-    fn from(name: Name) -> String {
-        name.0.into()
+impl<'de> Deserialize<'de> for Hostname {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Hostname, D::Error> {
+        deserializer.deserialize_str(TextVisitor(Hostname::parse))
     }
 }
 
-impl From<Hostname> for String {
-    fn from(name: Hostname) -> String {
-        name.0.into()
+impl Serialize for DomainName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 
-impl From<DomainName> for String {
-    fn from(name: DomainName) -> String {
-        name.0.into()
+impl<'de> Deserialize<'de> for DomainName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<DomainName, D::Error> {
+        deserializer.deserialize_str(TextVisitor(DomainName::parse))
+    }
+}
+
+/// Reads a value from text without a copy of the text: a log has very many.
+pub(crate) struct TextVisitor<T>(pub(crate) fn(&str) -> Result<T, Malformed>);
+
+impl<T> Visitor<'_> for TextVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+        (self.0)(text).map_err(E::custom)
     }
 }

@@ -138,8 +138,8 @@ pub struct BackendKey(Arc<BackendIdentity>);
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct BackendIdentity {
     site: SiteId,
-    pool: Box<str>,
-    backend: Box<str>,
+    pool: Arc<str>,
+    backend: Arc<str>,
     address: SocketAddr,
 }
 
@@ -154,11 +154,16 @@ impl Snapshot {
 
 impl BackendKey {
     /// The key of the backend of this name and address in a site's pool.
-    pub fn new(site: SiteId, pool: &str, backend: &str, address: SocketAddr) -> BackendKey {
+    pub fn new(
+        site: SiteId,
+        pool: Arc<str>,
+        backend: Arc<str>,
+        address: SocketAddr,
+    ) -> BackendKey {
         BackendKey(Arc::new(BackendIdentity {
             site,
-            pool: pool.into(),
-            backend: backend.into(),
+            pool,
+            backend,
             address,
         }))
     }

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use meridian_model::change::{Object, ObjectName};
+use meridian_model::compile::Changed;
 use meridian_model::desired::{Owner, SiteName};
 use meridian_model::name::Name;
 use meridian_model::snapshot::{SiteId, Snapshot};
@@ -135,7 +136,12 @@ proptest! {
                     }
                 }
                 None => {
-                    let (next, _) = compiled.anew(&local, &next, revision).unwrap_or_else(|all| panic!("{all}"));
+                    let (next, changed) = compiled.anew(&local, &next, revision).unwrap_or_else(|all| panic!("{all}"));
+                    let Changed::Sites(changed) = changed else { panic!("{changed:?}") };
+                    for id in (0..100).map(SiteId) {
+                        let (old, new) = (before.sites.get(id), next.snapshot().sites.get(id));
+                        prop_assert_eq!(old == new, !changed.contains(&id), "{:?}", id);
+                    }
                     for (id, site) in next.snapshot().sites.iter() {
                         if let Some(old) = before.sites.get(id).filter(|old| **old == *site) {
                             prop_assert!(Arc::ptr_eq(old, site));
@@ -168,7 +174,8 @@ fn a_change_that_is_refused_changes_nothing() {
     let mut compiled = Compiled::new(&local, &desired, 1).unwrap();
     let before = seen(compiled.snapshot());
     let mut next = desired.clone();
-    next.sites[1].hostnames = next.sites[0].hostnames.clone();
+    let claimed = next.sites[0].hostnames.clone();
+    Arc::make_mut(&mut next.sites[1]).hostnames = claimed;
     let problems = compiled
         .apply(&local, &desired.change_to(&next, 2))
         .unwrap_err()
@@ -179,7 +186,8 @@ fn a_change_that_is_refused_changes_nothing() {
     );
     assert_eq!(seen(compiled.snapshot()), before);
     // One that takes the name from its owner in the same change is right.
-    next.sites[0].hostnames = desired.sites[1].hostnames.clone();
+    let claimed = desired.sites[1].hostnames.clone();
+    Arc::make_mut(&mut next.sites[0]).hostnames = claimed;
     let changed = compiled
         .apply(&local, &desired.change_to(&next, 2))
         .unwrap();

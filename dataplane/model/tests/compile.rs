@@ -1,11 +1,14 @@
 //! What compiling refuses, and what it works out from host, tenant and site together.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use meridian_model::availability::unavailable;
-use meridian_model::desired::{FieldRules, Match, Outcome, Owner, Route, TenantLimits};
+use meridian_model::desired::{
+    FieldRules, Match, Outcome, Owner, Route, Site, TenantLimits,
+};
 use meridian_model::name::Name;
 use meridian_model::{Desired, Local, Manifest, compile};
 
@@ -165,6 +168,10 @@ fn route_to(pool: &str) -> Route {
     }
 }
 
+fn site(desired: &mut Desired, index: usize) -> &mut Site {
+    Arc::make_mut(&mut desired.sites[index])
+}
+
 #[test]
 fn a_log_that_does_not_fit_itself_is_refused() {
     let (local, desired) = parts(SMALL);
@@ -174,11 +181,11 @@ fn a_log_that_does_not_fit_itself_is_refused() {
         refusals(&local, &changed)
     };
     assert_eq!(
-        refused(|it| it.sites[0].id.0 = 0),
+        refused(|it| site(it, 0).id.0 = 0),
         "acme/blog: id: was never assigned"
     );
     assert_eq!(
-        refused(|it| it.sites[1].pools[0].id.0 = 0),
+        refused(|it| site(it, 1).pools[0].id.0 = 0),
         "acme/shop: id: was never assigned"
     );
     assert_eq!(
@@ -186,11 +193,14 @@ fn a_log_that_does_not_fit_itself_is_refused() {
         "acme/blog: tenant id: was never assigned\nacme/shop: tenant id: was never assigned"
     );
     assert_eq!(
-        refused(|it| it.sites[0].hostnames = it.sites[1].hostnames.clone()),
+        refused(|it| {
+            let claimed = it.sites[1].hostnames.clone();
+            site(it, 0).hostnames = claimed;
+        }),
         "acme/shop: hostname shop.example.com: is claimed by acme/blog too"
     );
     assert_eq!(
-        refused(|it| it.sites[0].pools.clear()),
+        refused(|it| site(it, 0).pools.clear()),
         "acme/blog: pool: the first must be \"default\""
     );
     assert_eq!(
@@ -198,7 +208,7 @@ fn a_log_that_does_not_fit_itself_is_refused() {
         "acme/blog: tenant: there is no acme\nacme/shop: tenant: there is no acme"
     );
     assert_eq!(
-        refused(|it| it.sites[1].routes = vec![route_to("none")]),
+        refused(|it| site(it, 1).routes = vec![route_to("none")]),
         "acme/shop: site.route.pool: there is no pool none"
     );
     // Nothing that comes from a log ends a line of a head.
@@ -211,7 +221,7 @@ fn a_log_that_does_not_fit_itself_is_refused() {
             .response_headers
             .set
             .push(("Via".into(), "1.1 a".into()));
-        it.sites[1].routes.push(route);
+        site(it, 1).routes.push(route);
     };
     assert_eq!(
         refused(ends_a_line),

@@ -141,7 +141,7 @@ fn a_journal_of_another_snapshot_is_refused() {
             ..header()
         },
         Header {
-            format: 2,
+            format: FORMAT - 1,
             ..header()
         },
     ] {

@@ -26,18 +26,24 @@ pub struct Site {
     /// Claimed by this site alone in the whole fleet; by name.
     pub hostnames: Vec<Hostname>,
     /// Certificates of the same tenant; by name.
+    #[serde(default)]
     pub certificates: Vec<Name>,
     /// Answer plain HTTP with a redirect to HTTPS.
+    #[serde(default)]
     pub redirect_to_https: bool,
     /// Strict-Transport-Security (RFC 6797) on HTTPS responses.
     pub hsts: Option<Hsts>,
     /// How its service name is answered.
+    #[serde(default)]
     pub steering: Steering,
     /// What differs from the host's.
+    #[serde(default)]
     pub timeouts: TimeoutOverrides,
     /// What it may use, within its tenant's limits.
+    #[serde(default)]
     pub limits: SiteLimits,
     /// Peers whose forwarding fields and request ids are believed.
+    #[serde(default)]
     pub trusted_networks: Vec<IpNet>,
     /// Its part of the access log; none means no lines.
     pub access_log: Option<AccessLog>,
@@ -55,6 +61,7 @@ pub struct Site {
     #[serde(default)]
     pub response_headers: FieldRules,
     /// Tried in order; the first that matches decides.
+    #[serde(default)]
     pub routes: Vec<Route>,
 }
 
@@ -116,6 +123,7 @@ pub struct Pool {
     /// Unique within its site.
     pub name: Name,
     /// How a backend is picked.
+    #[serde(default)]
     pub algorithm: Algorithm,
     /// How backends are checked; none means by connecting, with the defaults.
     pub health: Option<Health>,
@@ -283,11 +291,22 @@ pub struct Backend {
     /// The group whose hosts use it; none means all.
     pub group: Option<Name>,
     /// 1 to [`crate::limits::BACKEND_WEIGHT_MAX`].
+    #[serde(default = "weight_default")]
     pub weight: u32,
     /// Connections of one host that may be open; none means no bound.
     pub connections: Option<u32>,
     /// It is used only while no other of its pool is up.
+    #[serde(default)]
     pub backup: bool,
+}
+
+impl Backend {
+    /// Of a backend that says nothing else.
+    pub const WEIGHT_DEFAULT: u32 = 1;
+}
+
+fn weight_default() -> u32 {
+    Backend::WEIGHT_DEFAULT
 }
 
 /// Where a backend listens.

@@ -2,6 +2,7 @@
 //! new key can not be forgotten here.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::reader::Located;
 use super::written::{self, Written};
@@ -39,7 +40,7 @@ pub(super) fn convert(written: Written, host: written::Host) -> (Local, Desired)
         peers: convert_each(peers, &owner, convert_peer),
         zones: convert_each(zones, &owner, convert_zone),
         certificates: convert_each(certificates, &owner, convert_certificate),
-        sites: convert_each(sites, &owner, convert_site),
+        sites: convert_each(sites, &owner, |site, owner| Arc::new(convert_site(site, owner))),
     };
     desired.sort();
     let local = Local {

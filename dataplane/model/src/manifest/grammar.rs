@@ -14,7 +14,7 @@ use toml::de::DeTable;
 
 use super::reader::{Reader, Section};
 use super::values;
-use super::written::{Host, Written};
+use super::written::{Host, Lists, Written};
 
 /// Reads a document. What is wrong is reported and left out, so that everything else
 /// can still be checked; the host is none when `[host]` lacks its name.
@@ -39,13 +39,8 @@ pub(super) fn read(reader: &mut Reader<'_>, document: &DeTable<'_>) -> (Written,
     let probe = root.table(reader, "probe", "probe");
     let geo = root.table(reader, "geo", "geo");
     let dns = root.table(reader, "dns", "dns");
-    let groups = root.tables(reader, "group", "group");
-    let peers = root.tables(reader, "peer", "peer");
-    let zones = root.tables(reader, "zone", "zone");
-    let tenants = root.tables(reader, "tenant", "tenant");
-    let certificates = root.tables(reader, "certificate", "certificate");
-    let sites = root.tables(reader, "site", "site");
-    let written = Written {
+    let lists = ListSections::of(reader, &mut root);
+    let mut written = Written {
         manifest: manifest.map(|located| located.value),
         listen: host::read_listen(reader, listen),
         fleet: fleet
@@ -60,15 +55,61 @@ pub(super) fn read(reader: &mut Reader<'_>, document: &DeTable<'_>) -> (Written,
         dns: dns
             .map(|section| zone::read_dns(reader, section))
             .unwrap_or_default(),
-        groups: read_each(reader, groups, fleet::read_group),
-        peers: read_each(reader, peers, fleet::read_peer),
-        zones: read_each(reader, zones, zone::read_zone),
-        tenants: read_each(reader, tenants, tenant::read_tenant),
-        certificates: read_each(reader, certificates, tenant::read_certificate),
-        sites: read_each(reader, sites, site::read_site),
+        groups: Vec::new(),
+        peers: Vec::new(),
+        zones: Vec::new(),
+        tenants: Vec::new(),
+        certificates: Vec::new(),
+        sites: Vec::new(),
     };
+    written.extend(lists.read(reader));
     root.finish(reader);
     (written, host)
+}
+
+/// Reads a part of a document that has nothing but lists; `None` where it has anything else.
+pub(super) fn read_lists(reader: &mut Reader<'_>, part: &DeTable<'_>) -> Option<Lists> {
+    let mut root = Section::root(part);
+    if !root.has_lists_only() {
+        return None;
+    }
+    let lists = ListSections::of(reader, &mut root).read(reader);
+    root.finish(reader);
+    Some(lists)
+}
+
+/// The lists of a document, before they are read.
+struct ListSections<'t> {
+    groups: Vec<Section<'t>>,
+    peers: Vec<Section<'t>>,
+    zones: Vec<Section<'t>>,
+    tenants: Vec<Section<'t>>,
+    certificates: Vec<Section<'t>>,
+    sites: Vec<Section<'t>>,
+}
+
+impl<'t> ListSections<'t> {
+    fn of(reader: &mut Reader<'_>, root: &mut Section<'t>) -> ListSections<'t> {
+        ListSections {
+            groups: root.tables(reader, "group", "group"),
+            peers: root.tables(reader, "peer", "peer"),
+            zones: root.tables(reader, "zone", "zone"),
+            tenants: root.tables(reader, "tenant", "tenant"),
+            certificates: root.tables(reader, "certificate", "certificate"),
+            sites: root.tables(reader, "site", "site"),
+        }
+    }
+
+    fn read(self, reader: &mut Reader<'_>) -> Lists {
+        Lists {
+            groups: read_each(reader, self.groups, fleet::read_group),
+            peers: read_each(reader, self.peers, fleet::read_peer),
+            zones: read_each(reader, self.zones, zone::read_zone),
+            tenants: read_each(reader, self.tenants, tenant::read_tenant),
+            certificates: read_each(reader, self.certificates, tenant::read_certificate),
+            sites: read_each(reader, self.sites, site::read_site),
+        }
+    }
 }
 
 fn read_each<'t, T>(

@@ -1,5 +1,7 @@
 //! Walks a TOML document and remembers everything that is wrong with it.
 
+use std::cell::Cell;
+
 use strsim::damerau_levenshtein;
 use toml::de::{DeTable, DeValue};
 
@@ -7,6 +9,9 @@ use super::values;
 use crate::availability;
 use crate::name::Malformed;
 use crate::problem::{Problem, Problems};
+
+/// How far from one line the next one that is asked for mostly is.
+const LINES_NEAR: usize = 16;
 
 /// A value and the line that it was read from.
 #[derive(Clone, Debug)]
@@ -18,18 +23,29 @@ pub(super) struct Located<T> {
 /// What was found in one file so far.
 pub(super) struct Reader<'t> {
     file: &'t str,
+    /// The line of the text's beginning.
+    first_line: usize,
     line_starts: Vec<usize>,
+    /// The line that was asked for last, from 0: the next one is near.
+    near: Cell<usize>,
     problems: Vec<Problem>,
     not_built: Vec<Problem>,
 }
 
 impl<'t> Reader<'t> {
     pub(super) fn new(text: &str, file: &'t str) -> Reader<'t> {
+        Reader::of_part(text, 1, file)
+    }
+
+    /// Reads a part of a file that begins on line `first_line`.
+    pub(super) fn of_part(text: &str, first_line: usize, file: &'t str) -> Reader<'t> {
         let newlines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         let line_starts = std::iter::once(0).chain(newlines.map(|(at, _)| at + 1));
         Reader {
             file,
+            first_line,
             line_starts: line_starts.collect(),
+            near: Cell::new(0),
             problems: Vec::new(),
             not_built: Vec::new(),
         }
@@ -37,8 +53,21 @@ impl<'t> Reader<'t> {
 
     /// The line, from 1, in which the byte at `offset` stands.
     pub(super) fn line_at(&self, offset: usize) -> u32 {
-        let line = self.line_starts.partition_point(|&start| start <= offset);
-        u32::try_from(line).unwrap_or(u32::MAX)
+        let mut line = self.near.get();
+        let begins = |line: usize| self.line_starts.get(line).is_none_or(|&it| offset < it);
+        // A few lines on or back, else from the middle.
+        for _ in 0..LINES_NEAR {
+            match (begins(line), begins(line + 1)) {
+                (true, _) => line = line.saturating_sub(1),
+                (false, true) => break,
+                (false, false) => line += 1,
+            }
+        }
+        if begins(line) || !begins(line + 1) {
+            line = self.line_starts.partition_point(|&it| it <= offset) - 1;
+        }
+        self.near.set(line);
+        u32::try_from(self.first_line + line).unwrap_or(u32::MAX)
     }
 
     pub(super) fn report(
@@ -62,23 +91,29 @@ impl<'t> Reader<'t> {
         (self.problems, self.not_built)
     }
 
-    fn note_use(&mut self, key: &str, value: &DeValue<'_>, line: u32) {
-        if availability::is_built(key, value.as_str()) {
+    /// What was found is nothing: no problem, and nothing that is not built yet.
+    pub(super) fn found_nothing(&self) -> bool {
+        self.problems.is_empty() && self.not_built.is_empty()
+    }
+
+    fn note_use(&mut self, section: &Section<'_>, key: &str, value: &DeValue<'_>, line: u32) {
+        if availability::is_built(section.path, key, value.as_str()) {
             return;
         }
         let what = match value.as_str() {
-            Some(text) if availability::is_built(key, None) => {
+            Some(text) if availability::is_built(section.path, key, None) => {
                 format!("{text:?} is not available in this version")
             }
             _ => String::from("not available in this version"),
         };
-        let problem = self.problem(Some(line), key, what, String::new());
+        let key = section.key_path(key);
+        let problem = self.problem(Some(line), &key, what, String::new());
         self.not_built.push(problem);
     }
 
     /// Notes the use of a form of a value that is not built yet.
     pub(super) fn note_form(&mut self, key: &str, form: &str, line: u32) {
-        if !availability::is_built(key, Some(form)) {
+        if !availability::is_built("", key, Some(form)) {
             let what = format!("{form} is not available in this version");
             let problem = self.problem(Some(line), key, what, String::new());
             self.not_built.push(problem);
@@ -128,7 +163,7 @@ impl<'t> Section<'t> {
         key: &'static str,
         read: impl Fn(&DeValue<'_>) -> Result<T, Malformed>,
     ) -> Option<Located<T>> {
-        self.take_hinted(reader, key, "", read)
+        self.take_hinted(reader, key, String::new, read)
     }
 
     /// The value of `key`, or `default`, which a hint calls `shown`.
@@ -139,8 +174,8 @@ impl<'t> Section<'t> {
         read: impl Fn(&DeValue<'_>) -> Result<T, Malformed>,
         (default, shown): (T, &str),
     ) -> T {
-        let hint = format!("remove the line for the default of {shown}");
-        let taken = self.take_hinted(reader, key, &hint, read);
+        let hint = || format!("remove the line for the default of {shown}");
+        let taken = self.take_hinted(reader, key, hint, read);
         taken.map_or(default, |located| located.value)
     }
 
@@ -249,6 +284,13 @@ impl<'t> Section<'t> {
         texts
     }
 
+    /// Its keys, of which each is a list of tables of its own.
+    pub(super) fn has_lists_only(&self) -> bool {
+        self.table
+            .values()
+            .all(|value| value.get_ref().as_array().is_some())
+    }
+
     pub(super) fn contains(&self, key: &str) -> bool {
         self.table.contains_key(key)
     }
@@ -291,7 +333,7 @@ impl<'t> Section<'t> {
         self.asked.push(key);
         let (found, value) = self.table.get_key_value(key)?;
         let line = reader.line_at(found.span().start);
-        reader.note_use(&self.key_path(key), value.get_ref(), line);
+        reader.note_use(self, key, value.get_ref(), line);
         Some((value.get_ref(), line))
     }
 
@@ -299,7 +341,7 @@ impl<'t> Section<'t> {
         &mut self,
         reader: &mut Reader<'_>,
         key: &'static str,
-        hint: &str,
+        hint: impl Fn() -> String,
         read: impl Fn(&DeValue<'_>) -> Result<T, Malformed>,
     ) -> Option<Located<T>> {
         let (value, line) = self.entry(reader, key)?;
@@ -307,9 +349,9 @@ impl<'t> Section<'t> {
             Ok(value) => Some(Located { value, line }),
             Err(wrong) => {
                 let hint = if wrong.hint.is_empty() {
-                    hint
+                    hint()
                 } else {
-                    &wrong.hint
+                    wrong.hint
                 };
                 reader.report(Some(line), &self.key_path(key), wrong.what, hint);
                 None

@@ -33,6 +33,15 @@ pub(super) fn text(value: &DeValue<'_>) -> Result<String, Malformed> {
     }
 }
 
+/// As [`text`], where it is only looked at.
+fn borrowed<'a>(value: &'a DeValue<'_>) -> Result<&'a str, Malformed> {
+    match value {
+        DeValue::String(text) if text.is_empty() => Err(malformed("must not be empty", "")),
+        DeValue::String(text) => Ok(text),
+        other => Err(wrong_type("a string", other)),
+    }
+}
+
 /// Any text.
 pub(super) fn text_or_empty(value: &DeValue<'_>) -> Result<String, Malformed> {
     match value {
@@ -49,11 +58,11 @@ pub(super) fn flag(value: &DeValue<'_>) -> Result<bool, Malformed> {
 }
 
 pub(super) fn name(value: &DeValue<'_>) -> Result<Name, Malformed> {
-    Name::parse(&text(value)?)
+    Name::parse(borrowed(value)?)
 }
 
 pub(super) fn hostname(value: &DeValue<'_>) -> Result<Hostname, Malformed> {
-    Hostname::parse(&text(value)?)
+    Hostname::parse(borrowed(value)?)
 }
 
 /// A hostname that stands for one machine: no wildcard.
@@ -206,7 +215,7 @@ pub(super) fn probe_address(value: &DeValue<'_>) -> Result<SocketAddr, Malformed
 }
 
 pub(super) fn backend_address(value: &DeValue<'_>) -> Result<BackendAddress, Malformed> {
-    let text = text(value)?;
+    let text = borrowed(value)?;
     let hint = "write it like \"203.0.113.10:80\" or \"[2001:db8::10]:80\"";
     if let Ok(address) = text.parse::<SocketAddr>() {
         return match address.port() {

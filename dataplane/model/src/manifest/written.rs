@@ -34,6 +34,37 @@ pub(super) struct Written {
     pub(super) sites: Vec<Site>,
 }
 
+/// What a document may have in several parts.
+#[derive(Debug)]
+pub(super) struct Lists {
+    pub(super) groups: Vec<Group>,
+    pub(super) peers: Vec<Peer>,
+    pub(super) zones: Vec<Zone>,
+    pub(super) tenants: Vec<Tenant>,
+    pub(super) certificates: Vec<Certificate>,
+    pub(super) sites: Vec<Site>,
+}
+
+impl Written {
+    /// Adds what stands further down.
+    pub(super) fn extend(&mut self, lists: Lists) {
+        let Lists {
+            groups,
+            peers,
+            zones,
+            tenants,
+            certificates,
+            sites,
+        } = lists;
+        self.groups.extend(groups);
+        self.peers.extend(peers);
+        self.zones.extend(zones);
+        self.tenants.extend(tenants);
+        self.certificates.extend(certificates);
+        self.sites.extend(sites);
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Host {
     pub(super) name: Located<Name>,
