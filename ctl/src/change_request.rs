@@ -1,5 +1,7 @@
 //! From what was asked to a change of the desired state: who owns what, and what is refused.
 
+use std::sync::Arc;
+
 use meridian_model::availability::unavailable;
 use meridian_model::change::{Change, Object, ObjectName};
 use meridian_model::desired::{Owner, Pool, Site, SiteName, Tenant};
@@ -73,17 +75,16 @@ impl Refusal {
 }
 
 /// Everything of the manifest's owner as the manifest has it.
-pub(crate) fn apply(store: &Store, local: &Local, declared: &Desired) -> Result<Change, Refusal> {
+pub(crate) fn apply(store: &Store, local: &Local, declared: Desired) -> Result<Change, Refusal> {
     let owner = Owner::Manifest(local.manifest.clone());
-    let next = store
+    store
         .desired()
-        .with_owned(&owner, declared)
+        .change_by_owner(&owner, declared, store.next_revision())
         .map_err(|clashes| Refusal {
             exit: Exit::Refused,
             message: format!("nothing was changed: {owner} may not change what belongs to others"),
             problems: Some(clash_problems(&clashes)),
-        })?;
-    Ok(store.change_to(&next))
+        })
 }
 
 /// The paths of local settings in which a manifest differs from what `up` was started with.
@@ -139,20 +140,12 @@ pub(crate) fn set(
     let desired = store.desired();
     let object = match kind {
         "tenant" => Object::Tenant(tenant(store, name, keys)?),
-        "site" => Object::Site(Box::new(site(store, &site_name(name)?, keys)?)),
-        "backend" => Object::Site(Box::new(with_backend(store, name, keys)?)),
+        "site" => Object::Site(Arc::new(site(store, &site_name(name)?, keys)?)),
+        "backend" => Object::Site(Arc::new(with_backend(store, name, keys)?)),
         _ => return Err(unknown_kind(kind, "tenant, site, backend")),
     };
     may_change(desired, &object.name())?;
-    let mut next = desired.clone();
-    next.apply(Change {
-        revision: 0,
-        ids: desired.ids,
-        puts: vec![object],
-        deletes: Vec::new(),
-    });
-    next.assign_ids(Some(desired));
-    Ok(store.change_to(&next))
+    Ok(desired.change_of(object, store.next_revision()))
 }
 
 /// Removes one object of the API's.
@@ -167,7 +160,7 @@ pub(crate) fn delete(store: &Store, kind: &str, name: &str) -> Result<Change, Re
     match kind {
         "tenant" => {
             let tenant = plain_name(name)?;
-            if let Some(site) = desired.sites.iter().find(|site| site.tenant == tenant) {
+            if let Some(site) = desired.site_of(&tenant) {
                 return Err(Refusal::conflict(format!(
                     "tenant {tenant} still has sites, such as {tenant}/{}; delete them first",
                     site.name
@@ -184,7 +177,7 @@ pub(crate) fn delete(store: &Store, kind: &str, name: &str) -> Result<Change, Re
             let backends = &mut site.pools[pool].backends;
             let place = backends.iter().position(|it| it.name.as_str() == backend);
             backends.remove(place.ok_or_else(|| none_such(kind, name))?);
-            let object = Object::Site(Box::new(site));
+            let object = Object::Site(Arc::new(site));
             may_change(desired, &object.name())?;
             change.puts.push(object);
             return Ok(change);
@@ -192,7 +185,7 @@ pub(crate) fn delete(store: &Store, kind: &str, name: &str) -> Result<Change, Re
         _ => return Err(unknown_kind(kind, "tenant, site, backend")),
     }
     for name in &change.deletes {
-        if desired.object(name).is_none() {
+        if desired.owner(name).is_none() {
             return Err(Refusal::input(format!("there is no {name}")));
         }
         may_change(desired, name)?;
@@ -213,7 +206,7 @@ pub(crate) fn get(
             .map(|it| (it.name.to_string(), json!(it)))
     };
     let sites = || {
-        let named = |it: &Site| (format!("{}/{}", it.tenant, it.name), json!(it));
+        let named = |it: &Arc<Site>| (format!("{}/{}", it.tenant, it.name), json!(**it));
         desired.sites.iter().map(named)
     };
     let groups = || {
@@ -233,12 +226,16 @@ pub(crate) fn get(
         // One of many is not looked for among all.
         ("site", Some(name)) => {
             let site = desired.site(&site_name(name)?);
-            site.map(|it| (name.to_string(), json!(it)))
+            site.map(|it| (name.to_string(), json!(**it)))
                 .into_iter()
                 .collect()
         }
         ("site", None) => sites().collect(),
-        ("backend", _) => desired.sites.iter().flat_map(backends).collect(),
+        ("backend", Some(name)) => {
+            let site = find_pool(desired, name).map(|(site, _, _)| backends(&site));
+            site.into_iter().flatten().collect()
+        }
+        ("backend", None) => desired.sites.iter().flat_map(|it| backends(it)).collect(),
         ("group", _) => groups().collect(),
         ("peer", _) => peers().collect(),
         _ => return Err(unknown_kind(kind, "tenant, site, backend, group, peer")),
@@ -269,7 +266,7 @@ fn backends(site: &Site) -> Vec<(String, Value)> {
 }
 
 fn may_change(desired: &Desired, name: &ObjectName) -> Result<(), Refusal> {
-    match desired.object(name).as_ref().map(Object::owner) {
+    match desired.owner(name) {
         Some(owner @ Owner::Manifest(_)) => Err(Refusal::conflict(format!(
             "{name} belongs to {owner}; change it there and apply that"
         ))),
@@ -302,7 +299,8 @@ fn site(store: &Store, name: &SiteName, keys: &[String]) -> Result<Site, Refusal
         lines(keys)?
     );
     let mut parsed = parse(store, &text)?;
-    let mut site = parsed.sites.pop().ok_or_else(|| unreadable(&text))?;
+    let site = parsed.sites.pop().ok_or_else(|| unreadable(&text))?;
+    let mut site = Arc::unwrap_or_clone(site);
     site.owner = Owner::Api;
     Ok(site)
 }
@@ -353,7 +351,7 @@ fn find_pool(desired: &Desired, full: &str) -> Result<(Site, usize, String), Ref
         .ok_or_else(|| none_such("site", &name.to_string()))?;
     let place = found.pools.iter().position(|it| it.name.as_str() == pool);
     let place = place.ok_or_else(|| Refusal::input(format!("site {name} has no pool {pool}")))?;
-    Ok((found.clone(), place, backend.to_string()))
+    Ok((Site::clone(found), place, backend.to_string()))
 }
 
 /// Reads a piece of a manifest as if it stood in one of this host's.

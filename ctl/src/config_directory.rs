@@ -17,11 +17,11 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use meridian_model::config_log::journal::JournalReader;
-use meridian_model::config_log::{self, Header, journal};
+use meridian_model::config_log::{self, FORMAT, Header, journal};
 use meridian_model::{Desired, Local};
 use rustix::rand::{GetRandomFlags, getrandom};
 
-use crate::durable_file;
+use crate::durable_file::{self, Staged};
 
 const CURRENT: &str = "current";
 const LOCAL: &str = "local";
@@ -64,10 +64,11 @@ pub(crate) struct LastGood {
 }
 
 impl Found {
-    /// Whether `current` leads to what was read, and all of that can be gone on with.
+    /// Whether `current` leads to what was read, and all of that can be gone on with: it is as
+    /// this version writes it.
     pub(crate) fn is_whole(&self) -> bool {
         let good = self.last_good.as_ref();
-        good.is_some_and(|good| good.journal_bytes.is_some())
+        good.is_some_and(|good| good.journal_bytes.is_some() && good.header.format == FORMAT)
             && !self.snapshots_passed_over
             && !self.current_lost
     }
@@ -175,24 +176,31 @@ impl ConfigDirectory {
         }
     }
 
-    /// Begins a generation with a revision and makes it the current one. The last good one,
-    /// `kept`, stays; everything older is removed.
+    /// Writes a generation, with the local settings and what makes it the current one, beside
+    /// their places and has them on the disk: all that can fail for want of room is over then.
     ///
     /// # Errors
-    /// The first; the directory then leads to what it led to before.
-    pub(crate) fn begin(
+    /// The first; nothing is left of it.
+    pub(crate) fn stage(
         &self,
         header: &Header,
         local: &Local,
         desired: &Desired,
-        kept: Option<u64>,
-    ) -> io::Result<()> {
-        // All in one: a disk that is full is found before the first of them changes.
+    ) -> io::Result<Staged> {
         let local = config_log::encode_local(local);
         let current = format!("{}\n", header.generation);
         let more = [(LOCAL, local.as_bytes()), (CURRENT, current.as_bytes())];
-        self.put_generation(header, desired, &more)?;
-        self.remove_all_but(&[Some(header.generation), kept]);
+        self.stage_generation(header, desired, &more)
+    }
+
+    /// Makes a staged generation the current one. The last good one, `kept`, stays; everything
+    /// older is removed.
+    ///
+    /// # Errors
+    /// The first; it is not known then which one is current.
+    pub(crate) fn begin(&self, staged: Staged, generation: u64, kept: Option<u64>) -> io::Result<()> {
+        staged.put()?;
+        self.remove_all_but(&[Some(generation), kept]);
         Ok(())
     }
 
@@ -201,15 +209,15 @@ impl ConfigDirectory {
     /// # Errors
     /// The first; nothing is left of it.
     pub(crate) fn write_generation(&self, header: &Header, desired: &Desired) -> io::Result<()> {
-        self.put_generation(header, desired, &[])
+        self.stage_generation(header, desired, &[])?.put()
     }
 
-    fn put_generation(
+    fn stage_generation(
         &self,
         header: &Header,
         desired: &Desired,
         more: &[(&str, &[u8])],
-    ) -> io::Result<()> {
+    ) -> io::Result<Staged> {
         let snapshot = config_log::encode(header, desired);
         let journal = journal::encode_header(header);
         let names = [
@@ -221,7 +229,7 @@ impl ConfigDirectory {
             (names[1].as_str(), journal.as_bytes()),
         ];
         files.extend_from_slice(more);
-        durable_file::replace_all(&self.path, &files)
+        Staged::write(&self.path, &files)
     }
 
     /// Has `current` lead to a generation.
@@ -264,7 +272,7 @@ impl ConfigDirectory {
     /// When there is no store yet, and the kernel has no random bits for the name of one.
     pub(crate) fn next_header(&self, found: &Found, revision: u64) -> io::Result<Header> {
         Ok(Header {
-            format: config_log::FORMAT,
+            format: FORMAT,
             store: match &found.last_good {
                 Some(good) => good.header.store.clone(),
                 None => new_store()?,

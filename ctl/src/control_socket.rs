@@ -239,7 +239,7 @@ impl Server {
                 how,
             } => self.change(how, |store| {
                 let restart = change_request::restart_keys(store.local(), &local);
-                let change = change_request::apply(store, &local, &desired)?;
+                let change = change_request::apply(store, &local, desired)?;
                 Ok((change, restart))
             }),
             Question::Set {
@@ -298,7 +298,7 @@ impl Server {
         }
         if !change.is_empty() {
             let sites = change.puts.iter().filter_map(|object| match object {
-                Object::Site(site) => Some(&**site),
+                Object::Site(site) => Some(site),
                 _ => None,
             });
             let sites = named_sites(sites);
@@ -362,7 +362,7 @@ impl Server {
 
 fn differences(before: &Desired, change: &Change) -> Vec<Difference> {
     let puts = change.puts.iter().map(Object::name).map(|name| {
-        let is_new = before.object(&name).is_none();
+        let is_new = before.owner(&name).is_none();
         (if is_new { "create" } else { "change" }, name)
     });
     let deletes = change.deletes.iter().cloned();

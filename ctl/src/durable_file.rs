@@ -17,24 +17,51 @@ pub(crate) const FILE_MODE: u32 = 0o600;
 /// # Errors
 /// The first that occurs; nothing is left beside the files.
 pub(crate) fn replace_all(directory: &Path, files: &[(&str, &[u8])]) -> io::Result<()> {
-    let done = try_replace_all(directory, files);
-    if done.is_err() {
-        for (name, _) in files {
-            // A full disk must not stay full of our half-written files.
-            let _ = std::fs::remove_file(beside(directory, name));
-        }
-    }
-    done
+    Staged::write(directory, files)?.put()
 }
 
-fn try_replace_all(directory: &Path, files: &[(&str, &[u8])]) -> io::Result<()> {
-    for (name, bytes) in files {
-        write_synced(&beside(directory, name), bytes)?;
+/// Files that are written beside their places and synced. Dropped without being put there, they
+/// are gone.
+pub(crate) struct Staged {
+    directory: PathBuf,
+    names: Vec<String>,
+}
+
+impl Staged {
+    /// Writes each.
+    ///
+    /// # Errors
+    /// The first that occurs; nothing is left of them.
+    pub(crate) fn write(directory: &Path, files: &[(&str, &[u8])]) -> io::Result<Staged> {
+        let staged = Staged {
+            directory: directory.to_owned(),
+            names: files.iter().map(|(name, _)| (*name).to_owned()).collect(),
+        };
+        for (name, bytes) in files {
+            write_synced(&beside(directory, name), bytes)?;
+        }
+        Ok(staged)
     }
-    for (name, _) in files {
-        std::fs::rename(beside(directory, name), directory.join(name))?;
+
+    /// Renames them in the order in which they were given, and syncs the directory.
+    ///
+    /// # Errors
+    /// The first that occurs.
+    pub(crate) fn put(self) -> io::Result<()> {
+        for name in &self.names {
+            std::fs::rename(beside(&self.directory, name), self.directory.join(name))?;
+        }
+        File::open(&self.directory)?.sync_all()
     }
-    File::open(directory)?.sync_all()
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        for name in &self.names {
+            // A full disk must not stay full of our half-written files.
+            let _ = std::fs::remove_file(beside(&self.directory, name));
+        }
+    }
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -36,6 +36,10 @@ use cli::{Call, Command};
 use failure::{Exit, Failure};
 use output::Output;
 
+/// A manifest of very many sites is very many small values.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let call = Call::parse();
     call.check_format();

@@ -150,11 +150,6 @@ impl Store {
         self.compiled.revision() + 1 + self.revisions_skipped
     }
 
-    /// What leads from the newest revision to `next`.
-    pub(crate) fn change_to(&self, next: &Desired) -> Change {
-        self.desired.change_to(next, self.next_revision())
-    }
-
     /// Whether a change could be made.
     ///
     /// # Errors
@@ -303,6 +298,7 @@ mod tests {
     use super::*;
     use meridian_model::Manifest;
     use std::path::Path;
+    use std::sync::Arc;
 
     fn parts(hosts: usize) -> (Local, Desired) {
         let names: Vec<String> = (0..hosts).map(|n| format!("\"h{n}.test\"")).collect();
@@ -318,7 +314,7 @@ mod tests {
     fn wanted(store: &Store, hosts: usize) -> Change {
         let (_, mut next) = parts(hosts);
         next.assign_ids(Some(store.desired()));
-        store.change_to(&next)
+        store.desired().change_to(&next, store.next_revision())
     }
 
     fn open(path: &Path) -> (Store, u64) {
@@ -338,7 +334,8 @@ mod tests {
         let header = directory
             .next_header(&directory.read().unwrap(), 1)
             .unwrap();
-        directory.begin(&header, &local, &desired, None).unwrap();
+        let staged = directory.stage(&header, &local, &desired).unwrap();
+        directory.begin(staged, header.generation, None).unwrap();
         let (mut store, _) = open(path);
         for hosts in 2..5 {
             let change = wanted(&store, hosts);
@@ -430,8 +427,8 @@ mod tests {
         let mut store = begun(at.path());
         let before = store.announcement();
         let mut next = store.desired().clone();
-        next.sites[0].tenant = meridian_model::name::Name::parse("nobody").unwrap();
-        let change = store.change_to(&next);
+        Arc::make_mut(&mut next.sites[0]).tenant = meridian_model::name::Name::parse("nobody").unwrap();
+        let change = store.desired().change_to(&next, store.next_revision());
         assert!(store.check(&change).is_err());
         assert!(matches!(store.commit(change), Err(NotMade::Wrong(_))));
         assert_eq!(store.announcement(), before);

@@ -1,19 +1,21 @@
 //! `meridianctl up`: everything on this host, in the foreground.
 
 use std::io::{self, ErrorKind};
+use std::panic::resume_unwind;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use meridian_model::availability::unavailable;
 use meridian_model::change::ObjectName;
 use meridian_model::config_log::Header;
-use meridian_model::desired::Owner;
+use meridian_model::desired::{Owner, SiteName};
 use meridian_model::{Compiled, Desired, Local, Manifest, Problem, Problems, compile};
 
 use crate::backoff::Backoff;
 use crate::cli;
 use crate::config_directory::{ConfigDirectory, Found};
 use crate::control_socket;
+use crate::durable_file::Staged;
 use crate::event::Event;
 use crate::failure::Failure;
 use crate::file_limit;
@@ -55,7 +57,7 @@ pub(crate) fn run(call: &cli::Up, output: Output) -> Result<(), Failure> {
         local,
         listeners,
         state: settled,
-        named_before,
+        named_gone,
     } = settle(&config, manifest, site_ids_used(&state, output), output)?;
     let store = match settled {
         Some(settled) => Store::go_on(config, local.clone(), settled)
@@ -69,8 +71,8 @@ pub(crate) fn run(call: &cli::Up, output: Output) -> Result<(), Failure> {
     let host = local.host.name.to_string();
     let (bookkeeper, last_fold) = Bookkeeper::start(state.ledger(), counters, host, output)
         .map_err(|error| Failure::input(format!("starting a thread: {error}")))?;
-    bookkeeper.name_sites(named_before);
-    bookkeeper.name_sites(named_sites(&store.desired().sites));
+    bookkeeper.name_sites(named_gone);
+    let sites_to_name = store.desired().sites.clone();
     let _control = control_socket::start(
         &state.control_socket(),
         store,
@@ -89,6 +91,7 @@ pub(crate) fn run(call: &cli::Up, output: Output) -> Result<(), Failure> {
         signals: Signals::take()?,
         output,
         bookkeeper,
+        sites_to_name,
         backoff: Backoff::default(),
         was_ready: false,
     }
@@ -145,21 +148,22 @@ fn settle(
         let used = &mut good.desired.ids.site;
         *used = site_ids_used.max(*used);
     }
-    // A site that this manifest deletes may have usage that is not in the ledger yet, nor its name.
-    let named_before = found.last_good.as_ref();
-    let named_before = named_before.map_or_else(Vec::new, |good| named_sites(&good.desired.sites));
     let accepted =
-        manifest.and_then(|(local, desired)| accept(&found, local, desired, site_ids_used));
+        manifest.and_then(|(local, desired)| accept(config, &found, local, desired, site_ids_used));
     let local = match accepted {
         Ok(accepted) => {
             let listeners = open_listeners(&accepted.local)?;
             match accepted.write(config, &found) {
-                Ok((local, state)) => {
+                Ok(Written {
+                    local,
+                    state,
+                    named_gone,
+                }) => {
                     return Ok(Settled {
                         local,
                         listeners,
                         state: Some(state),
-                        named_before,
+                        named_gone,
                     });
                 }
                 Err(error) => keep_unwritten(config, &found, &error, output)?,
@@ -172,7 +176,7 @@ fn settle(
         local,
         listeners,
         state: None,
-        named_before,
+        named_gone: Vec::new(),
     })
 }
 
@@ -182,8 +186,9 @@ struct Settled {
     listeners: Listeners,
     /// As it stands in the directory, where that was just written or found equal.
     state: Option<State>,
-    /// The sites of the revision before.
-    named_before: Vec<NamedSite>,
+    /// Sites that are gone with the manifest: they may have usage that is not in the ledger yet,
+    /// nor their names.
+    named_gone: Vec<NamedSite>,
 }
 
 fn open_listeners(local: &Local) -> Result<Listeners, Failure> {
@@ -202,12 +207,14 @@ struct Accepted {
     local: Local,
     compiled: Compiled,
     desired: Desired,
-    revision: u64,
-    /// Nothing of the desired state changed.
-    unchanged: bool,
+    /// The generation that holds it, already on the disk and not current yet; none when nothing of
+    /// the desired state changed.
+    begun: Option<io::Result<(Header, Staged)>>,
+    named_gone: Vec<NamedSite>,
 }
 
 fn accept(
+    config: &ConfigDirectory,
     found: &Found,
     local: Local,
     declared: Desired,
@@ -218,21 +225,37 @@ fn accept(
     nothing.ids.site = site_ids_used;
     let before = last_good.map_or(&nothing, |good| &good.desired);
     let owner = Owner::Manifest(local.manifest.clone());
-    let desired = before
-        .with_owned(&owner, &declared)
+    let change = before
+        .change_by_owner(&owner, declared, found.next_revision())
         .map_err(|clashes| clash_problems(&clashes))?;
-    let unchanged = found.is_whole() && *before == desired;
+    let unchanged = found.is_whole() && change.is_empty();
     let revision = match last_good {
         Some(good) if unchanged => good.revision,
-        _ => found.next_revision(),
+        _ => change.revision,
     };
-    let compiled = Compiled::new(&local, &desired, revision)?;
+    let gone = change.deletes.iter().filter_map(|name| match name {
+        ObjectName::Site { tenant, name } => before.site(&SiteName {
+            tenant: tenant.clone(),
+            site: name.clone(),
+        }),
+        _ => None,
+    });
+    let named_gone = named_sites(gone);
+    let mut desired = before.clone();
+    desired.apply(change);
+    // The disk is waited for beside the work.
+    let (compiled, begun) = std::thread::scope(|scope| {
+        let begun = (!unchanged).then(|| scope.spawn(|| stage(config, found, revision, &local, &desired)));
+        let compiled = Compiled::new(&local, &desired, revision);
+        let begun = begun.map(|it| it.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        (compiled, begun)
+    });
     Ok(Accepted {
+        compiled: compiled?,
         local,
-        compiled,
         desired,
-        revision,
-        unchanged,
+        begun,
+        named_gone,
     })
 }
 
@@ -257,20 +280,28 @@ pub(crate) fn clash_problems(clashes: &[(ObjectName, Owner)]) -> Problems {
     }
 }
 
+/// What a directory says by now.
+struct Written {
+    local: Local,
+    state: State,
+    named_gone: Vec<NamedSite>,
+}
+
 impl Accepted {
     /// Has the directory say so, and gives what it says.
-    fn write(self, config: &ConfigDirectory, found: &Found) -> io::Result<(Local, State)> {
-        let (header, journal_bytes) = match &found.last_good {
-            Some(good) if self.unchanged => {
+    fn write(self, config: &ConfigDirectory, found: &Found) -> io::Result<Written> {
+        let (header, journal_bytes) = match (self.begun, &found.last_good) {
+            (Some(begun), _) => {
+                let (header, staged) = begun?;
+                config.begin(staged, header.generation, kept(found))?;
+                (header, None)
+            }
+            (None, good) => {
+                let good = good.as_ref().expect("nothing differs from what was found");
                 if good.local.as_ref() != Some(&self.local) {
                     config.write_local(&self.local)?;
                 }
                 (good.header.clone(), good.journal_bytes)
-            }
-            _ => {
-                let (revision, local) = (self.revision, &self.local);
-                let header = begin(config, found, revision, local, &self.desired)?;
-                (header, None)
             }
         };
         let state = State {
@@ -279,22 +310,30 @@ impl Accepted {
             compiled: self.compiled,
             journal_bytes,
         };
-        Ok((self.local, state))
+        Ok(Written {
+            local: self.local,
+            state,
+            named_gone: self.named_gone,
+        })
     }
 }
 
-/// Begins a generation after everything that was found.
-fn begin(
+/// Writes a generation after everything that was found; it is not current yet.
+fn stage(
     config: &ConfigDirectory,
     found: &Found,
     revision: u64,
     local: &Local,
     desired: &Desired,
-) -> io::Result<Header> {
+) -> io::Result<(Header, Staged)> {
     let header = config.next_header(found, revision)?;
-    let kept = found.last_good.as_ref().map(|good| good.generation);
-    config.begin(&header, local, desired, kept)?;
-    Ok(header)
+    let staged = config.stage(&header, local, desired)?;
+    Ok((header, staged))
+}
+
+/// The generation that is not removed with the older ones.
+fn kept(found: &Found) -> Option<u64> {
+    found.last_good.as_ref().map(|good| good.generation)
 }
 
 /// The manifest is right and can not be written: the last good revision goes on.
@@ -362,7 +401,8 @@ fn last_good(config: &ConfigDirectory, found: &Found) -> Result<(Local, u64), St
     }
     // Written anew, for a plane may not look behind a damaged snapshot.
     let revision = found.next_revision();
-    begin(config, found, revision, &local, &good.desired)
+    stage(config, found, revision, &local, &good.desired)
+        .and_then(|(header, staged)| config.begin(staged, header.generation, kept(found)))
         .map_err(|error| format!(": it can not be restored: {error}"))?;
     Ok((local, revision))
 }

@@ -17,6 +17,8 @@ mod rendering;
 mod report;
 pub(crate) mod time_range;
 
+use std::sync::Arc;
+
 use meridian_model::desired::Site;
 
 use crate::cli;
@@ -71,7 +73,9 @@ pub(crate) fn run(call: &cli::Usage, output: Output) -> Result<(), Failure> {
 }
 
 /// What sites are called, for the ledger.
-pub(crate) fn named_sites<'a>(sites: impl IntoIterator<Item = &'a Site>) -> Vec<NamedSite> {
+pub(crate) fn named_sites<'a>(
+    sites: impl IntoIterator<Item = &'a Arc<Site>>,
+) -> Vec<NamedSite> {
     let named = sites.into_iter().map(|site| NamedSite {
         id: site.id,
         tenant: site.tenant.to_string(),

@@ -3,21 +3,15 @@
 //! A [`Follower`] belongs to the configuration thread, so that reading, compiling and the freeing
 //! of what is old delay neither a worker nor the control thread.
 
-use meridian_model::change::{Change, Object};
-use meridian_model::compile::Changed;
+use meridian_model::change::Change;
 use meridian_model::config_log::journal::JournalReader;
-use meridian_model::config_log::{Header, SnapshotReader, decode, decode_header, decode_local};
-use meridian_model::desired::Site;
-use meridian_model::{Compiled, Desired, Local, Problems};
+use meridian_model::config_log::{Header, decode, decode_header, decode_local};
+use meridian_model::snapshot::SiteId;
+use meridian_model::{Compiled, Desired, Local};
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-
-/// A snapshot is read in parts of this many bytes.
-const READ_BYTES: usize = 64 * 1024;
-/// Sites of a snapshot that are compiled together.
-const SITES_AT_ONCE: usize = 256;
 
 /// See the module.
 #[derive(Debug)]
@@ -137,13 +131,13 @@ impl Follower {
     /// its journal; without them, all that is there. Gives the sites that are other than before.
     /// What is wrong is kept in [`Follower::fault`], and the revision stays the last good one.
     /// An announcement that comes late, of a generation that was left already, says nothing new.
-    pub(crate) fn follow(&mut self, generation: Option<u64>, length: Option<u64>) -> Changed {
+    pub(crate) fn follow(&mut self, generation: Option<u64>, length: Option<u64>) -> Vec<SiteId> {
         self.trouble = None;
         match self.try_follow(generation, length) {
             Ok(changed) => changed,
             Err(trouble) => {
                 self.trouble = Some(trouble);
-                Changed::Sites(Vec::new())
+                Vec::new()
             }
         }
     }
@@ -152,31 +146,29 @@ impl Follower {
         &mut self,
         generation: Option<u64>,
         length: Option<u64>,
-    ) -> Result<Changed, String> {
+    ) -> Result<Vec<SiteId>, String> {
         let generation = match generation {
             Some(generation) => generation,
             None => read_current(&self.directory)?,
         };
         if generation < self.generation {
-            return Ok(Changed::Sites(Vec::new()));
+            return Ok(Vec::new());
         }
         if generation > self.generation {
             return self.move_to(generation, length);
         }
         if self.fault.is_some() {
             // What follows stands on what could not be taken up.
-            return Ok(Changed::Sites(Vec::new()));
+            return Ok(Vec::new());
         }
         let path = journal_path(&self.directory, generation);
         let bytes = read_from(&path, self.journal_bytes, length)?;
         let part = self.journal.read(&bytes);
         self.journal_bytes += part.bytes as u64;
         let mut sites = Vec::new();
-        let mut all = false;
         for change in &part.changes {
             match self.advance(change) {
-                Ok(Changed::Sites(changed)) => sites.extend(changed),
-                Ok(Changed::All) => all = true,
+                Ok(changed) => sites.extend(changed),
                 Err(fault) => {
                     self.fault = Some(fault);
                     break;
@@ -190,15 +182,11 @@ impl Follower {
         } else if length.is_some() && part.bytes < bytes.len() {
             self.fault = Some(refused(&path, &"what was announced ends within a line"));
         }
-        Ok(if all {
-            Changed::All
-        } else {
-            Changed::Sites(sites)
-        })
+        Ok(sites)
     }
 
     /// Goes over to another generation.
-    fn move_to(&mut self, generation: u64, length: Option<u64>) -> Result<Changed, String> {
+    fn move_to(&mut self, generation: u64, length: Option<u64>) -> Result<Vec<SiteId>, String> {
         let path = snapshot_path(&self.directory, generation);
         if self.fault.is_none() {
             let header = read_header(&path)?;
@@ -231,7 +219,7 @@ impl Follower {
     }
 
     /// Compiles one more revision.
-    fn advance(&mut self, change: &Change) -> Result<Changed, String> {
+    fn advance(&mut self, change: &Change) -> Result<Vec<SiteId>, String> {
         let path = journal_path(&self.directory, self.generation);
         let what = |problems: &dyn std::fmt::Display| {
             refused(&path, &format!("revision {}: {problems}", change.revision))
@@ -241,7 +229,7 @@ impl Follower {
             .apply(&self.local, change)
             .map_err(|problems| what(&problems))?;
         if let Some(sites) = applied {
-            return Ok(Changed::Sites(sites));
+            return Ok(sites);
         }
         let desired = &self.desired_at(change.revision)?;
         let (mut compiled, changed) = self
@@ -302,59 +290,15 @@ fn read_current(directory: &Path) -> Result<u64, String> {
     })
 }
 
-/// Compiles a snapshot as it is read, so that little more than the result is ever held.
+/// Compiles a snapshot as it is read.
 fn compile_snapshot(
     directory: &Path,
     generation: u64,
     local: &Local,
 ) -> Result<(Header, Compiled), String> {
     let path = snapshot_path(directory, generation);
-    let wrong = |what: &dyn std::fmt::Display| refused(&path, what);
-    let mut file = BufReader::with_capacity(
-        READ_BYTES,
-        File::open(&path).map_err(|error| wrong(&error))?,
-    );
-    let mut reader = SnapshotReader::new();
-    // Everything but sites stands before the first of them.
-    let mut others = Desired::default();
-    let mut compiled: Option<Compiled> = None;
-    let mut sites = Vec::with_capacity(SITES_AT_ONCE);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        let read = file.read_until(b'\n', &mut line);
-        if read.map_err(|error| wrong(&error))? == 0 || line.pop() != Some(b'\n') {
-            break;
-        }
-        match reader.line(&line).map_err(|fault| wrong(&fault))? {
-            Some(Object::Site(site)) => sites.push(*site),
-            Some(other) => others.put(other),
-            None => {}
-        }
-        if sites.len() >= SITES_AT_ONCE {
-            add_sites(&mut compiled, local, &others, &mut sites).map_err(|all| wrong(&all))?;
-        }
-    }
-    let header = reader.finish().map_err(|fault| wrong(&fault))?;
-    add_sites(&mut compiled, local, &others, &mut sites).map_err(|all| wrong(&all))?;
-    let mut compiled = compiled.expect("sites were added, if none");
-    compiled.set_revision(header.revision);
-    Ok((header, compiled))
-}
-
-fn add_sites(
-    compiled: &mut Option<Compiled>,
-    local: &Local,
-    others: &Desired,
-    sites: &mut Vec<Site>,
-) -> Result<(), Problems> {
-    let compiled = match compiled {
-        Some(compiled) => compiled,
-        none => none.insert(Compiled::new(local, others, 0)?),
-    };
-    compiled.add(local, sites)?;
-    sites.clear();
-    Ok(())
+    let bytes = fs::read(&path).map_err(|error| refused(&path, &error))?;
+    Compiled::read(local, &bytes).map_err(|what| refused(&path, &what))
 }
 
 /// A snapshot with its journal, as far as that is right; of the journal the first `length` bytes.

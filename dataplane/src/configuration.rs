@@ -6,7 +6,6 @@
 use crate::config::Follower;
 use crate::routing::Routing;
 use crate::shared::Shared;
-use meridian_model::compile::Changed;
 use meridian_sys::Notifier;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -118,9 +117,9 @@ impl Thread {
         let compiled = self.follower.compiled();
         let current = self.shared.routing.load_full();
         let is_new = compiled.revision() != current.snapshot.revision;
-        if is_new || changed == Changed::All {
+        if is_new || !changed.is_empty() {
             let snapshot = compiled.snapshot().clone();
-            let next = current.next(snapshot, changed, self.shared.workers.len());
+            let next = current.next(snapshot, &changed, self.shared.workers.len());
             drop(current);
             let old = self.shared.routing.swap(Arc::new(next));
             self.replaced.push((compiled.revision(), old));

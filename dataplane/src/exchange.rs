@@ -248,6 +248,7 @@ impl<'c> Exchange<'c> {
         drop(in_flight);
         match result {
             Ok(Ended::Answered(next, keep_for)) => {
+                self.worker.before_pooling(self.request.site.site());
                 let tag = Worker::upstream_tag(upstream.number());
                 upstream.put_idle(socket, keep_for, tag, IDLE_UPSTREAM_CONNECTIONS_MAX);
                 Attempt::Over(next)
@@ -274,7 +275,11 @@ impl<'c> Exchange<'c> {
 
     async fn connect(&self, upstream: &Upstream) -> Result<Socket, Reject> {
         let address = upstream.address();
-        if !self.request.site.may_connect(address) {
+        let may_connect = self.worker.with_routing(|routing| {
+            let policy = &routing.snapshot.policy;
+            self.request.site.may_connect(policy, address)
+        });
+        if !may_connect {
             self.worker.board().policy_refusals.add(1);
             return Err(Reject::NoBackend);
         }

@@ -28,6 +28,7 @@ mod download;
 mod exchange;
 pub mod http;
 mod listeners;
+mod local_sites;
 mod pages;
 pub mod plane;
 mod route;

@@ -5,10 +5,9 @@
 //! site leaves every other one's state where it is, and costs what that site costs.
 
 use crate::counters::BackendCounters;
-use meridian_model::compile::Changed;
 use meridian_model::limits::REVISIONS_REMEMBERED;
 use meridian_model::snapshot::{Backend, BackendKey, BySite, Site, SiteId, Snapshot};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// The runtime state of a backend.
@@ -22,7 +21,7 @@ pub(crate) struct BackendState {
 #[derive(Debug)]
 pub(crate) struct ServedSite {
     site: Arc<Site>,
-    /// In the order of [`backends`].
+    /// In the order of their keys.
     backends: Box<[(BackendKey, Arc<BackendState>)]>,
 }
 
@@ -32,8 +31,9 @@ pub(crate) struct Routing {
     /// The compiled revision.
     pub(crate) snapshot: Snapshot,
     served: BySite<Arc<ServedSite>>,
-    /// What the last revisions changed, the oldest first; the last is this one.
-    changes: VecDeque<(u64, Arc<Changed>)>,
+    /// What the last revisions changed, the oldest first; the last is this one. None tells of the
+    /// one that the plane began with.
+    changes: VecDeque<(u64, Arc<[SiteId]>)>,
 }
 
 /// Every backend of a site.
@@ -45,18 +45,21 @@ pub(crate) fn backends(site: &Site) -> impl Iterator<Item = &Backend> {
 impl ServedSite {
     /// A site with the state that its backends had before.
     fn new(site: &Arc<Site>, before: Option<&ServedSite>, workers: usize) -> Arc<ServedSite> {
-        let backends = backends(site).map(|backend| {
-            let kept = before.and_then(|before| before.backend_state(&backend.key));
-            let state = kept.unwrap_or_else(|| {
-                Arc::new(BackendState {
-                    counters: (0..workers).map(|_| BackendCounters::default()).collect(),
-                })
-            });
-            (backend.key.clone(), state)
-        });
+        let mut backends: Vec<_> = backends(site)
+            .map(|backend| {
+                let kept = before.and_then(|before| before.backend_state(&backend.key));
+                let state = kept.unwrap_or_else(|| {
+                    Arc::new(BackendState {
+                        counters: (0..workers).map(|_| BackendCounters::default()).collect(),
+                    })
+                });
+                (backend.key.clone(), state)
+            })
+            .collect();
+        backends.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         Arc::new(ServedSite {
             site: Arc::clone(site),
-            backends: backends.collect(),
+            backends: backends.into(),
         })
     }
 
@@ -67,17 +70,8 @@ impl ServedSite {
 
     /// The state of one of its backends.
     pub(crate) fn backend_state(&self, key: &BackendKey) -> Option<Arc<BackendState>> {
-        let mut rest = &self.backends[..];
-        for pool in &self.site.pools {
-            let count = pool.tiers.iter().map(|tier| tier.backends.len()).sum();
-            let (of_pool, behind) = rest.split_at(count);
-            if *pool.name == *key.pool() {
-                let found = of_pool.iter().find(|(it, _)| it == key);
-                return found.map(|(_, state)| Arc::clone(state));
-            }
-            rest = behind;
-        }
-        None
+        let place = self.backends.binary_search_by(|(it, _)| it.cmp(key));
+        place.ok().map(|place| Arc::clone(&self.backends[place].1))
     }
 }
 
@@ -89,39 +83,30 @@ impl Routing {
             served.insert(id, ServedSite::new(site, None, workers));
         }
         Routing {
-            changes: VecDeque::from([(snapshot.revision, Arc::new(Changed::All))]),
+            changes: VecDeque::new(),
             snapshot,
             served,
         }
     }
 
     /// The revision after this one, in which `changed` is other than here.
-    pub(crate) fn next(&self, snapshot: Snapshot, changed: Changed, workers: usize) -> Routing {
+    pub(crate) fn next(&self, snapshot: Snapshot, changed: &[SiteId], workers: usize) -> Routing {
         let mut served = self.served.clone();
-        let mut serve = |id: SiteId| match snapshot.sites.get(id) {
-            None => {
+        for &id in changed {
+            let Some(site) = snapshot.sites.get(id) else {
                 served.remove(id);
-            }
-            Some(site) => {
-                let before = self.served.get(id);
-                if before.is_none_or(|before| !Arc::ptr_eq(&before.site, site)) {
-                    served.insert(id, ServedSite::new(site, before.map(|it| &**it), workers));
-                }
-            }
-        };
-        match &changed {
-            Changed::Sites(sites) => sites.iter().copied().for_each(&mut serve),
-            Changed::All => {
-                let before = self.served.iter().map(|(id, _)| id);
-                let all = before.chain(snapshot.sites.iter().map(|(id, _)| id));
-                all.for_each(&mut serve);
+                continue;
+            };
+            let before = self.served.get(id);
+            if before.is_none_or(|before| !Arc::ptr_eq(&before.site, site)) {
+                served.insert(id, ServedSite::new(site, before.map(|it| &**it), workers));
             }
         }
         let mut changes = self.changes.clone();
         if changes.len() >= REVISIONS_REMEMBERED {
             changes.pop_front();
         }
-        changes.push_back((snapshot.revision, Arc::new(changed)));
+        changes.push_back((snapshot.revision, changed.into()));
         Routing {
             snapshot,
             served,
@@ -134,19 +119,20 @@ impl Routing {
         self.served.get(id)
     }
 
-    /// The sites that may be other than they were in `revision`; `None` when that may be all.
-    pub(crate) fn changed_since(&self, revision: u64) -> Option<BTreeSet<SiteId>> {
+    /// The sites that may be other than they were in `revision`, some of them maybe twice; `None`
+    /// when that is not known, or they are more than `most`.
+    pub(crate) fn changed_since(&self, revision: u64, most: usize) -> Option<Vec<SiteId>> {
         let (oldest, _) = self.changes.front()?;
         // A number can go down where a damaged log was replaced: then nothing tells what changed.
         if revision + 1 < *oldest || revision > self.snapshot.revision {
             return None;
         }
-        let mut changed = BTreeSet::new();
-        for (_, change) in self.changes.iter().filter(|(later, _)| *later > revision) {
-            match &**change {
-                Changed::Sites(sites) => changed.extend(sites),
-                Changed::All => return None,
+        let mut changed = Vec::new();
+        for (_, sites) in self.changes.iter().filter(|(later, _)| *later > revision) {
+            if changed.len() + sites.len() > most {
+                return None;
             }
+            changed.extend_from_slice(sites);
         }
         Some(changed)
     }

@@ -11,6 +11,7 @@ use meridian_model::limits::RETRY_BURST;
 use meridian_model::snapshot::{BackendKey, Site, Tier};
 use meridian_sys::ClassId;
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,7 +23,6 @@ pub(crate) struct LocalSite {
     counters: SiteCounters,
     class: ClassId,
     via: Arc<str>,
-    policy: Arc<AddressPolicy>,
     /// In the order of the compiled site's.
     pools: Box<[LocalPool]>,
     /// In hundredths of a retry.
@@ -64,15 +64,15 @@ impl LocalSite {
         old: Option<&LocalSite>,
     ) -> LocalSite {
         let site = served.site();
+        let kept = old.map(LocalSite::upstreams_by_key).unwrap_or_default();
         let pools = site.pools.iter().map(|pool| LocalPool {
             tiers: (pool.tiers.iter())
-                .map(|tier| LocalTier::new(worker, served, tier, old))
+                .map(|tier| LocalTier::new(worker, served, tier, &kept))
                 .collect(),
         });
         LocalSite {
             class: worker.class_of(site.tenant_id),
             via: Arc::clone(&routing.snapshot.via),
-            policy: Arc::clone(&routing.snapshot.policy),
             pools: pools.collect(),
             retry_credit: Cell::new(old.map_or(RETRY_CREDIT_MAX, |old| old.retry_credit.get())),
             counters: worker.counters_of(site.id),
@@ -100,10 +100,10 @@ impl LocalSite {
         &self.counters
     }
 
-    /// Whether the policy lets the site's tenant have a backend at `address`: looked at before
-    /// each connect, on the very address that is connected to.
-    pub(crate) fn may_connect(&self, address: SocketAddr) -> bool {
-        self.policy
+    /// Whether the policy of the newest revision lets the site's tenant have a backend at
+    /// `address`: looked at before each connect, on the very address that is connected to.
+    pub(crate) fn may_connect(&self, policy: &AddressPolicy, address: SocketAddr) -> bool {
+        policy
             .check(&self.site.backend_networks, address)
             .is_ok()
     }
@@ -145,14 +145,9 @@ impl LocalSite {
         tiers.flat_map(|tier| &tier.upstreams)
     }
 
-    /// The connections of the backend with this identity.
-    pub(crate) fn upstream(&self, key: &BackendKey) -> Option<&Rc<Upstream>> {
-        let mut pools = self.site.pools.iter();
-        let place = pools.position(|pool| *pool.name == *key.pool())?;
-        let tiers = self.pools[place].tiers.iter();
-        tiers
-            .flat_map(|tier| &tier.upstreams)
-            .find(|upstream| upstream.key() == key)
+    /// The same by the identities of the backends.
+    pub(crate) fn upstreams_by_key(&self) -> HashMap<&BackendKey, &Rc<Upstream>> {
+        self.upstreams().map(|it| (it.key(), it)).collect()
     }
 }
 
@@ -161,14 +156,12 @@ impl LocalTier {
         worker: &Worker,
         served: &ServedSite,
         tier: &Tier,
-        old: Option<&LocalSite>,
+        kept: &HashMap<&BackendKey, &Rc<Upstream>>,
     ) -> LocalTier {
         let upstreams = tier.backends.iter().map(|backend| {
-            let kept = old
-                .and_then(|old| old.upstream(&backend.key))
-                .filter(|upstream| !upstream.is_retired());
-            match kept {
-                Some(upstream) => Rc::clone(upstream),
+            let kept = kept.get(&backend.key);
+            match kept.filter(|upstream| !upstream.is_retired()) {
+                Some(&upstream) => Rc::clone(upstream),
                 None => worker.add_upstream(|number| {
                     let state = served
                         .backend_state(&backend.key)

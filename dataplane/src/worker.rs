@@ -2,13 +2,14 @@
 
 use crate::client::{self, ClientConnection};
 use crate::counters::{Causes, SiteCounters};
+use crate::local_sites::LocalSites;
 use crate::pages::PageWriter;
 use crate::routing::Routing;
 use crate::shared::{Shared, WorkerBoard};
 use crate::site::LocalSite;
 use crate::upstream::Upstream;
 use arc_swap::{ArcSwap, Cache};
-use meridian_model::snapshot::{SiteId, TenantId};
+use meridian_model::snapshot::{Site, SiteId, TenantId};
 use meridian_model::usage::NO_SITE;
 use meridian_sys::{ClassId, Event, Runtime, RuntimeConfig, SetupError, Socket, SocketId, Stir};
 use std::cell::{Cell, RefCell};
@@ -24,6 +25,13 @@ use std::time::{Duration, SystemTime};
 const SPARE_HEADS_MAX: usize = 256;
 /// A larger buffer is given back to the allocator.
 const SPARE_HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// A revision that changes more sites is taken up by a sweep.
+const SITES_AT_ONCE: usize = 64;
+/// How much of a sweep is done in one turn, in looks at one site: some ten microseconds.
+const SWEEP_WORK_PER_TURN: usize = 512;
+/// What it takes to make a site anew, without its backends, in such looks.
+const SITE_WORK: usize = 16;
 
 /// A listener of this worker.
 #[derive(Debug)]
@@ -77,7 +85,9 @@ pub(crate) struct Worker {
     pub(crate) runtime: Runtime,
     shared: Arc<Shared>,
     routing: RefCell<Cache<Arc<ArcSwap<Routing>>, Arc<Routing>>>,
-    sites: RefCell<HashMap<SiteId, Rc<LocalSite>>>,
+    sites: RefCell<LocalSites>,
+    /// Some of them may be outdated.
+    sweeping: Cell<bool>,
     pages: RefCell<PageWriter>,
     no_site: SiteCounters,
     classes: RefCell<HashMap<TenantId, ClassId>>,
@@ -113,6 +123,7 @@ impl Worker {
             shared,
             routing: RefCell::new(routing),
             sites: RefCell::default(),
+            sweeping: Cell::new(false),
             no_site: pages.counters(NO_SITE),
             pages: RefCell::new(pages),
             classes: RefCell::default(),
@@ -226,6 +237,7 @@ impl Worker {
     /// The control thread has news: a revision, a drain, or a question about our numbers.
     fn notified(self: &Rc<Self>) {
         self.take_up_revision();
+        self.sweep();
         if self.shared.draining.load(Ordering::Acquire) && !self.draining.get() {
             self.begin_drain();
         }
@@ -237,40 +249,88 @@ impl Worker {
     }
 
     /// Takes up the newest revision: sites that it changed or dropped are forgotten, with the
-    /// connections of backends that are gone, before the revision is acknowledged.
+    /// connections of backends that are gone, before the revision is acknowledged. Where they are
+    /// many, a sweep does that after it: until it has come by, [`Worker::site`] and
+    /// [`Worker::before_pooling`] let nobody see what is outdated.
     fn take_up_revision(&self) {
         let routing = Arc::clone(self.routing.borrow_mut().load());
-        if self.board().revision.get() == routing.snapshot.revision {
+        let served = self.board().revision.get();
+        if served == routing.snapshot.revision {
             return;
         }
-        let outdated: Vec<SiteId> = match routing.changed_since(self.board().revision.get()) {
-            Some(changed) => changed.into_iter().collect(),
-            None => self.sites.borrow().keys().copied().collect(),
-        };
-        for id in outdated {
-            let Some(local) = self.sites.borrow_mut().remove(&id) else {
-                continue;
-            };
-            let replacement = routing.served(id);
-            if let Some(served) = replacement {
-                let local = LocalSite::new(self, &routing, served, Some(&local));
-                self.sites.borrow_mut().insert(id, Rc::new(local));
+        match routing.changed_since(served, SITES_AT_ONCE) {
+            Some(changed) => {
+                for id in changed {
+                    self.bring_up_to_date(&routing, id);
+                }
             }
-            self.retire_upstreams_missing_from(replacement.map(|_| id), &local);
+            None => {
+                self.sites.borrow_mut().begin_sweep();
+                self.sweeping.set(true);
+            }
         }
         self.board().revision.publish(routing.snapshot.revision);
     }
 
-    fn retire_upstreams_missing_from(&self, replacement: Option<SiteId>, old: &LocalSite) {
-        let sites = self.sites.borrow();
-        let replacement = replacement.and_then(|id| sites.get(&id));
+    /// Looks at some of the sites that a revision may have outdated, and comes back for the rest.
+    fn sweep(&self) {
+        if !self.sweeping.get() {
+            return;
+        }
+        let routing = Arc::clone(self.routing.borrow_mut().load());
+        let mut work = 0;
+        while work < SWEEP_WORK_PER_TURN {
+            let next = self.sites.borrow_mut().next_unswept();
+            let Some(id) = next else {
+                break;
+            };
+            work += self.bring_up_to_date(&routing, id);
+        }
+        self.sweeping.set(self.sites.borrow().is_sweeping());
+        if self.sweeping.get() {
+            self.runtime.notifier().notify();
+        }
+    }
+
+    /// Forgets a site that the revision changed or dropped, with the connections of backends that
+    /// are gone. Gives how much work that was, in looks at one site.
+    fn bring_up_to_date(&self, routing: &Routing, id: SiteId) -> usize {
+        let Some(local) = self.sites.borrow().get(id).cloned() else {
+            return 1;
+        };
+        let replacement = routing.served(id);
+        if replacement.is_some_and(|served| Arc::ptr_eq(served.site(), local.site())) {
+            return 1;
+        }
+        let work = SITE_WORK + local.upstreams().count();
+        let replacement = replacement
+            .map(|served| Rc::new(LocalSite::new(self, routing, served, Some(&local))));
+        match &replacement {
+            Some(new) => self.sites.borrow_mut().insert(Rc::clone(new)),
+            None => drop(self.sites.borrow_mut().remove(id)),
+        }
+        self.retire_upstreams_missing_from(replacement.as_deref(), &local);
+        work + replacement.map_or(0, |new| new.upstreams().count())
+    }
+
+    fn retire_upstreams_missing_from(&self, replacement: Option<&LocalSite>, old: &LocalSite) {
+        let kept = replacement.map(LocalSite::upstreams_by_key);
         for upstream in old.upstreams() {
-            let kept = replacement.is_some_and(|site| site.upstream(upstream.key()).is_some());
-            if !kept {
+            let is_kept = (kept.as_ref()).is_some_and(|kept| kept.contains_key(upstream.key()));
+            if !is_kept {
                 upstream.retire(&self.runtime);
                 self.upstreams.borrow_mut()[upstream.number() as usize] = None;
                 self.free_upstreams.borrow_mut().push(upstream.number());
             }
+        }
+    }
+
+    /// To be called before a connection to a backend of this site is pooled: where the backend is
+    /// gone with a revision that was acknowledged, it knows so then.
+    pub(crate) fn before_pooling(&self, site: &Site) {
+        if self.sweeping.get() {
+            let routing = Arc::clone(self.routing.borrow_mut().load());
+            self.bring_up_to_date(&routing, site.id);
         }
     }
 
@@ -279,17 +339,17 @@ impl Worker {
         let mut cache = self.routing.borrow_mut();
         let routing = cache.load();
         let site = routing.snapshot.hostnames.find(host)?;
-        if let Some(local) = self.sites.borrow().get(&site.id)
+        if let Some(local) = self.sites.borrow().get(site.id)
             && Arc::ptr_eq(local.site(), site)
         {
             return Some(Rc::clone(local));
         }
         let served = routing.served(site.id)?;
-        let old = self.sites.borrow_mut().remove(&site.id);
+        let old = self.sites.borrow().get(site.id).cloned();
         let local = Rc::new(LocalSite::new(self, routing, served, old.as_deref()));
-        self.sites.borrow_mut().insert(site.id, Rc::clone(&local));
+        self.sites.borrow_mut().insert(Rc::clone(&local));
         if let Some(old) = old {
-            self.retire_upstreams_missing_from(Some(site.id), &old);
+            self.retire_upstreams_missing_from(Some(&local), &old);
         }
         Some(local)
     }

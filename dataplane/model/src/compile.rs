@@ -70,15 +70,6 @@ struct Tenant {
     has_limits: bool,
 }
 
-/// Which sites a revision changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Changed {
-    /// These; each is new, other than before, or gone.
-    Sites(Vec<SiteId>),
-    /// Maybe all.
-    All,
-}
-
 /// Sites that a thread compiles at a time.
 const SITES_AT_ONCE: usize = 512;
 
@@ -314,7 +305,7 @@ impl Compiled {
         local: &Local,
         desired: &Desired,
         revision: u64,
-    ) -> Result<(Compiled, Changed), Problems> {
+    ) -> Result<(Compiled, Vec<SiteId>), Problems> {
         let mut next = Compiled::without_sites(local, desired, revision);
         next.fill(local, &desired.sites, Some(&self.snapshot))?;
         let (before, after) = (&self.snapshot.sites, &next.snapshot.sites);
@@ -324,7 +315,7 @@ impl Compiled {
             old.is_none_or(|old| !Arc::ptr_eq(old, site))
         });
         let changed = gone.chain(other).map(|(id, _)| id).collect();
-        Ok((next, Changed::Sites(changed)))
+        Ok((next, changed))
     }
 
     /// Compiles `sites`, which come in the place of those of the same name and of `gone`.

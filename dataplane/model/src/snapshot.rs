@@ -132,10 +132,10 @@ pub struct Backend {
 /// The full identity of a backend. Runtime state (health, in-flight counts, pooled
 /// connections) is kept under it, so that a new revision which leaves a backend as
 /// it was also leaves its state. Cloning copies a pointer.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackendKey(Arc<BackendIdentity>);
 
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct BackendIdentity {
     site: SiteId,
     pool: Arc<str>,
