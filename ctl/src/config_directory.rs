@@ -6,6 +6,7 @@
 //! snapshot.G     the desired state of one revision; G grows with each that is written
 //! journal.G      the revisions after it, a line each
 //! current        G and a newline: the generation that holds
+//! applied        the manifest that led there: see `applied_manifest`
 //! ```
 //!
 //! A new generation is written beside the old one, the old journal is sealed, and `current` is
@@ -17,9 +18,10 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use meridian_model::config_log::journal::JournalReader;
-use meridian_model::config_log::{self, FORMAT, Header, journal};
+use meridian_model::config_log::{self, FORMAT, Header, SnapshotParts, journal};
 use meridian_model::{Desired, Local};
 use rustix::rand::{GetRandomFlags, getrandom};
+use serde::{Deserialize, Serialize};
 
 use crate::durable_file::{self, Staged};
 
@@ -27,6 +29,7 @@ const CURRENT: &str = "current";
 const LOCAL: &str = "local";
 
 /// The directory; `up` holds the lock that makes it the only writer.
+#[derive(Clone)]
 pub(crate) struct ConfigDirectory {
     path: PathBuf,
 }
@@ -60,6 +63,19 @@ pub(crate) struct LastGood {
     /// sealed.
     pub(crate) journal_bytes: Option<u64>,
     /// What `header` and the journal lead to.
+    pub(crate) revision: u64,
+}
+
+/// How far a log reaches, so that no other one is taken for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LogPosition {
+    pub(crate) store: String,
+    pub(crate) generation: u64,
+    /// Over the snapshot of that generation.
+    pub(crate) snapshot_checksum: u32,
+    /// Of its journal.
+    pub(crate) journal_bytes: u64,
+    /// What that leads to.
     pub(crate) revision: u64,
 }
 
@@ -147,6 +163,51 @@ impl ConfigDirectory {
             }
         }
         Ok(found)
+    }
+
+    /// The local settings and how far the log reaches, where all of it is whole and can be gone on
+    /// with. Sites are not looked at one by one: the checksum over all of them is.
+    pub(crate) fn standing(&self) -> Option<(Local, LogPosition)> {
+        let generation = self.current().ok()??;
+        if self.generations().ok()?.last() != Some(&generation) {
+            return None;
+        }
+        let snapshot = self.bytes(&snapshot_name(generation)).ok()?;
+        let snapshot = SnapshotParts::new(&snapshot).ok()?;
+        let journal = self.bytes(&journal_name(generation)).ok()?;
+        let mut reader = JournalReader::new(snapshot.header.clone());
+        let part = reader.read(&journal);
+        let is_whole = part.fault.is_none() && part.bytes == journal.len() && part.bytes > 0;
+        if !is_whole || reader.sealed().is_some() || snapshot.header.format != FORMAT {
+            return None;
+        }
+        let position = LogPosition {
+            store: snapshot.header.store,
+            generation,
+            snapshot_checksum: snapshot.checksum,
+            journal_bytes: journal.len() as u64,
+            revision: reader.revision(),
+        };
+        Some((self.local().ok()?, position))
+    }
+
+    /// How far the log reached with this header and so much of its journal; none when that
+    /// generation is gone already.
+    pub(crate) fn position(
+        &self,
+        header: &Header,
+        journal_bytes: u64,
+        revision: u64,
+    ) -> Option<LogPosition> {
+        let snapshot = self.bytes(&snapshot_name(header.generation)).ok()?;
+        let snapshot = SnapshotParts::new(&snapshot).ok()?;
+        Some(LogPosition {
+            store: header.store.clone(),
+            generation: header.generation,
+            snapshot_checksum: snapshot.checksum,
+            journal_bytes,
+            revision,
+        })
     }
 
     /// Goes on from a snapshot with what its journal holds.

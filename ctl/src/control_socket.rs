@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -20,7 +20,7 @@ use crate::change_request::{self, Refusal};
 use crate::event::Event;
 use crate::output::Output;
 use crate::plane_process::DATAPLANE;
-use crate::plane_socket::{self, Followed};
+use crate::plane_socket::{self, Followed, NoAnswer};
 use crate::store::{Announcement, NotMade, Store};
 use crate::usage::bookkeeper::Bookkeeper;
 use crate::usage::named_sites;
@@ -31,6 +31,8 @@ const ANNOUNCE_WITHIN: Duration = Duration::from_secs(3);
 const ANNOUNCE_AGAIN: Duration = Duration::from_millis(50);
 /// How long anybody can have a thread wait for a change, in milliseconds.
 const WAIT_MS_MAX: u64 = 600_000;
+/// How many may wait for the plane at a time; more are told that their change is not live yet.
+const WAITING_MAX: usize = 1024;
 /// Until a silent asker is hung up on.
 const ASKER_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -145,16 +147,31 @@ struct Server {
     plane: PathBuf,
     bookkeeper: Bookkeeper,
     output: Output,
+    /// But for those that only wait for the plane.
     connections: AtomicUsize,
+    waiting: AtomicUsize,
+    following: Mutex<Following>,
+    followed: Condvar,
 }
 
-/// Starts to answer.
+/// What the plane was told and said: one announcement at a time, for all that wait.
+#[derive(Default)]
+struct Following {
+    /// Announcements that were begun.
+    begun: u64,
+    running: bool,
+    /// The last one that ended, by its number.
+    last: Option<(u64, Result<Followed, String>)>,
+}
+
+/// Starts to answer, with the store that `open` gives: who asks before waits for it. Where it gives
+/// none, nobody is answered.
 ///
 /// # Errors
 /// When the socket can not be made.
 pub(crate) fn start(
     path: &Path,
-    store: Store,
+    open: impl FnOnce() -> Option<Store> + Send + 'static,
     plane: PathBuf,
     bookkeeper: Bookkeeper,
     output: Output,
@@ -165,19 +182,28 @@ pub(crate) fn start(
     }
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
-    let server = Arc::new(Server {
-        store: Mutex::new(store),
-        plane,
-        bookkeeper,
-        output,
-        connections: AtomicUsize::new(0),
-    });
+    let control = ControlSocket {
+        path: path.to_owned(),
+    };
     std::thread::Builder::new()
         .name("control".to_string())
-        .spawn(move || accept(&listener, &server))?;
-    Ok(ControlSocket {
-        path: path.to_owned(),
-    })
+        .spawn(move || {
+            let Some(store) = open() else {
+                return;
+            };
+            let server = Arc::new(Server {
+                store: Mutex::new(store),
+                plane,
+                bookkeeper,
+                output,
+                connections: AtomicUsize::new(0),
+                waiting: AtomicUsize::new(0),
+                following: Mutex::default(),
+                followed: Condvar::new(),
+            });
+            accept(&listener, &server);
+        })?;
+    Ok(control)
 }
 
 fn accept(listener: &UnixListener, server: &Arc<Server>) {
@@ -321,25 +347,62 @@ impl Server {
 
     /// Announces a revision until every worker runs it or a newer one.
     fn await_live(&self, made: Announcement, wait: Duration) -> Result<(), String> {
+        let Some(_waiting) = Waiting::begin(self) else {
+            return Err(format!("{WAITING_MAX} others wait for it already"));
+        };
         let deadline = Instant::now() + wait;
         loop {
-            // A newer one may have come meanwhile, in another generation.
-            let newest = self.store().announcement();
             let left = deadline.saturating_duration_since(Instant::now());
             let within = left.clamp(Duration::from_millis(100), ANNOUNCE_WITHIN);
-            let why = match plane_socket::follow(&self.plane, newest, within) {
+            let why = match self.announce(within) {
                 Ok(Followed { revision, .. }) if revision >= made.revision => return Ok(()),
                 Ok(Followed { revision, error }) => match error {
                     Some(error) => format!("serves revision {revision}: {error}"),
                     None => format!("serves revision {revision}"),
                 },
-                Err(why) => why.to_string(),
+                Err(why) => why,
             };
             if Instant::now() + ANNOUNCE_AGAIN >= deadline {
                 return Err(why);
             }
             std::thread::sleep(ANNOUNCE_AGAIN);
         }
+    }
+
+    /// Announces the newest revision, or lets somebody do it who begins after this: the plane is
+    /// asked once, however many wait.
+    fn announce(&self, within: Duration) -> Result<Followed, String> {
+        let lock = || (self.following.lock()).unwrap_or_else(PoisonError::into_inner);
+        let deadline = Instant::now() + within;
+        let mut following = lock();
+        let begun_before = following.begun;
+        while following.running {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(NoAnswer::TooSlow(within).to_string());
+            }
+            following = match self.followed.wait_timeout(following, left) {
+                Ok((following, _)) => following,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+            match &following.last {
+                Some((number, answer)) if *number > begun_before => return answer.clone(),
+                _ => {}
+            }
+        }
+        following.begun += 1;
+        following.running = true;
+        let number = following.begun;
+        drop(following);
+        // A newer one may have come meanwhile, in another generation.
+        let newest = self.store().announcement();
+        let answer = plane_socket::follow(&self.plane, newest, within);
+        let answer = answer.map_err(|why| why.to_string());
+        let mut following = lock();
+        following.running = false;
+        following.last = Some((number, answer.clone()));
+        self.followed.notify_all();
+        answer
     }
 
     /// Puts a long journal together, after the asker's change is live.
@@ -357,6 +420,27 @@ impl Server {
                 "the journal can not be put together: {error}; it grows until it can"
             ))),
         }
+    }
+}
+
+/// Somebody who only waits for the plane: nobody else is kept out by that.
+struct Waiting<'a>(&'a Server);
+
+impl<'a> Waiting<'a> {
+    fn begin(server: &'a Server) -> Option<Waiting<'a>> {
+        if server.waiting.fetch_add(1, Ordering::Relaxed) >= WAITING_MAX {
+            server.waiting.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        server.connections.fetch_sub(1, Ordering::Relaxed);
+        Some(Waiting(server))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.connections.fetch_add(1, Ordering::Relaxed);
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -1,5 +1,6 @@
 //! `meridianctl`: Meridian's command line and the supervisor of a host's planes.
 
+mod applied_manifest;
 mod backoff;
 mod change_request;
 mod changing;

@@ -13,6 +13,22 @@ use meridian_model::{Manifest, Problem, Problems};
 /// # Errors
 /// Every problem of the file; one alone when it can not be read.
 pub(crate) fn read(path: &Path) -> Result<Manifest, Problems> {
+    parse(&text(path)?, path)
+}
+
+/// Takes a text for the manifest at `path`.
+///
+/// # Errors
+/// Every problem of it.
+pub(crate) fn parse(text: &str, path: &Path) -> Result<Manifest, Problems> {
+    Manifest::parse(text, &path.display().to_string())
+}
+
+/// The text of the manifest at `path`.
+///
+/// # Errors
+/// When it can not be read, or is none.
+pub(crate) fn text(path: &Path) -> Result<String, Problems> {
     let file = path.display().to_string();
     let bytes = read_bytes(path).map_err(|error| Problem {
         file: file.clone(),
@@ -21,14 +37,16 @@ pub(crate) fn read(path: &Path) -> Result<Manifest, Problems> {
         what: error.to_string(),
         hint: "-f names the manifest".to_string(),
     })?;
-    let text = std::str::from_utf8(&bytes).map_err(|error| Problem {
-        file: file.clone(),
-        line: Some(line_at(&bytes, error.valid_up_to())),
-        key: String::new(),
-        what: "not UTF-8".to_string(),
-        hint: "save it as UTF-8, as TOML wants it".to_string(),
-    })?;
-    Manifest::parse(text, &file)
+    String::from_utf8(bytes).map_err(|error| {
+        let valid_up_to = error.utf8_error().valid_up_to();
+        Problems::from(Problem {
+            line: Some(line_at(error.as_bytes(), valid_up_to)),
+            file,
+            key: String::new(),
+            what: "not UTF-8".to_string(),
+            hint: "save it as UTF-8, as TOML wants it".to_string(),
+        })
+    })
 }
 
 /// At most one byte more than a manifest may have: `parse` says that it is too large.

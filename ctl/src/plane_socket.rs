@@ -84,7 +84,7 @@ pub(crate) fn usage(socket: &Path, within: Duration) -> Result<usage::Answer, No
 }
 
 /// What a plane answered to an announcement.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Followed {
     /// What every worker runs, or something newer.
     pub(crate) revision: u64,

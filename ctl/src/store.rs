@@ -8,7 +8,7 @@ use meridian_model::config_log::journal::{encode_change, encode_seal};
 use meridian_model::config_log::{FORMAT, Header};
 use meridian_model::{Change, Compiled, Desired, Local, Problems};
 
-use crate::config_directory::{ConfigDirectory, LastGood};
+use crate::config_directory::{ConfigDirectory, LastGood, LogPosition};
 
 /// A journal shorter than this is not worth a new generation, in bytes.
 const JOURNAL_BYTES_MIN: u64 = 1024 * 1024;
@@ -143,6 +143,14 @@ impl Store {
             generation: self.header.generation,
             length: self.journal.bytes,
         }
+    }
+
+    /// What tells how far the log reaches now, however far it does by then.
+    pub(crate) fn position(&self) -> impl FnOnce() -> Option<LogPosition> + Send + use<> {
+        let directory = self.directory.clone();
+        let header = self.header.clone();
+        let (journal_bytes, revision) = (self.journal.bytes, self.compiled.revision());
+        move || directory.position(&header, journal_bytes, revision)
     }
 
     /// The number of the next change.

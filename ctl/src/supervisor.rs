@@ -4,10 +4,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, ExitStatus};
-use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use meridian_model::desired::Site;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::backoff::Backoff;
@@ -18,7 +17,6 @@ use crate::plane_process::{DATAPLANE, PlaneProcess};
 use crate::plane_socket;
 use crate::signals::{Asked, Signals};
 use crate::usage::bookkeeper::Bookkeeper;
-use crate::usage::named_sites;
 
 /// The first wait between two questions whether a plane is ready; it doubles.
 const ASK_WAIT: Duration = Duration::from_millis(10);
@@ -48,8 +46,8 @@ pub(crate) struct Supervisor<'a> {
     pub(crate) output: Output,
     /// Takes in what a plane leaves behind.
     pub(crate) bookkeeper: Bookkeeper,
-    /// What the ledger is told once the plane serves: a start has better to do.
-    pub(crate) sites_to_name: Vec<Arc<Site>>,
+    /// Told when the plane serves for the first time: what can wait until then begins.
+    pub(crate) serving: Sender<()>,
     pub(crate) backoff: Backoff,
     /// The plane was ready once; its deaths no longer end us.
     pub(crate) was_ready: bool,
@@ -229,8 +227,8 @@ impl Supervisor<'_> {
         };
         self.output.event(&event);
         self.was_ready = true;
-        let sites = std::mem::take(&mut self.sites_to_name);
-        self.bookkeeper.name_sites(named_sites(&sites));
+        // Who was told already does not listen any more.
+        let _ = self.serving.send(());
     }
 
     fn report_drained(&self, status: ExitStatus) {

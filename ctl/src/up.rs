@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::panic::resume_unwind;
+use std::sync::mpsc::{self, Receiver};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
@@ -11,10 +12,11 @@ use meridian_model::config_log::Header;
 use meridian_model::desired::{Owner, SiteName};
 use meridian_model::{Compiled, Desired, Local, Manifest, Problem, Problems, compile};
 
+use crate::applied_manifest::{AppliedManifest, stands_alone};
 use crate::backoff::Backoff;
 use crate::cli;
 use crate::config_directory::{ConfigDirectory, Found};
-use crate::control_socket;
+use crate::control_socket::{self, ControlSocket};
 use crate::durable_file::Staged;
 use crate::event::Event;
 use crate::failure::Failure;
@@ -34,6 +36,9 @@ use crate::usage::bookkeeper::Bookkeeper;
 use crate::usage::counters_directory::CountersDirectory;
 use crate::usage::named_sites;
 
+/// How long changes wait for a plane that begins on what stands.
+const SERVING_WITHIN: Duration = Duration::from_secs(2);
+
 /// How long a plane of an earlier `up` may take to be gone. It was told to
 /// die with its supervisor, and closing 100,000 connections takes a moment.
 const EARLIER_PLANE_GONE_WITHIN: Duration = Duration::from_secs(3);
@@ -44,7 +49,7 @@ const EARLIER_PLANE_GONE_WITHIN: Duration = Duration::from_secs(3);
 /// Exit 1 when there is nothing to serve or no way to serve it.
 pub(crate) fn run(call: &cli::Up, output: Output) -> Result<(), Failure> {
     let state = StateDirectory::resolve(call.state.directory.as_deref())?;
-    let manifest = manifest_file::read(&call.file).and_then(only_available);
+    let text = manifest_file::text(&call.file);
 
     state.prepare()?;
     let _lock = Lock::take(&state.lock())?;
@@ -53,17 +58,69 @@ pub(crate) fn run(call: &cli::Up, output: Output) -> Result<(), Failure> {
         output.event(&Event::Warning(what));
     }
     await_earlier_plane(&state)?;
+    let applied = AppliedManifest::new(&state.config(), &call.file);
+    if let Some(local) = standing(&config, &applied, &text) {
+        let listeners = open_listeners(&local)?;
+        return serve(&state, local, listeners, Begun::Standing(config), output);
+    }
+    let manifest = (text.as_deref())
+        .map_err(Problems::clone)
+        .and_then(|text| manifest_file::parse(text, &call.file))
+        .and_then(only_available);
     let Settled {
         local,
         listeners,
         state: settled,
         named_gone,
+        stands_alone,
     } = settle(&config, manifest, site_ids_used(&state, output), output)?;
     let store = match settled {
         Some(settled) => Store::go_on(config, local.clone(), settled)
             .map_err(|error| Failure::input(format!("{}: {error}", state.config().display())))?,
         None => open_store(config, &local)?,
     };
+    let text = text.ok().filter(|_| stands_alone);
+    let begun = Begun::Settled {
+        store: Box::new(store),
+        named_gone,
+        to_keep: text.map(|text| (applied, text)),
+    };
+    serve(&state, local, listeners, begun, output)
+}
+
+/// How a start came to what it serves.
+enum Begun {
+    /// The directory holds what comes of the manifest: it need only be opened for changes.
+    Standing(ConfigDirectory),
+    /// It was found out and written.
+    Settled {
+        store: Box<Store>,
+        named_gone: Vec<NamedSite>,
+        /// For the next start.
+        to_keep: Option<(AppliedManifest, String)>,
+    },
+}
+
+/// The local settings, when the manifest is the one that was applied last and the log is what came
+/// of it.
+fn standing(
+    config: &ConfigDirectory,
+    applied: &AppliedManifest,
+    text: &Result<String, Problems>,
+) -> Option<Local> {
+    let text = text.as_ref().ok()?;
+    let (local, position) = config.standing()?;
+    applied.is(text, &position).then_some(local)
+}
+
+/// Serves until a signal ends it.
+fn serve(
+    state: &StateDirectory,
+    local: Local,
+    listeners: Listeners,
+    begun: Begun,
+    output: Output,
+) -> Result<(), Failure> {
     let counters = CountersDirectory::new(state.counters());
     if let Err(error) = counters.prepare() {
         output.event(&Event::Warning(error.to_string()));
@@ -71,16 +128,8 @@ pub(crate) fn run(call: &cli::Up, output: Output) -> Result<(), Failure> {
     let host = local.host.name.to_string();
     let (bookkeeper, last_fold) = Bookkeeper::start(state.ledger(), counters, host, output)
         .map_err(|error| Failure::input(format!("starting a thread: {error}")))?;
-    bookkeeper.name_sites(named_gone);
-    let sites_to_name = store.desired().sites.clone();
-    let _control = control_socket::start(
-        &state.control_socket(),
-        store,
-        state.dataplane_socket(),
-        bookkeeper.clone(),
-        output,
-    )
-    .map_err(|error| Failure::input(format!("{}: {error}", state.control_socket().display())))?;
+    let (serving, is_serving) = mpsc::channel();
+    let _control = start_control(state, &local, begun, is_serving, &bookkeeper, output)?;
     let http = &local.listen.http;
     let plane = PlaneProcess::new(state.path(), listeners)?;
     let ended = Supervisor {
@@ -91,13 +140,89 @@ pub(crate) fn run(call: &cli::Up, output: Output) -> Result<(), Failure> {
         signals: Signals::take()?,
         output,
         bookkeeper,
-        sites_to_name,
+        serving,
         backoff: Backoff::default(),
         was_ready: false,
     }
     .run();
     last_fold.wait();
     ended
+}
+
+/// Takes changes; and does what can wait until the plane serves.
+fn start_control(
+    state: &StateDirectory,
+    local: &Local,
+    begun: Begun,
+    is_serving: Receiver<()>,
+    bookkeeper: &Bookkeeper,
+    output: Output,
+) -> Result<ControlSocket, Failure> {
+    let socket = state.control_socket();
+    let unusable = |error: io::Error| Failure::input(format!("{}: {error}", socket.display()));
+    let plane = state.dataplane_socket();
+    let books = bookkeeper.clone();
+    let control = match begun {
+        Begun::Settled {
+            store,
+            named_gone,
+            to_keep,
+        } => {
+            books.name_sites(named_gone);
+            let sites = store.desired().sites.clone();
+            let position = store.position();
+            std::thread::Builder::new()
+                .name("start".to_string())
+                .spawn(move || {
+                    if is_serving.recv().is_err() {
+                        return;
+                    }
+                    books.name_sites(named_sites(&sites));
+                    let position = position();
+                    if let Some((applied, text)) = to_keep {
+                        match position {
+                            Some(position) => applied.keep(&text, &position),
+                            None => applied.forget(),
+                        }
+                    }
+                })
+                .map_err(unusable)?;
+            let open = move || Some(*store);
+            control_socket::start(&socket, open, plane, bookkeeper.clone(), output)
+        }
+        Begun::Standing(config) => {
+            let (state, local) = (state.clone(), local.clone());
+            let open = move || {
+                // A plane that serves soon is worth more than one that can be changed soon.
+                let _ = is_serving.recv_timeout(SERVING_WITHIN);
+                let store = open_standing(config, &local, site_ids_used(&state, output));
+                match store {
+                    Ok(store) => {
+                        books.name_sites(named_sites(&store.desired().sites));
+                        Some(store)
+                    }
+                    Err(failure) => {
+                        let what = format!("{}; no changes are taken", failure.message);
+                        output.event(&Event::Warning(what));
+                        None
+                    }
+                }
+            };
+            control_socket::start(&socket, open, plane, bookkeeper.clone(), output)
+        }
+    };
+    control.map_err(unusable)
+}
+
+/// The store that goes on from what is known to be whole.
+fn open_standing(
+    config: ConfigDirectory,
+    local: &Local,
+    site_ids_used: u64,
+) -> Result<Store, Failure> {
+    open_store_with(config, local, |desired| {
+        desired.ids.site = site_ids_used.max(desired.ids.site);
+    })
 }
 
 /// The highest id of a site that was ever billed. A configuration that was lost, or an older one
@@ -120,12 +245,21 @@ fn only_available(manifest: Manifest) -> Result<(Local, Desired), Problems> {
 
 /// The store that goes on from what the directory holds by now.
 fn open_store(config: ConfigDirectory, local: &Local) -> Result<Store, Failure> {
+    open_store_with(config, local, |_| {})
+}
+
+fn open_store_with(
+    config: ConfigDirectory,
+    local: &Local,
+    adjust: impl FnOnce(&mut Desired),
+) -> Result<Store, Failure> {
     let at = config.path().display().to_string();
     let unusable = |what: &dyn std::fmt::Display| Failure::input(format!("{at}: {what}"));
     let found = config.read().map_err(|error| unusable(&error))?;
-    let good = found
+    let mut good = found
         .last_good
         .ok_or_else(|| unusable(&"what was just written is not there"))?;
+    adjust(&mut good.desired);
     Store::open(config, good, local.clone()).map_err(|what| unusable(&what))
 }
 
@@ -153,6 +287,7 @@ fn settle(
     let local = match accepted {
         Ok(accepted) => {
             let listeners = open_listeners(&accepted.local)?;
+            let stands_alone = stands_alone(&accepted.local, &accepted.desired);
             match accepted.write(config, &found) {
                 Ok(Written {
                     local,
@@ -164,6 +299,7 @@ fn settle(
                         listeners,
                         state: Some(state),
                         named_gone,
+                        stands_alone,
                     });
                 }
                 Err(error) => keep_unwritten(config, &found, &error, output)?,
@@ -177,6 +313,7 @@ fn settle(
         listeners,
         state: None,
         named_gone: Vec::new(),
+        stands_alone: false,
     })
 }
 
@@ -189,6 +326,8 @@ struct Settled {
     /// Sites that are gone with the manifest: they may have usage that is not in the ledger yet,
     /// nor their names.
     named_gone: Vec<NamedSite>,
+    /// It is what comes of the manifest, and of nothing else.
+    stands_alone: bool,
 }
 
 fn open_listeners(local: &Local) -> Result<Listeners, Failure> {

@@ -106,6 +106,7 @@ impl Compiled {
             header,
             others,
             parts,
+            checksum: _,
         } = SnapshotParts::new(bytes).ok()?;
         let mut compiled = Compiled::without_sites(local, &others, header.revision);
         let Compiled {

@@ -103,6 +103,7 @@ fn decode_parts(bytes: &[u8]) -> Result<(Header, Desired), LogFault> {
         header,
         others: mut desired,
         parts,
+        checksum: _,
     } = SnapshotParts::new(bytes)?;
     parallel::each(
         &parts,

@@ -6,7 +6,8 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use meridian_model::change::{Object, ObjectName};
-use meridian_model::desired::{Owner, SiteName};
+use meridian_model::desired::{Group, Owner, Site, SiteName};
+use meridian_model::location::Location;
 use meridian_model::name::Name;
 use meridian_model::snapshot::{SiteId, Snapshot};
 use meridian_model::{Compiled, Desired, Local, Manifest};
@@ -214,4 +215,60 @@ fn objects_are_found_and_named() {
         site: name("s1"),
     };
     assert_eq!(desired.site(&full).map(|site| site.id), Some(SiteId(2)));
+}
+
+/// What all sites are compiled against changes, and they are the very same.
+#[test]
+fn a_change_that_sites_do_not_notice_leaves_them_alone() {
+    let (local, desired) = shop().parts(None);
+    let compiled = Compiled::new(&local, &desired, 1).unwrap();
+    let mut with_peer = shop();
+    with_peer.peers = 2;
+    let (_, mut next) = with_peer.parts(Some(&desired));
+    next.groups.push(Group {
+        owner: Owner::Api,
+        name: Name::parse("nyc").unwrap(),
+        location: Some(Location { lat: 1.0, lon: 2.0 }),
+        bias_km: 0,
+    });
+    let (anew, changed) = compiled.anew(&local, &next, 2).unwrap();
+    assert_eq!(changed, []);
+    let (before, after) = (compiled.snapshot(), anew.snapshot());
+    assert_ne!(before.policy, after.policy);
+    for (id, site) in before.sites.iter() {
+        assert!(Arc::ptr_eq(site, after.sites.get(id).unwrap()), "{id:?}");
+        let found = after.hostnames.get(&site.hostnames[0]).unwrap();
+        assert!(Arc::ptr_eq(site, found), "{id:?}");
+    }
+    // A tenant's networks are part of its sites.
+    next.tenants[0].backend_networks = Some(Vec::new());
+    let (_, changed) = compiled.anew(&local, &next, 2).unwrap();
+    assert_eq!(changed.len(), 2);
+}
+
+/// One object of many: nothing is said of the others, and none of them is copied.
+#[test]
+fn setting_one_object_is_about_that_object_alone() {
+    let (_, desired) = shop().parts(None);
+    let site = Site::clone(&desired.sites[1]);
+    let same = desired.change_of(Object::Site(Arc::new(site.clone())), 2);
+    assert!(same.is_empty() && same.ids == desired.ids);
+    // Ids are those of the site of this name, whatever was said.
+    let mut changed = site.clone();
+    changed.id = SiteId(0);
+    changed.redirect_to_https = true;
+    let change = desired.change_of(Object::Site(Arc::new(changed)), 2);
+    assert_eq!((change.puts.len(), change.ids), (1, desired.ids));
+    assert!(matches!(&change.puts[0], Object::Site(it) if it.id == site.id));
+    // A new one gets one id, and each of its pools one.
+    let mut new = site;
+    new.name = Name::parse("new").unwrap();
+    let change = desired.change_of(Object::Site(Arc::new(new)), 2);
+    assert_eq!(change.ids.site, desired.ids.site + 1);
+    assert_eq!(change.ids.pool, desired.ids.pool + 1);
+    let mut next = desired.clone();
+    next.apply(change);
+    assert_eq!(next.sites.len(), 3);
+    let kept = |site| next.sites.iter().any(|it| Arc::ptr_eq(it, site));
+    assert!(desired.sites.iter().all(kept));
 }

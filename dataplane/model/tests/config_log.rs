@@ -51,6 +51,7 @@ fn in_parts(bytes: &[u8]) -> Result<(Header, usize), LogFault> {
         header,
         others,
         parts,
+        checksum: _,
     } = SnapshotParts::new(bytes)?;
     let mut objects = others.tenants.len() + others.groups.len() + others.peers.len();
     objects += others.zones.len() + others.certificates.len();
@@ -510,4 +511,34 @@ proptest! {
         prop_assert!(decode(&bytes).is_err());
         prop_assert!(decode_local(&bytes).is_err());
     }
+}
+
+/// As the versions before format 2 wrote it: with every key of a site.
+#[test]
+fn a_log_of_the_format_before_is_read() {
+    let (_, desired) = sample();
+    let mut old = header();
+    old.format = 1;
+    let mut text = String::new();
+    for line in encode(&old, &desired).lines() {
+        let json = &line[9..];
+        if json.starts_with("{\"end\":") {
+            break;
+        }
+        let json = match json.starts_with("{\"site\":") {
+            true => {
+                let site: serde_json::Value = serde_json::from_str(json).unwrap();
+                let id = site["site"]["id"].as_u64();
+                let site = desired.sites.iter().find(|site| Some(site.id.0) == id);
+                serde_json::json!({ "site": **site.unwrap() }).to_string()
+            }
+            false => json.to_owned(),
+        };
+        text += &format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()));
+    }
+    let (lines, checksum) = (text.lines().count() + 1, crc32fast::hash(text.as_bytes()));
+    let end = format!("{{\"end\":{{\"lines\":{lines},\"checksum\":{checksum}}}}}");
+    text += &format!("{:08x} {end}\n", crc32fast::hash(end.as_bytes()));
+    assert!(text.contains("\":null"), "it has what is not set");
+    assert_eq!(decode(text.as_bytes()), Ok((old, desired)));
 }

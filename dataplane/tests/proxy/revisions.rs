@@ -391,3 +391,61 @@ fn a_change_that_concerns_every_site_leaves_connections_alone() {
     drop((client, server));
     plane.finish();
 }
+
+/// More sites than a worker takes up before it acknowledges: what it has not come to yet is not to
+/// be noticed.
+#[test]
+fn a_revision_of_very_many_sites_is_seen_at_once_and_frees_no_backend_late() {
+    const CROWD: usize = 300;
+    let crowd = Backend::new().serve(|peer| answer_each(peer, |_| ok(b"crowd")));
+    let (old, new) = (Backend::new(), Backend::new());
+    let declared = |backend, first_byte: &str| {
+        let site = |number| {
+            format!(
+                "[[site]]\ntenant = \"acme\"\nname = \"s{number}\"\nhostnames = [\"s{number}.test\"]\n\
+                 timeouts = {{ first_byte = \"{first_byte}\" }}\n[[site.backend]]\naddress = \"{crowd}\"\n"
+            )
+        };
+        Declared {
+            more: (0..CROWD).map(site).collect(),
+            ..named(backend, "one.test")
+        }
+    };
+    let mut plane = Plane::start(&declared(old.address, "7s"));
+    let get = b"GET / HTTP/1.1\r\nHost: one.test\r\n\r\n";
+    let (mut idle, mut busy) = (Peer::connect(plane.address()), Peer::connect(plane.address()));
+    let mut served = Vec::new();
+    for client in [&mut idle, &mut busy] {
+        client.send(get);
+        let mut server = old.accept();
+        server.receive_head();
+        served.push(server);
+    }
+    let (mut pooled, mut late) = (served.remove(0), served.remove(0));
+    pooled.send(&ok(b"old"));
+    idle.receive_response();
+    for number in 0..CROWD {
+        assert_eq!(answered(&plane, &format!("s{number}.test")), "200");
+    }
+    plane.reload(&declared(new.address, "8s"));
+    late.send(&ok(b"late"));
+    assert_eq!(busy.receive_response().1, b"late");
+    assert_eq!(
+        late.receive_all(Duration::from_secs(5)).1,
+        End::Closed,
+        "a connection of a backend that is gone is not pooled"
+    );
+    assert_eq!(pooled.receive_all(Duration::from_secs(5)).1, End::Closed);
+    idle.send(get);
+    let mut fresh = new.accept();
+    fresh.receive_head();
+    fresh.send(&ok(b"new"));
+    assert_eq!(idle.receive_response().1, b"new");
+    for number in 0..CROWD {
+        assert_eq!(answered(&plane, &format!("s{number}.test")), "200");
+    }
+    // The crowd's backend was never gone: its connections are the same.
+    assert!(old.accept_within(Duration::from_millis(50)).is_none());
+    drop((idle, busy, pooled, late, fresh));
+    plane.finish();
+}

@@ -18,6 +18,8 @@ pub struct SnapshotParts<'a> {
     pub others: Desired,
     /// The sites.
     pub parts: Vec<SitePart<'a>>,
+    /// Over all that stands before the end marker.
+    pub checksum: u32,
 }
 
 /// Lines of sites.
@@ -35,7 +37,7 @@ impl<'a> SnapshotParts<'a> {
     ///
     /// That something is wrong with it; not always the first thing. [`super::decode`] tells that.
     pub fn new(bytes: &'a [u8]) -> Result<SnapshotParts<'a>, LogFault> {
-        let body = check_whole(bytes)?;
+        let (body, checksum) = check_whole(bytes)?;
         let mut number = 1;
         let mut rest = body;
         let mut next = |number: usize| {
@@ -71,6 +73,7 @@ impl<'a> SnapshotParts<'a> {
             header,
             others,
             parts,
+            checksum,
         })
     }
 }
@@ -97,8 +100,8 @@ impl SitePart<'_> {
     }
 }
 
-/// Checks that a file is all there. Gives what stands before the end marker.
-fn check_whole(bytes: &[u8]) -> Result<&[u8], LogFault> {
+/// Checks that a file is all there. Gives what stands before the end marker, and its checksum.
+fn check_whole(bytes: &[u8]) -> Result<(&[u8], u32), LogFault> {
     let lines = bytes.iter().filter(|&&byte| byte == b'\n').count();
     let Some(whole) = bytes.strip_suffix(b"\n") else {
         return Err(fault(lines + 1, "is cut off"));
@@ -108,8 +111,9 @@ fn check_whole(bytes: &[u8]) -> Result<&[u8], LogFault> {
     let body = &bytes[..start];
     match read_line(lines, &whole[start..])? {
         Line::End(end) => {
-            check_end_of(lines, end, crc32fast::hash(body))?;
-            Ok(body)
+            let checksum = crc32fast::hash(body);
+            check_end_of(lines, end, checksum)?;
+            Ok((body, checksum))
         }
         _ => Err(fault(lines + 1, "the end marker is missing")),
     }

@@ -138,3 +138,77 @@ fn next_list(text: &str, from: usize) -> Option<usize> {
 fn lines(text: &str) -> usize {
     text.bytes().filter(|&byte| byte == b'\n').count()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::Write;
+
+    const HEAD: &str = "# the host\n[host]\nname = \"h1\"\nbackend_networks = [\"127.0.0.0/8\"]\n\
+                        [listen]\nhttp = [\"127.0.0.1:8080\"]\n";
+
+    /// Long enough for some parts; the last site names what `more` says, and `tail` follows.
+    fn text(head: &str, more: &str, tail: &str) -> String {
+        let mut text = format!("{head}[[tenant]]\nname = \"t\"\n");
+        for number in 0..4000 {
+            write!(
+                text,
+                "[[site]]\ntenant = \"t\"\nname = \"s{number}\"\nhostnames = [\n  \"s{number}.test\",\n]\n\
+                 [site.timeouts]\nhead = \"5s\"\n[[site.backend]]\naddress = \"127.0.0.1:9000\"\n"
+            )
+            .unwrap();
+        }
+        write!(text, "{more}{tail}").unwrap();
+        assert!(text.len() > 3 * PART_BYTES);
+        text
+    }
+
+    fn whole(text: &str) -> Result<String, String> {
+        let read = Manifest::parse_whole(text, Reader::new(text, "h1.toml"));
+        let read = read.map(|manifest| format!("{manifest:?}"));
+        read.map_err(|problems| problems.to_string())
+    }
+
+    #[test]
+    fn in_parts_it_is_the_same_to_the_last_line_number() {
+        let more = "[[tenant]]\nname = \"u\"\n[[group]]\nname = \"g\"\n";
+        let text = text(HEAD, more, "[[site]]\ntenant = \"u\"\nname = \"s\"\nhostnames = [\"u.test\"]\n");
+        let in_parts = parse(&text, "h1.toml").expect("nothing is wrong with it");
+        assert_eq!(format!("{in_parts:?}"), whole(&text).unwrap());
+        let crlf = text.replace('\n', "\r\n");
+        let in_parts = parse(&crlf, "h1.toml").expect("nothing is wrong with it");
+        assert_eq!(format!("{in_parts:?}"), whole(&crlf).unwrap());
+    }
+
+    /// Where the parts would say something else than the whole, they say nothing.
+    #[test]
+    fn what_is_wrong_or_hangs_together_is_read_as_one() {
+        let string = "[[site]]\ntenant = \"t\"\nname = \"m\"\nhostnames = [\"m.test\"]\n\
+                      [site.access_log]\nsample = '''\n[[site]]\n'''\n";
+        for (head, more, tail) in [
+            // A key, a table and a list of another form that stand in another part.
+            (HEAD, "[listen]\n", ""),
+            (HEAD, "[fleet]\nname = \"f\"\n", ""),
+            ("site = []\n", "", ""),
+            (HEAD, "[[listen]]\n", ""),
+            // Not TOML, in the last part and in the first.
+            (HEAD, "[[site]]\ntenant = \n", ""),
+            ("[host\n", "", ""),
+            // Wrong by itself, twice, and of something that is not there.
+            (HEAD, "[[site]]\ntenant = \"t\"\n", ""),
+            (HEAD, "[[tenant]]\nname = \"t\"\n", ""),
+            (HEAD, "[[site]]\ntenant = \"x\"\nname = \"x\"\nhostnames = [\"x.test\"]\n", ""),
+            (HEAD, "[[site]]\ntenant = \"t\"\nname = \"x\"\nhostnames = [\"s1.test\"]\n", ""),
+            // A line within a string.
+            (HEAD, string, ""),
+            (HEAD, "[[sitte]]\n", ""),
+        ] {
+            let text = text(head, more, tail);
+            assert!(parse(&text, "h1.toml").is_none(), "{more}");
+            // And what is said is what was always said.
+            let said = Manifest::parse(&text, "h1.toml");
+            let said = said.map(|manifest| format!("{manifest:?}"));
+            assert_eq!(said.map_err(|problems| problems.to_string()), whole(&text));
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! STATE/config/applied: the manifest that a start applied, and where the config log stood then.
+//!
+//! A start with the very same manifest on the very same log has nothing to find out: it need
+//! neither parse nor compare, and the plane starts at once. The manifest is kept as it was, so that
+//! "the same" is what it says. Whatever else an outcome depends on stands beside it: where the file
+//! was, which build of the program read it, and the log to its last byte, so that a change that
+//! came after it by whatever way ends it. A record that is missing, old or damaged costs the time
+//! that it would have saved, so nothing waits for the disk here.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use meridian_model::local::GeoDatabase;
+use meridian_model::{Desired, Local};
+use serde::{Deserialize, Serialize};
+
+use crate::config_directory::LogPosition;
+use crate::durable_file::FILE_MODE;
+
+/// The format of the record.
+const FORMAT: u32 = 1;
+
+/// Its first line is no longer than this, in bytes.
+const CIRCUMSTANCES_BYTES_MAX: u64 = 64 * 1024;
+
+/// The record in a directory.
+pub(crate) struct AppliedManifest {
+    record: PathBuf,
+    /// The manifest's place; none where that can not be told.
+    file: Option<PathBuf>,
+}
+
+/// What holds while a manifest stands: the first line of the record.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Circumstances {
+    format: u32,
+    /// Relative paths of a manifest are relative to it.
+    file: PathBuf,
+    program: Program,
+    log: LogPosition,
+}
+
+/// A build of this program: an upgrade may read the same manifest differently. The version alone
+/// would not tell builds of one version apart.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Program {
+    version: String,
+    bytes: u64,
+    inode: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl AppliedManifest {
+    /// The record in `directory` of the manifest that is found at `file`.
+    pub(crate) fn new(directory: &Path, file: &Path) -> AppliedManifest {
+        AppliedManifest {
+            record: directory.join("applied"),
+            file: std::path::absolute(file).ok(),
+        }
+    }
+
+    /// Whether `text` was applied last, and what the log holds is what came of it.
+    pub(crate) fn is(&self, text: &str, log: &LogPosition) -> bool {
+        self.try_is(text, log).unwrap_or(false)
+    }
+
+    fn try_is(&self, text: &str, log: &LogPosition) -> io::Result<bool> {
+        let mut record = BufReader::new(File::open(&self.record)?);
+        let mut line = Vec::new();
+        (&mut record)
+            .take(CIRCUMSTANCES_BYTES_MAX)
+            .read_until(b'\n', &mut line)?;
+        let then: Circumstances = serde_json::from_slice(&line)?;
+        if self.circumstances(log)? != Some(then) {
+            return Ok(false);
+        }
+        let mut kept = Vec::with_capacity(text.len());
+        // A byte more, so that a longer one is not the same.
+        record.take(text.len() as u64 + 1).read_to_end(&mut kept)?;
+        Ok(kept == text.as_bytes())
+    }
+
+    /// Keeps that `text` was applied and led to what the log holds. Where that can not be written
+    /// there is no record.
+    pub(crate) fn keep(&self, text: &str, log: &LogPosition) {
+        if self.try_keep(text, log).is_err() {
+            self.forget();
+        }
+    }
+
+    fn try_keep(&self, text: &str, log: &LogPosition) -> io::Result<()> {
+        let Some(circumstances) = self.circumstances(log)? else {
+            self.forget();
+            return Ok(());
+        };
+        let beside = self.beside();
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(FILE_MODE)
+            .open(&beside)?;
+        let mut line = serde_json::to_vec(&circumstances)?;
+        line.push(b'\n');
+        file.write_all(&line)?;
+        file.write_all(text.as_bytes())?;
+        fs::rename(beside, &self.record)
+    }
+
+    /// Has no record from now on.
+    pub(crate) fn forget(&self) {
+        let _ = fs::remove_file(&self.record);
+        let _ = fs::remove_file(self.beside());
+    }
+
+    fn beside(&self) -> PathBuf {
+        self.record.with_extension("new")
+    }
+
+    fn circumstances(&self, log: &LogPosition) -> io::Result<Option<Circumstances>> {
+        let program = fs::metadata(std::env::current_exe()?)?;
+        Ok(self.file.clone().map(|file| Circumstances {
+            format: FORMAT,
+            file,
+            program: Program {
+                version: env!("CARGO_PKG_VERSION").to_string(),
+                bytes: program.len(),
+                inode: program.ino(),
+                modified: (program.mtime(), program.mtime_nsec()),
+                changed: (program.ctime(), program.ctime_nsec()),
+            },
+            log: log.clone(),
+        }))
+    }
+}
+
+/// Whether a manifest says all by itself: what other files hold may have changed though it did
+/// not.
+pub(crate) fn stands_alone(local: &Local, desired: &Desired) -> bool {
+    let pools = desired.sites.iter().flat_map(|site| &site.pools);
+    let mut authorities = pools.filter_map(|pool| pool.tls.as_ref()?.authorities.as_ref());
+    local.fleet.secret.is_none()
+        && local.geo.database == GeoDatabase::Embedded
+        && desired.certificates.is_empty()
+        && authorities.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log() -> LogPosition {
+        LogPosition {
+            store: "a store".to_string(),
+            generation: 3,
+            snapshot_checksum: 7,
+            journal_bytes: 105,
+            revision: 9,
+        }
+    }
+
+    #[test]
+    fn the_same_is_the_same_text_file_and_log() {
+        let directory = tempfile::tempdir().unwrap();
+        let of = |file: &str| AppliedManifest::new(directory.path(), Path::new(file));
+        let applied = of("/etc/h1.toml");
+        assert!(!applied.is("text", &log()), "there is none");
+        applied.keep("text", &log());
+        assert!(applied.is("text", &log()));
+        for other in ["", "tex", "text ", "tExt"] {
+            assert!(!applied.is(other, &log()), "{other:?}");
+        }
+        assert!(!of("/tmp/h1.toml").is("text", &log()));
+        let others: [fn(&mut LogPosition); 5] = [
+            |log| log.store.push('2'),
+            |log| log.generation += 1,
+            |log| log.snapshot_checksum ^= 1,
+            |log| log.journal_bytes += 1,
+            |log| log.revision += 1,
+        ];
+        for other in others {
+            let mut position = log();
+            other(&mut position);
+            assert!(!applied.is("text", &position), "{position:?}");
+        }
+        applied.forget();
+        assert!(!applied.is("text", &log()));
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_record_of_another_build_or_a_damaged_one_says_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let applied = AppliedManifest::new(directory.path(), Path::new("/etc/h1.toml"));
+        applied.keep("text", &log());
+        let path = directory.path().join("applied");
+        let good = fs::read(&path).unwrap();
+        let mut circumstances = applied.circumstances(&log()).unwrap().unwrap();
+        circumstances.program.changed.1 ^= 1;
+        let mut other_build = serde_json::to_vec(&circumstances).unwrap();
+        other_build.extend_from_slice(b"\ntext");
+        fs::write(&path, other_build).unwrap();
+        assert!(!applied.is("text", &log()));
+        for length in 0..good.len() {
+            fs::write(&path, &good[..length]).unwrap();
+            assert!(!applied.is("text", &log()), "cut to {length}");
+        }
+        fs::write(&path, good).unwrap();
+        assert!(applied.is("text", &log()));
+    }
+}
