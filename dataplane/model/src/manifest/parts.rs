@@ -47,6 +47,8 @@ pub(super) fn parse(text: &str, file: &str) -> Option<Manifest> {
         },
     )
     .ok()?;
+    let sites = lists.iter().map(|(_, part)| part.sites.len()).sum();
+    first.written.sites.reserve_exact(sites);
     for (names, part) in lists {
         if names.iter().any(|name| first.names.contains(name)) {
             return None;
