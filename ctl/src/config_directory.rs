@@ -259,7 +259,12 @@ impl ConfigDirectory {
     ///
     /// # Errors
     /// The first; it is not known then which one is current.
-    pub(crate) fn begin(&self, staged: Staged, generation: u64, kept: Option<u64>) -> io::Result<()> {
+    pub(crate) fn begin(
+        &self,
+        staged: Staged,
+        generation: u64,
+        kept: Option<u64>,
+    ) -> io::Result<()> {
         staged.put()?;
         self.remove_all_but(&[Some(generation), kept]);
         Ok(())

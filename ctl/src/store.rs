@@ -435,7 +435,8 @@ mod tests {
         let mut store = begun(at.path());
         let before = store.announcement();
         let mut next = store.desired().clone();
-        Arc::make_mut(&mut next.sites[0]).tenant = meridian_model::name::Name::parse("nobody").unwrap();
+        Arc::make_mut(&mut next.sites[0]).tenant =
+            meridian_model::name::Name::parse("nobody").unwrap();
         let change = store.desired().change_to(&next, store.next_revision());
         assert!(store.check(&change).is_err());
         assert!(matches!(store.commit(change), Err(NotMade::Wrong(_))));

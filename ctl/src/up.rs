@@ -384,7 +384,8 @@ fn accept(
     desired.apply(change);
     // The disk is waited for beside the work.
     let (compiled, begun) = std::thread::scope(|scope| {
-        let begun = (!unchanged).then(|| scope.spawn(|| stage(config, found, revision, &local, &desired)));
+        let begun =
+            (!unchanged).then(|| scope.spawn(|| stage(config, found, revision, &local, &desired)));
         let compiled = Compiled::new(&local, &desired, revision);
         let begun = begun.map(|it| it.join().unwrap_or_else(|panic| resume_unwind(panic)));
         (compiled, begun)

@@ -73,9 +73,7 @@ pub(crate) fn run(call: &cli::Usage, output: Output) -> Result<(), Failure> {
 }
 
 /// What sites are called, for the ledger.
-pub(crate) fn named_sites<'a>(
-    sites: impl IntoIterator<Item = &'a Arc<Site>>,
-) -> Vec<NamedSite> {
+pub(crate) fn named_sites<'a>(sites: impl IntoIterator<Item = &'a Arc<Site>>) -> Vec<NamedSite> {
     let named = sites.into_iter().map(|site| NamedSite {
         id: site.id,
         tenant: site.tenant.to_string(),

@@ -103,9 +103,7 @@ impl LocalSite {
     /// Whether the policy of the newest revision lets the site's tenant have a backend at
     /// `address`: looked at before each connect, on the very address that is connected to.
     pub(crate) fn may_connect(&self, policy: &AddressPolicy, address: SocketAddr) -> bool {
-        policy
-            .check(&self.site.backend_networks, address)
-            .is_ok()
+        policy.check(&self.site.backend_networks, address).is_ok()
     }
 
     /// The next backend of a pool, not one of `tried`: of the first tier that has one.

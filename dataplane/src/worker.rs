@@ -303,8 +303,8 @@ impl Worker {
             return 1;
         }
         let work = SITE_WORK + local.upstreams().count();
-        let replacement = replacement
-            .map(|served| Rc::new(LocalSite::new(self, routing, served, Some(&local))));
+        let replacement =
+            replacement.map(|served| Rc::new(LocalSite::new(self, routing, served, Some(&local))));
         match &replacement {
             Some(new) => self.sites.borrow_mut().insert(Rc::clone(new)),
             None => drop(self.sites.borrow_mut().remove(id)),

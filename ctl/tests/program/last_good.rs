@@ -1,9 +1,10 @@
 //! Which revision `up` serves: the manifest's, or, when that can not be had,
 //! the last good one.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use crate::host::Host;
+use crate::host::{Host, wait_for};
 
 /// Runs `up` until it is ready, stops it, and gives the ready line and what it said besides.
 #[track_caller]
@@ -28,6 +29,8 @@ fn files(host: &Host) -> Vec<String> {
     let mut files: Vec<String> = std::fs::read_dir(host.path("state/config"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        // Written when there is time for it.
+        .filter(|name| !name.starts_with("applied"))
         .collect();
     files.sort();
     files
@@ -210,4 +213,52 @@ fn when_the_new_revision_can_not_be_written_the_last_good_one_goes_on() {
     std::fs::create_dir_all(config(&host, "snapshot.1.new")).unwrap();
     host.run(&["up", "-f", "h1.toml"])
         .expect(1, &["state/config", "can not be written"]);
+}
+
+/// Runs `up` until it is ready and the manifest is kept. Gives the ready line, and which file the
+/// manifest is kept in: each start that goes through one writes another.
+#[track_caller]
+fn serve_and_keep(host: &Host, before: Option<u64>) -> (String, u64) {
+    let up = host.up();
+    let ready = up.line();
+    let kept = wait_for("the manifest is kept", || {
+        let inode = std::fs::metadata(config(host, "applied")).ok()?.ino();
+        (Some(inode) != before).then_some(inode)
+    });
+    up.stop();
+    (ready, kept)
+}
+
+#[test]
+fn the_manifest_that_was_applied_last_is_not_gone_through_again() {
+    let host = Host::new();
+    let inode = || std::fs::metadata(config(&host, "applied")).unwrap().ino();
+    let (_, first) = serve_and_keep(&host, None);
+    let (ready, said) = serve_once(&host);
+    assert!(ready.starts_with("ready revision=1 "), "{ready}");
+    assert_eq!((inode(), said.as_str()), (first, ""));
+    // One byte more is another one, even where it means the same.
+    host.write_manifest(&(host.manifest() + "\n"));
+    let (ready, second) = serve_and_keep(&host, Some(first));
+    assert!(ready.starts_with("ready revision=1 "), "{ready}");
+    // It is the last one though another one was applied after it.
+    let up = host.up();
+    up.line();
+    assert_eq!(inode(), second);
+    let original = host.manifest() + "\n";
+    host.write_manifest(&host.larger_manifest());
+    let applied = host.run(&["apply", "-f", "h1.toml", "--yes", "--wait", "0s"]);
+    assert!(matches!(applied.code, Some(0 | 5)), "{}", applied.stderr);
+    up.stop();
+    host.write_manifest(&original);
+    let (ready, third) = serve_and_keep(&host, Some(second));
+    assert!(ready.starts_with("ready revision=3 "), "{ready}");
+    // A log that is damaged is not taken for what came of it.
+    let journal = config(&host, "journal.3");
+    let mut bytes = std::fs::read(&journal).unwrap();
+    bytes[30] ^= 1;
+    std::fs::write(&journal, bytes).unwrap();
+    let (_, said) = serve_once(&host);
+    assert!(said.contains("damaged"), "{said}");
+    let _ = third;
 }

@@ -154,12 +154,7 @@ impl Snapshot {
 
 impl BackendKey {
     /// The key of the backend of this name and address in a site's pool.
-    pub fn new(
-        site: SiteId,
-        pool: Arc<str>,
-        backend: Arc<str>,
-        address: SocketAddr,
-    ) -> BackendKey {
+    pub fn new(site: SiteId, pool: Arc<str>, backend: Arc<str>, address: SocketAddr) -> BackendKey {
         BackendKey(Arc::new(BackendIdentity {
             site,
             pool,

@@ -413,7 +413,10 @@ fn a_revision_of_very_many_sites_is_seen_at_once_and_frees_no_backend_late() {
     };
     let mut plane = Plane::start(&declared(old.address, "7s"));
     let get = b"GET / HTTP/1.1\r\nHost: one.test\r\n\r\n";
-    let (mut idle, mut busy) = (Peer::connect(plane.address()), Peer::connect(plane.address()));
+    let (mut idle, mut busy) = (
+        Peer::connect(plane.address()),
+        Peer::connect(plane.address()),
+    );
     let mut served = Vec::new();
     for client in [&mut idle, &mut busy] {
         client.send(get);
@@ -444,8 +447,9 @@ fn a_revision_of_very_many_sites_is_seen_at_once_and_frees_no_backend_late() {
     for number in 0..CROWD {
         assert_eq!(answered(&plane, &format!("s{number}.test")), "200");
     }
-    // The crowd's backend was never gone: its connections are the same.
     assert!(old.accept_within(Duration::from_millis(50)).is_none());
-    drop((idle, busy, pooled, late, fresh));
-    plane.finish();
+    drop((idle, busy, pooled, late, fresh, old, new));
+    // The crowd's backend was never gone: each site has the one connection that it began with.
+    let kept = eventually(10, || plane.workers("upstream_connections") == CROWD as u64);
+    assert!(kept, "{}", plane.workers("upstream_connections"));
 }

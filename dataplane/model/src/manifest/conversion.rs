@@ -40,7 +40,9 @@ pub(super) fn convert(written: Written, host: written::Host) -> (Local, Desired)
         peers: convert_each(peers, &owner, convert_peer),
         zones: convert_each(zones, &owner, convert_zone),
         certificates: convert_each(certificates, &owner, convert_certificate),
-        sites: convert_each(sites, &owner, |site, owner| Arc::new(convert_site(site, owner))),
+        sites: convert_each(sites, &owner, |site, owner| {
+            Arc::new(convert_site(site, owner))
+        }),
     };
     desired.sort();
     let local = Local {

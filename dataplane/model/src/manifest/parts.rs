@@ -126,7 +126,12 @@ fn split(text: &str) -> Option<(Part<'_>, Vec<Part<'_>>)> {
 /// Where the first line at or after `from` stands that begins a table of a list of the document.
 fn next_list(text: &str, from: usize) -> Option<usize> {
     let mut from = from;
-    while let Some(found) = text.as_bytes().get(from..)?.windows(3).position(|it| it == b"\n[[") {
+    while let Some(found) = text
+        .as_bytes()
+        .get(from..)?
+        .windows(3)
+        .position(|it| it == b"\n[[")
+    {
         let begin = from + found + 1;
         let line = text[begin..].lines().next().unwrap_or_default();
         if !line.contains(['.', '"', '\'']) {
@@ -174,7 +179,11 @@ mod tests {
     #[test]
     fn in_parts_it_is_the_same_to_the_last_line_number() {
         let more = "[[tenant]]\nname = \"u\"\n[[group]]\nname = \"g\"\n";
-        let text = text(HEAD, more, "[[site]]\ntenant = \"u\"\nname = \"s\"\nhostnames = [\"u.test\"]\n");
+        let text = text(
+            HEAD,
+            more,
+            "[[site]]\ntenant = \"u\"\nname = \"s\"\nhostnames = [\"u.test\"]\n",
+        );
         let in_parts = parse(&text, "h1.toml").expect("nothing is wrong with it");
         assert_eq!(format!("{in_parts:?}"), whole(&text).unwrap());
         let crlf = text.replace('\n', "\r\n");
@@ -199,8 +208,16 @@ mod tests {
             // Wrong by itself, twice, and of something that is not there.
             (HEAD, "[[site]]\ntenant = \"t\"\n", ""),
             (HEAD, "[[tenant]]\nname = \"t\"\n", ""),
-            (HEAD, "[[site]]\ntenant = \"x\"\nname = \"x\"\nhostnames = [\"x.test\"]\n", ""),
-            (HEAD, "[[site]]\ntenant = \"t\"\nname = \"x\"\nhostnames = [\"s1.test\"]\n", ""),
+            (
+                HEAD,
+                "[[site]]\ntenant = \"x\"\nname = \"x\"\nhostnames = [\"x.test\"]\n",
+                "",
+            ),
+            (
+                HEAD,
+                "[[site]]\ntenant = \"t\"\nname = \"x\"\nhostnames = [\"s1.test\"]\n",
+                "",
+            ),
             // A line within a string.
             (HEAD, string, ""),
             (HEAD, "[[sitte]]\n", ""),
