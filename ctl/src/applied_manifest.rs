@@ -33,12 +33,14 @@ pub(crate) struct AppliedManifest {
 }
 
 /// What holds while a manifest stands: the first line of the record.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Circumstances {
     format: u32,
     /// Relative paths of a manifest are relative to it.
     file: PathBuf,
     program: Program,
+    /// Another manifest may have changed these alone, and nothing of the log.
+    local: Local,
     log: LogPosition,
 }
 
@@ -62,19 +64,19 @@ impl AppliedManifest {
         }
     }
 
-    /// Whether `text` was applied last, and what the log holds is what came of it.
-    pub(crate) fn is(&self, text: &str, log: &LogPosition) -> bool {
-        self.try_is(text, log).unwrap_or(false)
+    /// Whether `text` was applied last, and what the directory holds is what came of it.
+    pub(crate) fn is(&self, text: &str, local: &Local, log: &LogPosition) -> bool {
+        self.try_is(text, local, log).unwrap_or(false)
     }
 
-    fn try_is(&self, text: &str, log: &LogPosition) -> io::Result<bool> {
+    fn try_is(&self, text: &str, local: &Local, log: &LogPosition) -> io::Result<bool> {
         let mut record = BufReader::new(File::open(&self.record)?);
         let mut line = Vec::new();
         (&mut record)
             .take(CIRCUMSTANCES_BYTES_MAX)
             .read_until(b'\n', &mut line)?;
         let then: Circumstances = serde_json::from_slice(&line)?;
-        if self.circumstances(log)? != Some(then) {
+        if self.circumstances(local, log)? != Some(then) {
             return Ok(false);
         }
         let mut kept = Vec::with_capacity(text.len());
@@ -83,16 +85,16 @@ impl AppliedManifest {
         Ok(kept == text.as_bytes())
     }
 
-    /// Keeps that `text` was applied and led to what the log holds. Where that can not be written
-    /// there is no record.
-    pub(crate) fn keep(&self, text: &str, log: &LogPosition) {
-        if self.try_keep(text, log).is_err() {
+    /// Keeps that `text` was applied and led to what the directory holds. Where that can not be
+    /// written there is no record.
+    pub(crate) fn keep(&self, text: &str, local: &Local, log: &LogPosition) {
+        if self.try_keep(text, local, log).is_err() {
             self.forget();
         }
     }
 
-    fn try_keep(&self, text: &str, log: &LogPosition) -> io::Result<()> {
-        let Some(circumstances) = self.circumstances(log)? else {
+    fn try_keep(&self, text: &str, local: &Local, log: &LogPosition) -> io::Result<()> {
+        let Some(circumstances) = self.circumstances(local, log)? else {
             self.forget();
             return Ok(());
         };
@@ -120,7 +122,7 @@ impl AppliedManifest {
         self.record.with_extension("new")
     }
 
-    fn circumstances(&self, log: &LogPosition) -> io::Result<Option<Circumstances>> {
+    fn circumstances(&self, local: &Local, log: &LogPosition) -> io::Result<Option<Circumstances>> {
         let program = fs::metadata(std::env::current_exe()?)?;
         Ok(self.file.clone().map(|file| Circumstances {
             format: FORMAT,
@@ -132,6 +134,7 @@ impl AppliedManifest {
                 modified: (program.mtime(), program.mtime_nsec()),
                 changed: (program.ctime(), program.ctime_nsec()),
             },
+            local: local.clone(),
             log: log.clone(),
         }))
     }
@@ -162,18 +165,24 @@ mod tests {
         }
     }
 
+    fn local() -> Local {
+        let text = "[host]\nname = \"h1\"\n[listen]\nhttp = [\"127.0.0.1:8080\"]\n";
+        let manifest = meridian_model::Manifest::parse(text, "h1.toml").unwrap();
+        manifest.into_parts().0
+    }
+
     #[test]
     fn the_same_is_the_same_text_file_and_log() {
         let directory = tempfile::tempdir().unwrap();
         let of = |file: &str| AppliedManifest::new(directory.path(), Path::new(file));
         let applied = of("/etc/h1.toml");
-        assert!(!applied.is("text", &log()), "there is none");
-        applied.keep("text", &log());
-        assert!(applied.is("text", &log()));
+        assert!(!applied.is("text", &local(), &log()), "there is none");
+        applied.keep("text", &local(), &log());
+        assert!(applied.is("text", &local(), &log()));
         for other in ["", "tex", "text ", "tExt"] {
-            assert!(!applied.is(other, &log()), "{other:?}");
+            assert!(!applied.is(other, &local(), &log()), "{other:?}");
         }
-        assert!(!of("/tmp/h1.toml").is("text", &log()));
+        assert!(!of("/tmp/h1.toml").is("text", &local(), &log()));
         let others: [fn(&mut LogPosition); 5] = [
             |log| log.store.push('2'),
             |log| log.generation += 1,
@@ -184,10 +193,13 @@ mod tests {
         for other in others {
             let mut position = log();
             other(&mut position);
-            assert!(!applied.is("text", &position), "{position:?}");
+            assert!(!applied.is("text", &local(), &position), "{position:?}");
         }
+        let mut other = local();
+        other.host.workers = Some(3);
+        assert!(!applied.is("text", &other, &log()));
         applied.forget();
-        assert!(!applied.is("text", &log()));
+        assert!(!applied.is("text", &local(), &log()));
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 
@@ -195,20 +207,20 @@ mod tests {
     fn a_record_of_another_build_or_a_damaged_one_says_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let applied = AppliedManifest::new(directory.path(), Path::new("/etc/h1.toml"));
-        applied.keep("text", &log());
+        applied.keep("text", &local(), &log());
         let path = directory.path().join("applied");
         let good = fs::read(&path).unwrap();
-        let mut circumstances = applied.circumstances(&log()).unwrap().unwrap();
+        let mut circumstances = applied.circumstances(&local(), &log()).unwrap().unwrap();
         circumstances.program.changed.1 ^= 1;
         let mut other_build = serde_json::to_vec(&circumstances).unwrap();
         other_build.extend_from_slice(b"\ntext");
         fs::write(&path, other_build).unwrap();
-        assert!(!applied.is("text", &log()));
+        assert!(!applied.is("text", &local(), &log()));
         for length in 0..good.len() {
             fs::write(&path, &good[..length]).unwrap();
-            assert!(!applied.is("text", &log()), "cut to {length}");
+            assert!(!applied.is("text", &local(), &log()), "cut to {length}");
         }
         fs::write(&path, good).unwrap();
-        assert!(applied.is("text", &log()));
+        assert!(applied.is("text", &local(), &log()));
     }
 }

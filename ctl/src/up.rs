@@ -110,7 +110,7 @@ fn standing(
 ) -> Option<Local> {
     let text = text.as_ref().ok()?;
     let (local, position) = config.standing()?;
-    applied.is(text, &position).then_some(local)
+    applied.is(text, &local, &position).then_some(local)
 }
 
 /// Serves until a signal ends it.
@@ -171,6 +171,7 @@ fn start_control(
             books.name_sites(named_gone);
             let sites = store.desired().sites.clone();
             let position = store.position();
+            let local = local.clone();
             std::thread::Builder::new()
                 .name("start".to_string())
                 .spawn(move || {
@@ -181,7 +182,7 @@ fn start_control(
                     let position = position();
                     if let Some((applied, text)) = to_keep {
                         match position {
-                            Some(position) => applied.keep(&text, &position),
+                            Some(position) => applied.keep(&text, &local, &position),
                             None => applied.forget(),
                         }
                     }
