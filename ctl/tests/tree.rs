@@ -220,6 +220,10 @@ fn the_model_does_no_io_and_has_no_clock() {
         }
         for (number, line) in code_lines(&read(&path)) {
             for name in IMPURE.iter().filter(|name| line.contains(**name)) {
+                // The one place where threads are: what comes of them does not depend on how many.
+                if *name == "std::thread" && path.ends_with("model/src/parallel.rs") {
+                    continue;
+                }
                 faults.push(format!("{}:{number}: {name}", path.display()));
             }
         }

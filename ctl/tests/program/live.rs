@@ -1,8 +1,9 @@
 //! Changes while the real plane serves: none drops a request, each holds once it is said to, and
 //! nothing that was accepted is lost.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -637,5 +638,40 @@ fn a_long_journal_is_put_together_whatever_is_killed_meanwhile() {
         "no journal was put together"
     );
     assert_eq!(served(&host, "live.test"), (200, "one".to_string()));
+    running.stop();
+}
+
+/// More askers than the socket takes at a time wait for a plane that is stopped, and keep nobody
+/// out.
+#[test]
+fn who_waits_for_a_plane_keeps_nobody_from_asking() {
+    const ASKERS: usize = 70;
+    let host = Host::new();
+    let running = up(&host);
+    let plane = plane_pid(&host);
+    kill(plane, Signal::STOP);
+    let socket = host.state().join("run/meridianctl.sock");
+    let mut waiting = Vec::new();
+    for number in 0..ASKERS {
+        let mut asker = UnixStream::connect(&socket).unwrap();
+        let question = format!(
+            "{{\"op\":\"set\",\"kind\":\"tenant\",\"name\":\"t{number}\",\"keys\":[],\
+             \"dry_run\":false,\"on_revision\":null,\"wait_ms\":600000}}\n"
+        );
+        asker.write_all(question.as_bytes()).unwrap();
+        waiting.push(asker);
+        wait_for("the change is accepted", || {
+            let shown = host.run(&["get", "tenant", &format!("t{number}")]);
+            (shown.code == Some(0)).then_some(())
+        });
+    }
+    kill(plane, Signal::CONT);
+    for asker in &mut waiting {
+        asker.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut answer = String::new();
+        BufReader::new(asker).read_line(&mut answer).unwrap();
+        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        assert!(answer["live_at"].is_string(), "{answer}");
+    }
     running.stop();
 }
