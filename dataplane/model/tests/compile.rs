@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use meridian_model::availability::unavailable;
-use meridian_model::desired::{
-    FieldRules, Match, Outcome, Owner, Route, Site, TenantLimits,
-};
+use meridian_model::desired::{FieldRules, Match, Outcome, Owner, Route, Site, TenantLimits};
 use meridian_model::name::Name;
 use meridian_model::{Desired, Local, Manifest, compile};
 
@@ -214,7 +212,7 @@ fn a_log_that_does_not_fit_itself_is_refused() {
     // Nothing that comes from a log ends a line of a head.
     let ends_a_line = |it: &mut Desired| {
         let field = |name: &str| (name.to_owned(), String::from("1\r\nx-b: 2"));
-        it.sites[1].request_headers.set.push(field("x-a"));
+        site(it, 1).request_headers.set.push(field("x-a"));
         let mut route = route_to("default");
         route.response_headers.add.push(field("x-c"));
         route

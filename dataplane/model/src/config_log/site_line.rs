@@ -27,6 +27,9 @@ pub(super) fn write_site(text: &mut Vec<u8>, site: &Site) {
         access_log,
         retry,
         pools,
+        encoded_slashes,
+        request_headers,
+        response_headers,
         routes,
     } = site;
     let mut object = Object::begin(text);
@@ -45,6 +48,9 @@ pub(super) fn write_site(text: &mut Vec<u8>, site: &Site) {
     object.set("access_log", access_log);
     object.set("retry", retry);
     object.list("pools", pools, write_pool);
+    object.set("encoded_slashes", encoded_slashes);
+    object.set("request_headers", request_headers);
+    object.set("response_headers", response_headers);
     object.set("routes", routes);
     object.end();
 }
