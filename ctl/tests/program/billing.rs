@@ -66,6 +66,11 @@ impl Load {
         );
     }
 
+    /// Waits until clients have got something.
+    fn wait(&self) {
+        wait_for("some load", || (self.complete() > 20).then_some(()));
+    }
+
     /// Lets what is under way come to its end.
     fn end(&mut self) {
         self.book.ended.store(true, Ordering::Relaxed);
@@ -287,7 +292,7 @@ fn where_nothing_was_in_flight_the_count_is_exact() {
     live::make_site(&host, live::backend("one"));
     for round in 0..6 {
         let mut load = Load::start(2, host.http);
-        std::thread::sleep(Duration::from_millis(50));
+        load.wait();
         load.end();
         let before = billed(&host);
         let plane = live::plane_pid(&host);
@@ -299,10 +304,9 @@ fn where_nothing_was_in_flight_the_count_is_exact() {
             up = live::up(&host);
         }
         wait_until_ready(&host);
-        assert!(load.complete() > 0);
         assert_eq!(billed(&host), before, "after kill {round}");
         let mut load_after = Load::start(1, host.http);
-        std::thread::sleep(Duration::from_millis(50));
+        load_after.wait();
         load_after.end();
         assert_eq!(billed(&host), before + load_after.complete());
         assert_eq!(load_after.complete(), load_after.sent());
