@@ -143,6 +143,7 @@ fn check_forwarded(head: &RequestHead<'_>, client: IpAddr) {
         FieldName::ProxyAuthentication,
         FieldName::Http2Settings,
         FieldName::Underscored,
+        FieldName::FramingLookalike,
     ] {
         assert_eq!(count(name), 0, "{name:?}");
     }

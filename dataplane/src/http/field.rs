@@ -51,6 +51,9 @@ pub enum FieldName {
     /// variables (RFC 3875 §4.1.18) read it as the real one, so it is as
     /// dangerous, and nobody needs it.
     Underscored,
+    /// The letters of `Content-Length` or `Transfer-Encoding` with anything else between and
+    /// around them: whoever is lenient with names could take it for the real one.
+    FramingLookalike,
 }
 
 impl FieldName {
@@ -84,7 +87,8 @@ impl FieldName {
             | FieldName::TransferEncoding
             | FieldName::Upgrade
             | FieldName::XForwarded
-            | FieldName::Underscored => false,
+            | FieldName::Underscored
+            | FieldName::FramingLookalike => false,
         }
     }
 
@@ -113,7 +117,8 @@ impl FieldName {
             | FieldName::Via
             | FieldName::XForwarded
             | FieldName::XRequestId
-            | FieldName::Underscored => true,
+            | FieldName::Underscored
+            | FieldName::FramingLookalike => true,
         }
     }
 
@@ -172,15 +177,40 @@ pub fn classify(name: &[u8]) -> FieldName {
         (18, b'p') => (b"proxy-authenticate", FieldName::ProxyAuthentication),
         (19, b'p') => (b"proxy-authorization", FieldName::ProxyAuthentication),
         (13.., b'x') => (b"x-forwarded-", FieldName::XForwarded),
-        _ => return FieldName::Other,
+        _ => return classify_unknown(name, first),
     };
     if !folds_to(name, text) {
-        return FieldName::Other;
+        return classify_unknown(name, first);
     }
     if name[..text.len()].contains(&b'_') {
         return FieldName::Underscored;
     }
     found
+}
+
+/// A name that we do not know. Nearly all of those in use end at the first question.
+fn classify_unknown(name: &[u8], first: u8) -> FieldName {
+    let may_look_alike = matches!(first | 0x20, b'c' | b't') || !first.is_ascii_alphanumeric();
+    if may_look_alike
+        && name.len() >= b"contentlength".len()
+        && (has_letters_of(name, b"content", b"length")
+            || has_letters_of(name, b"transfer", b"encoding"))
+    {
+        return FieldName::FramingLookalike;
+    }
+    FieldName::Other
+}
+
+/// Whether the letters and digits of `name` are those of the two words, with one more between
+/// them at most, in the place of the hyphen.
+fn has_letters_of(name: &[u8], first_word: &[u8], second_word: &[u8]) -> bool {
+    let mut letters = name
+        .iter()
+        .filter(|byte| byte.is_ascii_alphanumeric())
+        .map(u8::to_ascii_lowercase);
+    let begins = first_word.iter().all(|&byte| letters.next() == Some(byte));
+    let second_word = || second_word.iter().copied();
+    begins && (letters.clone().eq(second_word()) || letters.skip(1).eq(second_word()))
 }
 
 /// Whether `name` begins with `text`, which is in lower case with `-`, when case
@@ -267,8 +297,15 @@ mod tests {
             for at in 0..text.len() {
                 let mut changed = text.as_bytes().to_vec();
                 changed[at] = b'0';
+                // Two names are known by their letters alone.
+                let expected = match (text.as_bytes()[at], name) {
+                    (b'-', FieldName::ContentLength | FieldName::TransferEncoding) => {
+                        FieldName::FramingLookalike
+                    }
+                    _ => FieldName::Other,
+                };
                 if name != FieldName::XForwarded {
-                    assert_eq!(classify(&changed), FieldName::Other, "{text} at {at}");
+                    assert_eq!(classify(&changed), expected, "{text} at {at}");
                 }
             }
             if !text.starts_with("X-Forwarded-") {
@@ -286,6 +323,38 @@ mod tests {
             "X-Forwarded",
             "X-Forwardee-For",
             "Accept",
+        ] {
+            assert_eq!(classify(other.as_bytes()), FieldName::Other, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_could_be_taken_for_a_framing_field_is_seen() {
+        for text in [
+            "ContentLength",
+            "Content.Length",
+            "Content--Length",
+            "Content0Length",
+            "Content-Length-",
+            "Content-Leng'th",
+            "-Content-Length",
+            "Transfer.Encoding",
+            "TRANSFER-ENCODING!",
+            "|transfer-encoding",
+            "Transfer-Enc_oding",
+        ] {
+            let name = classify(text.as_bytes());
+            assert_eq!(name, FieldName::FramingLookalike, "{text}");
+        }
+        for other in [
+            "Content-Lengths",
+            "Content-Encoding",
+            "Content-Language",
+            "Content-Disposition",
+            "X-Content-Length",
+            "Transfer-Encoding-Of",
+            "Content00Length",
+            "Traceparent-State",
         ] {
             assert_eq!(classify(other.as_bytes()), FieldName::Other, "{other}");
         }

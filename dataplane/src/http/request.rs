@@ -239,8 +239,9 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed<'_>, Reject> {
 /// Whether [`parse`] could say more than `Partial` now that bytes arrived from the
 /// place `from` on; what was before it has been parsed and was `Partial`. It looks
 /// at the new bytes alone, so that a head which arrives byte by byte is not parsed
-/// as often. An error within the head may be told later than [`parse`] would: at its
-/// end or at a limit.
+/// as often. A bare CR, a bare LF and NUL are told at once, for behind them a head may
+/// have no end; any other error within the head later than [`parse`] would: at its end
+/// or at a limit.
 #[must_use]
 pub fn may_be_complete(bytes: &[u8], from: usize) -> bool {
     if bytes.len() >= REQUEST_HEAD_BYTES_MAX {
@@ -253,8 +254,14 @@ pub fn may_be_complete(bytes: &[u8], from: usize) -> bool {
     // The last line end may have begun in what was there before.
     let begin = from.saturating_sub(2).min(bytes.len());
     let fresh = &bytes[begin..];
-    fresh.iter().enumerate().any(|(at, &byte)| {
-        byte == b'\n' && matches!(&fresh[at + 1..], [b'\n', ..] | [b'\r', b'\n', ..])
+    fresh.iter().enumerate().any(|(at, &byte)| match byte {
+        b'\n' => {
+            let is_bare = at > 0 && fresh[at - 1] != b'\r';
+            is_bare || matches!(&fresh[at + 1..], [b'\n', ..] | [b'\r', b'\n', ..])
+        }
+        b'\r' => fresh.get(at + 1).is_some_and(|&next| next != b'\n'),
+        0 => true,
+        _ => false,
     })
 }
 

@@ -8,6 +8,7 @@ mod chaos;
 mod connections;
 mod programs;
 mod revisions;
+mod smuggling;
 mod stopping;
 mod tunnels;
 mod usage;

@@ -75,6 +75,24 @@ impl Peer {
         bytes
     }
 
+    /// What comes next, or how the connection ended.
+    pub(crate) fn receive_some(&mut self) -> (Vec<u8>, End) {
+        let mut room = vec![0; 16 * 1024];
+        match self.stream.read(&mut room) {
+            Ok(0) => (Vec::new(), End::Closed),
+            Ok(count) => {
+                room.truncate(count);
+                (room, End::Open)
+            }
+            Err(error) => match error.kind() {
+                ErrorKind::Interrupted | ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+                    (Vec::new(), End::Open)
+                }
+                _ => (Vec::new(), End::Reset),
+            },
+        }
+    }
+
     /// Reads to the end; what came, and how it ended.
     pub(crate) fn receive_all(&mut self, patience: Duration) -> (Vec<u8>, End) {
         let begun = Instant::now();
