@@ -283,6 +283,9 @@ impl<'c> Exchange<'c> {
             self.worker.board().policy_refusals.add(1);
             return Err(Reject::NoBackend);
         }
+        if self.worker.is_out_of_descriptors() {
+            return Err(Reject::ConnectionLimit);
+        }
         let runtime = &self.worker.runtime;
         let deadline_ns = runtime.deadline(self.request.site.site().timeouts.connect);
         let socket = runtime

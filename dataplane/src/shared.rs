@@ -67,6 +67,8 @@ pub(crate) struct Shared {
     pub(crate) wall_seconds: AtomicU64,
     /// Client connections that each worker may have.
     pub(crate) client_connections_max: u64,
+    /// Connections that each worker may have in all, to clients and to backends.
+    pub(crate) sockets_max: u64,
     /// Whether workers may look for what comes instead of sleeping.
     pub(crate) busy_polling: bool,
     /// What was served.
@@ -90,12 +92,14 @@ impl Shared {
         descriptors: u64,
         busy_polling: bool,
     ) -> Arc<Shared> {
-        let for_clients =
-            descriptors.saturating_sub(DESCRIPTORS_RESERVED) * CLIENT_DESCRIPTORS_PERCENT / 100;
+        let for_sockets = descriptors.saturating_sub(DESCRIPTORS_RESERVED);
+        let for_clients = for_sockets * CLIENT_DESCRIPTORS_PERCENT / 100;
+        let of_a_worker = |all: u64| (all / workers.max(1) as u64).max(1);
         Arc::new(Shared {
             routing: Arc::new(ArcSwap::from_pointee(routing)),
             wall_seconds: AtomicU64::new(wall_seconds),
-            client_connections_max: (for_clients / workers.max(1) as u64).max(1),
+            client_connections_max: of_a_worker(for_clients),
+            sockets_max: of_a_worker(for_sockets),
             busy_polling,
             usage,
             questions: AtomicU64::new(0),

@@ -210,6 +210,12 @@ impl Worker {
         }
     }
 
+    /// Whether a connection to a backend would take a descriptor that is kept for other things:
+    /// without those nobody could ask what is wrong.
+    pub(crate) fn is_out_of_descriptors(&self) -> bool {
+        self.runtime.statistics().sockets >= self.shared.sockets_max
+    }
+
     fn close_idle_client(self: &Rc<Self>, id: SocketId, tag: u64) -> bool {
         if let Tag::Client { port, counted } = Tag::unpack(tag)
             && let Some(socket) = self.runtime.unpark(id)

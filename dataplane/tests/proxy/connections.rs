@@ -2,7 +2,7 @@
 
 use crate::support::eventually;
 use crate::support::manifest::Declared;
-use crate::support::peer::{Backend, End, PATIENCE, Peer, answer_each, field, ok, status};
+use crate::support::peer::{Backend, End, PATIENCE, Peer, answer_each, aside, field, ok, status};
 use crate::support::plane::{Plane, Reserved};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -266,5 +266,116 @@ fn pooled_connections_are_used_again() {
     assert!(backend.accept_within(Duration::from_millis(50)).is_none());
     assert_eq!(plane.backend(0, "requests"), 100);
     drop((clients, servers));
+    plane.finish();
+}
+
+/// Of 400 descriptors 204 are for clients (docs/operations.md, `CLIENT_DESCRIPTORS_PERCENT`).
+const OPEN_FILES: u64 = 400;
+
+/// New clients are served in place of those that were idle longest, and of those alone.
+#[test]
+fn at_the_limit_of_descriptors_the_idlest_clients_make_room() {
+    let declared = Declared::with_backends([serve_ok()]).timeouts("{ upstream_idle = \"1s\" }");
+    let plane = Plane::start_with_open_files(&declared, OPEN_FILES);
+    let ask = |client: &mut Peer| {
+        client.send(GET);
+        assert_eq!(client.receive_response().1, b"ok");
+    };
+    let mut clients: Vec<Peer> = Vec::new();
+    for _ in 0..400 {
+        let mut client = Peer::connect(plane.address());
+        ask(&mut client);
+        clients.push(client);
+    }
+    let closed = plane.hits("client_connections");
+    assert!((196..=210).contains(&closed), "{closed} were closed");
+    assert_eq!(plane.workers("connections"), 400 - closed);
+    assert_eq!(plane.hits("accept_failed"), 0);
+    let (first, last) = clients.split_at_mut(closed as usize);
+    for client in first {
+        assert_eq!(client.receive_all(PATIENCE), (Vec::new(), End::Closed));
+    }
+    for client in last {
+        ask(client);
+    }
+    drop(clients);
+    plane.finish();
+}
+
+/// Want of descriptors for a backend's connection is ours: 503, and nothing against the backend.
+#[test]
+fn want_of_descriptors_is_no_fault_of_a_backend() {
+    const CLIENTS: usize = 200;
+    let backend = Backend::new();
+    let declared = Declared::with_backends([backend.address]);
+    let plane = Plane::start_with_open_files(&declared, OPEN_FILES);
+    // At once, for a full backlog would delay the rest.
+    let accepting = aside(move || {
+        let accepted = std::iter::from_fn(|| backend.accept_within(Duration::from_secs(2)));
+        accepted.collect::<Vec<Peer>>()
+    });
+    let mut clients: Vec<Peer> = (0..CLIENTS)
+        .map(|_| {
+            let mut client = Peer::connect(plane.address());
+            client.send(GET);
+            client
+        })
+        .collect();
+    let mut servers = accepting.join().expect("it only accepts");
+    let refused = (CLIENTS - servers.len()) as u64;
+    assert!(refused >= 10, "only {refused} clients found no descriptor");
+    assert!(eventually(10, || plane.hits("limit_connections") == refused));
+    for server in &mut servers {
+        server.receive_head();
+        server.send(&ok(b"ok"));
+    }
+    let mut statuses = Vec::new();
+    for client in &mut clients {
+        statuses.push(status(&client.receive_response().0));
+    }
+    let count = |wanted: u16| statuses.iter().filter(|status| **status == wanted).count();
+    assert_eq!((count(200), count(503) as u64), (servers.len(), refused));
+    assert_eq!(plane.site("responses_5xx"), refused);
+    assert_eq!(plane.site("retries"), 0);
+    assert_eq!(plane.backend(0, "failures"), 0);
+    assert_eq!(plane.hits("connect_refused"), 0);
+    drop((clients, servers));
+    plane.finish();
+}
+
+/// A connection that one tenant's request left behind is not used for another's, though both
+/// named the same backend.
+#[test]
+fn tenants_share_no_connection_to_the_backend_that_both_have() {
+    let backend = Backend::new();
+    let address = backend.address;
+    let declared = Declared {
+        more: format!(
+            "[[tenant]]\nname = \"rival\"\n\
+             [[site]]\ntenant = \"rival\"\nname = \"den\"\nhostnames = [\"den.test\"]\n\
+             [[site.backend]]\nname = \"b1\"\naddress = \"{address}\"\n"
+        ),
+        ..Declared::with_backends([address])
+    };
+    let plane = Plane::start(&declared);
+    let mut client = Peer::connect(plane.address());
+    let mut servers = Vec::new();
+    for host in ["shop.test", "den.test"] {
+        client.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes());
+        let mut server = backend.accept();
+        assert_eq!(field(&server.receive_head(), "host"), Some(host));
+        server.send(&ok(host.as_bytes()));
+        assert_eq!(client.receive_response().1, host.as_bytes());
+        servers.push((host, server));
+    }
+    // Each finds its own again.
+    for (host, server) in &mut servers {
+        client.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes());
+        assert_eq!(field(&server.receive_head(), "host"), Some(*host));
+        server.send(&ok(b"again"));
+        assert_eq!(client.receive_response().1, b"again");
+    }
+    assert!(backend.accept_within(Duration::from_millis(50)).is_none());
+    drop((client, servers));
     plane.finish();
 }

@@ -62,6 +62,8 @@ pub(crate) struct Plane {
     revision: u64,
     generation: u64,
     handed_over: Option<OwnedFd>,
+    /// Files that it may have open (RLIMIT_NOFILE), when that is not what the test itself may.
+    open_files_max: Option<u64>,
     /// Descriptors that it had open when it was ready.
     descriptors: usize,
 }
@@ -97,6 +99,14 @@ impl Plane {
         plane
     }
 
+    /// Starts a plane that may have so many files open.
+    pub(crate) fn start_with_open_files(declared: &Declared, open_files_max: u64) -> Plane {
+        let mut plane = Plane::prepare(declared, vec![Reserved::new()]);
+        plane.open_files_max = Some(open_files_max);
+        plane.spawn();
+        plane
+    }
+
     fn prepare(declared: &Declared, listeners: Vec<Reserved>) -> Plane {
         let state = tempfile::tempdir().expect("there is room for files");
         let addresses: Vec<SocketAddr> = listeners.iter().map(|it| it.address).collect();
@@ -110,6 +120,7 @@ impl Plane {
             revision: 1,
             generation: 1,
             handed_over: None,
+            open_files_max: None,
             descriptors: 0,
         }
     }
@@ -143,7 +154,11 @@ impl Plane {
         } else {
             "exec \"$@\""
         };
-        command.args(["-c", script, "bash"]);
+        let limit = match self.open_files_max {
+            Some(files) => format!("ulimit -n {files} && "),
+            None => String::new(),
+        };
+        command.args(["-c", &format!("{limit}{script}"), "bash"]);
         // Each worker is pinned to the first CPUs that the process may use: planes of tests
         // that run side by side should not all have the same one.
         if self.declared.workers == 1 {
