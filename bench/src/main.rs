@@ -25,6 +25,7 @@ mod program;
 mod quantity;
 mod readiness;
 mod slab;
+mod slow_clients;
 
 use std::process::ExitCode;
 
@@ -51,6 +52,8 @@ enum Command {
     Load(load::Options),
     /// Measure a server's memory for each idle keep-alive connection.
     Idle(idle::Options),
+    /// What ordinary clients wait for while others are as slow as they can be.
+    SlowClients(slow_clients::Options),
     /// A small fast web server: `/b/<bytes>` answers a body of that size.
     Backend(backend::Options),
     /// The least HTTP proxy there can be, for the choice of a runtime.
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Command::Live(options) => live::run(&options),
         Command::Load(options) => load::run(options),
         Command::Idle(options) => idle::run(&options),
+        Command::SlowClients(options) => slow_clients::run(options),
         Command::Backend(options) => backend::run(&options),
         Command::BareProxy(options) => bare::run(&options),
     };

@@ -5,3 +5,4 @@ mod compare;
 mod house;
 mod live;
 mod load;
+mod slow_clients;

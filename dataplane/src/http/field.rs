@@ -202,15 +202,34 @@ fn classify_unknown(name: &[u8], first: u8) -> FieldName {
 }
 
 /// Whether the letters and digits of `name` are those of the two words, with one more between
-/// them at most, in the place of the hyphen.
+/// them at most, in the place of the hyphen. The last ones may be missing where something else
+/// stands in their place.
 fn has_letters_of(name: &[u8], first_word: &[u8], second_word: &[u8]) -> bool {
     let mut letters = name
         .iter()
         .filter(|byte| byte.is_ascii_alphanumeric())
         .map(u8::to_ascii_lowercase);
-    let begins = first_word.iter().all(|&byte| letters.next() == Some(byte));
-    let second_word = || second_word.iter().copied();
-    begins && (letters.clone().eq(second_word()) || letters.skip(1).eq(second_word()))
+    if !first_word.iter().all(|&byte| letters.next() == Some(byte)) {
+        return false;
+    }
+    let letters_min = match name.len() > first_word.len() + second_word.len() {
+        true => 1,
+        false => second_word.len(),
+    };
+    is_beginning_of(letters.clone(), second_word, letters_min)
+        || is_beginning_of(letters.skip(1), second_word, letters_min)
+}
+
+/// Whether `letters`, at least `letters_min` of them, are what `word` begins with.
+fn is_beginning_of(letters: impl Iterator<Item = u8>, word: &[u8], letters_min: usize) -> bool {
+    let mut count = 0;
+    for letter in letters {
+        if word.get(count) != Some(&letter) {
+            return false;
+        }
+        count += 1;
+    }
+    count >= letters_min
 }
 
 /// Whether `name` begins with `text`, which is in lower case with `-`, when case
@@ -342,6 +361,7 @@ mod tests {
             "TRANSFER-ENCODING!",
             "|transfer-encoding",
             "Transfer-Enc_oding",
+            "Transfer-Encodin^",
         ] {
             let name = classify(text.as_bytes());
             assert_eq!(name, FieldName::FramingLookalike, "{text}");

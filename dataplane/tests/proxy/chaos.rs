@@ -1,7 +1,9 @@
-//! Clients and backends that do anything at any time: nothing may be left behind.
+//! Clients and backends that do anything at any time: nothing may be left behind, and whatever looks
+//! like an answer is one.
 
 use crate::support::manifest::Declared;
-use crate::support::peer::{Backend, Peer, aside};
+use crate::support::message::{Message, Read as Answer, read_response};
+use crate::support::peer::{Backend, End, Peer, aside};
 use crate::support::plane::{Plane, number};
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -26,7 +28,7 @@ impl Dice {
 
 /// The seed is printed; `SEED` runs one again.
 #[test]
-fn nothing_is_left_behind_whatever_peers_do() {
+fn nothing_is_left_behind_and_no_answer_is_wrong_whatever_peers_do() {
     let given = std::env::var("SEED")
         .ok()
         .and_then(|seed| seed.parse().ok());
@@ -120,12 +122,47 @@ fn misbehave_before(mut peer: Peer, dice: &mut Dice) {
         }
         3 => {
             let _ = peer.stream.shutdown(std::net::Shutdown::Write);
-            peer.receive_all(Duration::from_millis(500));
+            check_answers(peer.receive_all(Duration::from_millis(500)));
         }
-        _ => {
-            peer.receive_all(Duration::from_millis(60));
+        _ => check_answers(peer.receive_all(Duration::from_millis(60))),
+    }
+}
+
+/// Whole answers are those of a backend or ours, and what is no whole one is cut with a reset.
+fn check_answers((mut bytes, end): (Vec<u8>, End)) {
+    loop {
+        match read_response(&bytes, false, end == End::Closed) {
+            Answer::Whole(message) => {
+                check_answer(&message);
+                bytes.drain(..message.bytes);
+            }
+            Answer::Partial(_) => break,
+            Answer::Broken(what) => panic!("a response with {what}"),
         }
     }
+    let rest = String::from_utf8_lossy(&bytes);
+    assert!(
+        end != End::Closed || rest.is_empty(),
+        "an end in order after {rest:?}"
+    );
+}
+
+fn check_answer(message: &Message) {
+    let status = message.status();
+    let right = match status {
+        200 => {
+            // To its end a body is all that came, also what answered the rest of a request.
+            message.body == b"hello" || message.body.starts_with(b"until the end")
+        }
+        103 | 204 | 302 => message.body.is_empty(),
+        400 | 404 | 408 | 502 | 503 | 504 => {
+            let words = message.line.strip_prefix("HTTP/1.1 ");
+            message.body == format!("{}\n", words.unwrap_or_default()).as_bytes()
+        }
+        _ => false,
+    };
+    let body = String::from_utf8_lossy(&message.body);
+    assert!(right, "{:?} with {body:?}", message.line);
 }
 
 fn misbehave_behind(mut peer: Peer, mut dice: Dice) {
@@ -151,8 +188,17 @@ fn misbehave_behind(mut peer: Peer, mut dice: Dice) {
         }
         std::thread::sleep(Duration::from_micros(dice.roll(1500)));
         let answer = answers[dice.roll(answers.len() as u64) as usize];
-        if peer.stream.write_all(answer).is_err() {
-            return;
+        let (pieces, pause_us) = match dice.roll(6) {
+            // It trickles, and it hangs in the middle.
+            0 => (1, 2_000),
+            1 => (answer.len() / 2 + 1, 400_000),
+            _ => (answer.len() + 1, 0),
+        };
+        for piece in answer.chunks(pieces) {
+            if peer.stream.write_all(piece).is_err() {
+                return;
+            }
+            std::thread::sleep(Duration::from_micros(pause_us));
         }
         match dice.roll(8) {
             0 => return peer.reset(),

@@ -5,6 +5,7 @@ mod support;
 
 mod bodies;
 mod chaos;
+mod clauses;
 mod connections;
 mod programs;
 mod revisions;

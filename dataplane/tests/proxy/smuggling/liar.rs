@@ -1,8 +1,8 @@
 //! A backend that answers as it is told in the request's target, and honestly otherwise.
 
 use super::lies::{self, Lie, Question, Then};
-use super::message::{Read, read_request};
 use super::stage::Cuts;
+use crate::support::message::{Read, read_request};
 use crate::support::peer::{Backend, Peer, ok};
 use std::io::{Read as _, Write};
 use std::net::SocketAddr;

@@ -1,6 +1,6 @@
 //! A backend that keeps what it is sent, and answers each request with whose it is.
 
-use super::message::{Message, Read, read_request};
+use crate::support::message::{Message, Read, read_request};
 use crate::support::peer::{Backend, Peer};
 use http_desync_guardian::request_analyzer::HttpRequestData;
 use http_desync_guardian::{ClassificationReason, RequestSafetyTier};

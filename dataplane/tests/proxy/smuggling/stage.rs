@@ -1,12 +1,13 @@
 //! Two tenants on one worker, and clients that send them what is hard to read.
 
-use super::message::{Message, Read, read_response};
 use super::oddities::{self, Addressee, Fate, PLAIN, Shape};
 use crate::support::manifest::Declared;
+use crate::support::message::{Message, Read, read_response};
 use crate::support::peer::{End, PATIENCE, Peer};
-use crate::support::plane::Plane;
+use crate::support::plane::{Plane, number};
 use proptest::prelude::*;
 use proptest::sample::Index;
+use serde_json::Value;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -167,4 +168,59 @@ pub(super) fn receive(peer: &mut Peer, wanted: usize, heads: &[usize]) -> Result
             return Err(format!("no end after {} responses", responses.len()));
         }
     }
+}
+
+/// The requests of a connection, each with a target of its own.
+pub(super) fn ask(kinds: &[(usize, Kind)], case: u64) -> Vec<Asked> {
+    let numbered = kinds.iter().enumerate();
+    numbered
+        .map(|(place, (tenant, kind))| {
+            let target = format!("/m/{case}.{place}/");
+            kind.ask(addressee(*tenant, TENANTS[1 - tenant].1, target))
+        })
+        .collect()
+}
+
+/// The requests up to the one that ends the connection.
+pub(super) fn read_part(asked: &[Asked]) -> &[Asked] {
+    let last = asked.iter().position(|asked| asked.fate.ends());
+    &asked[..last.map_or(asked.len(), |last| last + 1)]
+}
+
+/// Which of them are HEAD requests.
+pub(super) fn heads(asked: &[Asked]) -> Vec<usize> {
+    let places = asked.iter().enumerate();
+    let heads = places.filter(|(_, asked)| asked.shape.is_head());
+    heads.map(|(place, _)| place).collect()
+}
+
+/// Nothing of the other tenant is in these bytes.
+pub(super) fn check_secrets(bytes: &[u8], other: &str) -> Result<(), String> {
+    let text = String::from_utf8_lossy(bytes);
+    match text.contains(&format!("secret-{other}")) {
+        true => Err(format!("what is {other}'s: {text:?}")),
+        false => Ok(()),
+    }
+}
+
+/// Requests that were counted at a tenant's only backend.
+pub(super) fn backend_requests(status: &Value, tenant: usize) -> u64 {
+    let site = ["acme/shop/", "rival/den/"][tenant];
+    let backends = status["backends"].as_array().expect("there are backends");
+    let of_site = |row: &&Value| {
+        row["backend"]
+            .as_str()
+            .is_some_and(|name| name.starts_with(site))
+    };
+    number(
+        backends.iter().find(of_site).expect("it has one"),
+        "requests",
+    )
+}
+
+/// A number of a tenant's site.
+pub(super) fn site_number(status: &Value, tenant: usize, column: &str) -> u64 {
+    let sites = status["sites"].as_array().expect("there are sites");
+    let site = sites.iter().find(|row| row["tenant"] == TENANTS[tenant].0);
+    number(site.expect("it has one"), column)
 }

@@ -3,21 +3,21 @@
 
 /// A whole message.
 #[derive(Clone, Debug)]
-pub(super) struct Message {
+pub(crate) struct Message {
     /// The first line, without its end.
-    pub(super) line: String,
+    pub(crate) line: String,
     fields: Vec<(String, String)>,
     /// The head as it came, with its empty line.
-    pub(super) head: Vec<u8>,
+    pub(crate) head: Vec<u8>,
     /// What the body carried.
-    pub(super) body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
     /// Bytes of all of it.
-    pub(super) bytes: usize,
+    pub(crate) bytes: usize,
 }
 
 /// What the bytes so far are.
 #[derive(Debug)]
-pub(super) enum Read {
+pub(crate) enum Read {
     /// The beginning of a message, with its head when that is whole.
     Partial(Option<Message>),
     Whole(Message),
@@ -35,7 +35,7 @@ enum Ending {
 
 impl Message {
     /// The value of the only field of this name, which is in lower case.
-    pub(super) fn field(&self, name: &str) -> Option<&str> {
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
         let mut values = self.fields.iter().filter(|(found, _)| found == name);
         let first = values.next()?;
         values.next().is_none().then_some(&*first.1)
@@ -47,18 +47,18 @@ impl Message {
     }
 
     /// The second word of the first line: a request's target, a response's status.
-    pub(super) fn second_word(&self) -> &str {
+    pub(crate) fn second_word(&self) -> &str {
         self.line.split(' ').nth(1).unwrap_or_default()
     }
 
     /// The status of a response.
-    pub(super) fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         self.second_word().parse().unwrap_or(0)
     }
 }
 
 /// Reads a request.
-pub(super) fn read_request(bytes: &[u8]) -> Read {
+pub(crate) fn read_request(bytes: &[u8]) -> Read {
     let message = match read_head(bytes) {
         Ok(Some(message)) => message,
         Ok(None) => return Read::Partial(None),
@@ -80,7 +80,7 @@ pub(super) fn read_request(bytes: &[u8]) -> Read {
 
 /// Reads a response to a request whose method was HEAD or not, from a connection that has ended
 /// or not.
-pub(super) fn read_response(bytes: &[u8], to_head: bool, ended: bool) -> Read {
+pub(crate) fn read_response(bytes: &[u8], to_head: bool, ended: bool) -> Read {
     let message = match read_head(bytes) {
         Ok(Some(message)) => message,
         Ok(None) => return Read::Partial(None),
