@@ -396,7 +396,7 @@ const FIELDS: &[Lie] = &[
         with_fields("X-A: a\nContent-Length: 17")
     }),
     lie("101 fields", Outcome::Refused, Then::Stays, || {
-        with_fields(&"X-A: b\r\n".repeat(99).trim_end())
+        with_fields("X-A: b\r\n".repeat(99).trim_end())
     }),
     lie("a head over 32 KiB", Outcome::Refused, Then::Stays, || {
         with_fields(&format!("X-A: {}", "a".repeat(33_000)))

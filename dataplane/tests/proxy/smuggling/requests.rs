@@ -66,9 +66,8 @@ impl Recorded {
         let wanted = if ends_first { 0 } else { read.len() };
         let got = receive(&mut peer, wanted, &heads(read))?;
         check_responses(read, &got)?;
-        for tenant in 0..TENANTS.len() {
+        for (tenant, (name, _)) in TENANTS.into_iter().enumerate() {
             let seen = self.take(tenant)?;
-            let name = TENANTS[tenant].0;
             let passed: Vec<&Asked> = read
                 .iter()
                 .filter(|asked| asked.fate.passes() && asked.to.tenant == name)
@@ -153,8 +152,7 @@ impl Recorded {
     /// Nothing reached a backend that was not counted, and each answer was.
     fn finish(mut self) {
         let status = self.plane.settle();
-        for tenant in 0..TENANTS.len() {
-            let name = TENANTS[tenant].0;
+        for (tenant, (name, _)) in TENANTS.into_iter().enumerate() {
             assert_eq!(
                 self.take(tenant).map(|seen| seen.len()),
                 Ok(0),

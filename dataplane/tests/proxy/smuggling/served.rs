@@ -85,7 +85,7 @@ impl Served {
     /// What the logs have is what was sent, each once, and no more than was counted.
     fn finish(self) {
         let status = self.plane.settle();
-        for tenant in 0..TENANTS.len() {
+        for (tenant, (name, _)) in TENANTS.into_iter().enumerate() {
             let passed = &self.passed[tenant];
             let is_complete = || self.server.log(tenant).len() >= passed.len();
             eventually(10, is_complete);
@@ -106,7 +106,7 @@ impl Served {
                 let target = format!("/m/{number}/");
                 let expected =
                     left.remove(&target) || self.refused_in_body[tenant].contains(&target);
-                assert!(expected, "in the log of {}: {line:?}", TENANTS[tenant].0);
+                assert!(expected, "in the log of {}: {line:?}", name);
             }
             assert!(left.is_empty(), "not in the log: {left:?}");
         }
