@@ -9,6 +9,10 @@ use crate::support::message::{Message, Read, read_response};
 use crate::support::peer::{End, PATIENCE, Peer};
 use crate::support::plane::Plane;
 
+/// Well beyond the time in which a connection that is not to be used again is closed.
+const UPSTREAM_IDLE: &str = "8s";
+const DISCARDED_WITHIN_S: u64 = 4;
+
 /// A plane between clients and two backends that lie when they are asked to.
 struct LiedTo {
     plane: Plane,
@@ -21,7 +25,7 @@ struct LiedTo {
 impl LiedTo {
     fn start() -> LiedTo {
         let liars = TENANTS.map(|(tenant, _)| Liar::start(tenant));
-        let plane = start_plane([liars[0].address, liars[1].address]);
+        let plane = start_plane([liars[0].address, liars[1].address], UPSTREAM_IDLE);
         let neighbour = Peer::connect(plane.address());
         LiedTo {
             plane,
@@ -47,7 +51,7 @@ impl LiedTo {
             .map_err(|what| format!("{}: {what}", lie.name))?;
         let honest = format!("/m/{}/", self.cases);
         ask_honestly(&mut self.neighbour, 1, &honest)?;
-        if lie.discarded && !eventually(5, || self.liars[0].ended() > ended) {
+        if lie.discarded && !eventually(DISCARDED_WITHIN_S, || self.liars[0].ended() > ended) {
             return Err(format!("{}: its connection was not closed", lie.name));
         }
         if !goes_on {

@@ -28,7 +28,7 @@ impl Recorded {
     fn start() -> Recorded {
         let recorders = TENANTS.map(|(tenant, host)| Recorder::start(tenant, host));
         Recorded {
-            plane: start_plane([recorders[0].address, recorders[1].address]),
+            plane: start_plane([recorders[0].address, recorders[1].address], "1s"),
             recorders,
             cases: 0,
             whole: [0; 2],

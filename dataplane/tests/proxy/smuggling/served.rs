@@ -28,7 +28,7 @@ struct Served {
 impl Served {
     fn start(server: Server) -> Served {
         Served {
-            plane: start_plane(server.addresses),
+            plane: start_plane(server.addresses, "1s"),
             server,
             cases: 0,
             passed: Default::default(),

@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 /// The tenants with their sites.
 pub(super) const TENANTS: [(&str, &str); 2] = [("acme", "shop.test"), ("rival", "den.test")];
 
-/// A plane with a site of each tenant, and one backend each.
-pub(super) fn start_plane(backends: [SocketAddr; 2]) -> Plane {
+/// A plane with a site of each tenant, and one backend each, whose connections are kept idle for
+/// `upstream_idle`: nothing may be left at the end, though the backends are still there.
+pub(super) fn start_plane(backends: [SocketAddr; 2], upstream_idle: &str) -> Plane {
     let (tenant, host) = TENANTS[1];
     let address = backends[1];
     Plane::start(&Declared {
@@ -24,8 +25,8 @@ pub(super) fn start_plane(backends: [SocketAddr; 2]) -> Plane {
              [[site]]\ntenant = \"{tenant}\"\nname = \"den\"\nhostnames = [\"{host}\"]\n\
              [[site.backend]]\nname = \"b1\"\naddress = \"{address}\"\n"
         ),
-        // Nothing is left at the end, though the backends are still there.
-        ..Declared::with_backends([backends[0]]).timeouts("{ upstream_idle = \"1s\" }")
+        ..Declared::with_backends([backends[0]])
+            .timeouts(&format!("{{ upstream_idle = \"{upstream_idle}\" }}"))
     })
 }
 
