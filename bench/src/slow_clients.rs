@@ -19,6 +19,7 @@ use crate::cores::{self, Cores};
 use crate::failure::Failure;
 use crate::file_limit;
 use crate::generator::{self, Outcome, Pace, Plan};
+use crate::median::median;
 use crate::program::{self, Program};
 use crate::quantity::{self, Target};
 
@@ -30,6 +31,8 @@ const RATIO_MOST: f64 = 1.2;
 const CONNECTIONS: usize = 64;
 /// Slow connections that are opened in a second.
 const SLOW_PER_SECOND: u32 = 500;
+/// How long responses are waited for after the last request was due.
+const DRAIN: Duration = Duration::from_secs(2);
 /// Until the slow clients have opened their connections, beyond the time that their rate takes.
 const OPENING_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -135,16 +138,13 @@ struct Proxy {
 }
 
 pub(crate) fn run(options: Options) -> Result<(), Failure> {
-    if program::find("slowhttptest").is_none() {
-        return Err(Failure::new(
-            "slowhttptest is not installed; on Debian or Ubuntu: apt-get install slowhttptest",
-        ));
-    }
+    let bin_dir = program::bin_dir(options.bin_dir.as_deref())?;
+    program::check_present(&["slowhttptest"], Some(&bin_dir))?;
     file_limit::raise_to(u64::from(options.slow) + 256)?;
     let cores = Cores::choose(None, None)?;
     cores::pin(cores.load)?;
     let scratch = tempfile::tempdir().map_err(Failure::at("temporary directory"))?;
-    let proxy = Proxy::start(&options, cores, scratch.path())?;
+    let proxy = Proxy::start(bin_dir, cores, scratch.path())?;
     let rate = match options.rate {
         Some(rate) => rate,
         None => proxy.half_of_its_capacity(Duration::from_secs(options.seconds.min(5)))?,
@@ -194,13 +194,10 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
 }
 
 impl Proxy {
-    fn start(options: &Options, cores: Cores, scratch: &Path) -> Result<Proxy, Failure> {
-        let this = std::env::current_exe().map_err(Failure::at("path of this program"))?;
-        let beside = this.parent().map(Path::to_path_buf).unwrap_or_default();
-        let bin_dir = options.bin_dir.clone().unwrap_or(beside);
-        let mut command = Command::new(&this);
+    fn start(bin_dir: PathBuf, cores: Cores, scratch: &Path) -> Result<Proxy, Failure> {
+        let mut command = Command::new(program::this_program()?);
         command.arg("backend");
-        let mut backend = Program::start("backend", command, cores.load, cores.load, scratch)?;
+        let mut backend = Program::start("backend", command, &[cores.load], cores.load, scratch)?;
         let backend_address = backend.wait_for_line("listening ")?;
         let address = program::free_address()?;
         let manifest = scratch.join("meridian.toml");
@@ -209,7 +206,7 @@ impl Proxy {
         let mut command = Command::new(bin_dir.join("meridianctl"));
         command.arg("up").arg("-f").arg(&manifest);
         command.arg("--state").arg(scratch.join("state"));
-        let mut up = Program::start("meridianctl", command, cores.server, cores.load, scratch)?;
+        let mut up = Program::start("meridianctl", command, &[cores.server], cores.load, scratch)?;
         up.wait_for_line("ready ")?;
         up.wait_for_port(address)?;
         Ok(Proxy {
@@ -226,11 +223,13 @@ impl Proxy {
             quantity::target(&format!("http://{}/b/100", self.address)).map_err(Failure::new)?;
         generator::generate(&Plan {
             target,
-            host: Some(HOSTNAME.to_owned()),
+            hosts: vec![HOSTNAME.to_owned()],
             pace,
             connections: CONNECTIONS,
             warm_up: Duration::from_millis(500),
             duration,
+            drain: DRAIN,
+            keeps_exchanges: false,
         })
     }
 
@@ -294,7 +293,7 @@ impl Proxy {
             // As a proxy, for the name stands in no DNS.
             .args(["-d", &self.address.to_string()]);
         let (load, scratch) = (self.cores.load, &self.scratch);
-        let slow = Program::start("slowhttptest", command, load, load, scratch)?;
+        let slow = Program::start("slowhttptest", command, &[load], load, scratch)?;
         let begin = Instant::now();
         let opening = Duration::from_secs_f64(f64::from(options.slow) / f64::from(SLOW_PER_SECOND));
         sleep(opening);
@@ -382,7 +381,7 @@ fn tell(mode: Mode, samples: &[Sample]) -> f64 {
         .map(|(with, alone)| with / alone)
         .collect();
     let worst = ratios.iter().copied().fold(0.0, f64::max);
-    let ratio = median(ratios);
+    let ratio = median(&ratios).unwrap_or(0.0);
     let failed: u64 = samples
         .iter()
         .map(|it| it.not_2xx + it.broken + it.unanswered)
@@ -394,17 +393,8 @@ fn tell(mode: Mode, samples: &[Sample]) -> f64 {
     println!(
         "{:<8} {:>10.0} {:>10.0} {ratio:>8.2} {worst:>8.2}{note}",
         mode.name(),
-        median(alone),
-        median(with)
+        median(&alone).unwrap_or(0.0),
+        median(&with).unwrap_or(0.0)
     );
     ratio
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    match values.len() {
-        0 => 0.0,
-        count if count % 2 == 1 => values[count / 2],
-        count => (values[count / 2 - 1] + values[count / 2]) / 2.0,
-    }
 }
