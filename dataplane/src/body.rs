@@ -98,15 +98,6 @@ impl BodyReader {
         self.done
     }
 
-    /// Whether what is still to come is known to be at most `bytes`.
-    pub(crate) fn has_at_most(&self, bytes: usize) -> bool {
-        match self.framing {
-            _ if self.done => true,
-            Framing::Length(left) => left <= bytes as u64,
-            Framing::Chunked(_) | Framing::UntilClose => false,
-        }
-    }
-
     /// Trailer fields, written anew; empty when there are none.
     fn trailers(&self) -> &[u8] {
         match &self.framing {

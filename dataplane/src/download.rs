@@ -9,7 +9,6 @@ use crate::http::response::ResponseFraming;
 use crate::stall::Stall;
 use meridian_model::snapshot::Timeouts;
 use meridian_model::usage::Column;
-use meridian_sys::limits::RECV_BYTES_MAX;
 use meridian_sys::{RecvBuf, SendBuf, Socket};
 use std::task::Poll;
 
@@ -42,11 +41,6 @@ impl Download {
     /// Whether the backend has sent all of it.
     pub(crate) fn is_read(&self) -> bool {
         self.reader.is_done()
-    }
-
-    /// Whether more is to come, or may be, than one receive brings.
-    pub(crate) fn is_long(&self) -> bool {
-        !self.reader.has_at_most(RECV_BYTES_MAX)
     }
 
     /// Whether the backend's connection is as it should be after a response.

@@ -23,7 +23,7 @@ use meridian_model::limits::{
     IDLE_UPSTREAM_CONNECTIONS_MAX, INTERIM_RESPONSES_MAX, RESPONSE_HEAD_BYTES_MAX,
 };
 use meridian_model::usage::Column;
-use meridian_sys::{RecvBuf, RecvMode, SendBuf, Socket};
+use meridian_sys::{RecvBuf, SendBuf, Socket};
 use std::io;
 use std::rc::Rc;
 use std::task::Poll;
@@ -297,7 +297,6 @@ impl<'c> Exchange<'c> {
                 _ => Reject::ConnectRefused,
             })?;
         socket.set_class(self.request.site.class());
-        socket.set_mode(RecvMode::Multishot);
         upstream.counters().connections.add(1);
         Ok(socket)
     }
@@ -524,10 +523,6 @@ impl<'c> Exchange<'c> {
     /// Passes the rest of a begun response on, with the rest of the request's body beside it.
     async fn relay(&mut self, upstream: &Socket, begun: Begun) -> Result<Ended, Attempt> {
         let mut download = begun.download;
-        if download.is_long() {
-            // Whoever reads slowly is to hold the backend back at once.
-            upstream.set_mode(RecvMode::OnDemand);
-        }
         let timeouts = *self.request.site.site().timeouts;
         loop {
             let now_ns = self.worker.runtime.now_ns();
