@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::failure::Exit;
 use crate::store::Store;
+use crate::suspending;
 use crate::up::clash_problems;
 
 /// What stands for the text of a call in problems.
@@ -245,7 +246,10 @@ pub(crate) fn get(
         value["full_name"] = json!(full);
         name.is_none_or(|name| name == full).then_some(value)
     };
-    let found: Vec<Value> = all.into_iter().filter_map(wanted).collect();
+    let mut found: Vec<Value> = all.into_iter().filter_map(wanted).collect();
+    for value in &mut found {
+        suspending::mark(desired, kind, value);
+    }
     match name {
         Some(name) if found.is_empty() => Err(none_such(kind, name)),
         _ => Ok(found),
@@ -461,21 +465,21 @@ fn entries(keys: &[String]) -> Result<Vec<String>, Refusal> {
     keys.iter().map(entry).collect()
 }
 
-fn site_name(name: &str) -> Result<SiteName, Refusal> {
+pub(crate) fn site_name(name: &str) -> Result<SiteName, Refusal> {
     SiteName::try_from(name.to_string())
         .map_err(|malformed| Refusal::call(format!("{}; {}", malformed.what, malformed.hint)))
 }
 
-fn plain_name(name: &str) -> Result<Name, Refusal> {
+pub(crate) fn plain_name(name: &str) -> Result<Name, Refusal> {
     Name::parse(name)
         .map_err(|malformed| Refusal::call(format!("{}; {}", malformed.what, malformed.hint)))
 }
 
-fn none_such(kind: &str, name: &str) -> Refusal {
+pub(crate) fn none_such(kind: &str, name: &str) -> Refusal {
     Refusal::input(format!("there is no {kind} {name}"))
 }
 
-fn unknown_kind(kind: &str, kinds: &str) -> Refusal {
+pub(crate) fn unknown_kind(kind: &str, kinds: &str) -> Refusal {
     Refusal::call(format!("{kind:?} is none of the kinds: {kinds}"))
 }
 

@@ -1,4 +1,4 @@
-//! `meridianctl apply`, `set`, `delete` and `get`: what asks a running `up` for a change, or to
+//! `meridianctl apply`, `set`, `delete`, `suspend`, `resume` and `get`: what asks a running `up` for a change, or to
 //! show what is desired.
 
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -90,6 +90,34 @@ pub(crate) fn set(call: &cli::Set, output: Output) -> Result<(), Failure> {
 /// As [`apply`].
 pub(crate) fn delete(call: &cli::Delete, output: Output) -> Result<(), Failure> {
     let question = Question::Delete {
+        kind: call.kind.clone(),
+        name: call.name.clone(),
+        how: call.change.how(),
+    };
+    let socket = control_socket(call.change.state.directory.as_deref())?;
+    finish(ask(&socket, &question, &call.change)?, output)
+}
+
+/// Has a tenant or a site not served.
+///
+/// # Errors
+/// As [`apply`].
+pub(crate) fn suspend(call: &cli::Suspend, output: Output) -> Result<(), Failure> {
+    let question = Question::Suspend {
+        kind: call.kind.clone(),
+        name: call.name.clone(),
+        how: call.change.how(),
+    };
+    let socket = control_socket(call.change.state.directory.as_deref())?;
+    finish(ask(&socket, &question, &call.change)?, output)
+}
+
+/// Has a suspended tenant or site served again.
+///
+/// # Errors
+/// As [`apply`].
+pub(crate) fn resume(call: &cli::Suspend, output: Output) -> Result<(), Failure> {
+    let question = Question::Resume {
         kind: call.kind.clone(),
         name: call.name.clone(),
         how: call.change.how(),
@@ -256,6 +284,10 @@ fn objects(answer: &Value) -> String {
                 .map(|key| words(&object[*key]))
                 .find(|words| !words.is_empty())
                 .unwrap_or_default(),
+        };
+        let what = match object["suspended"] {
+            Value::Bool(true) => format!("suspended; {what}"),
+            _ => what,
         };
         table.row(vec![word("full_name"), word("owner"), what]);
     }

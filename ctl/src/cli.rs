@@ -81,6 +81,20 @@ a manifest is refused here (exit 4).
     Set(Set),
     /// Remove one object: a tenant, a site or a backend
     Delete(Delete),
+    /// Answer 503 for a tenant or a site until it is resumed, whoever owns it
+    #[command(
+        long_about = "Answer 503 for a tenant or a site until it is resumed, whoever owns it.
+
+What is suspended here stays so whatever its owner applies or sets, also when it is deleted and \
+made anew, and across restarts; only `meridianctl resume` ends it. Connections stay open, and \
+requests under way end as they began.
+
+  meridianctl suspend tenant acme
+  meridianctl suspend site acme/shop"
+    )]
+    Suspend(Suspend),
+    /// Serve a suspended tenant or site again
+    Resume(Suspend),
     /// Show objects: tenants, sites, backends, groups, peers
     Get(Get),
     /// Show what the planes of this host run: revision, workers, sites, backends
@@ -168,6 +182,17 @@ pub(crate) struct Delete {
     /// tenant, site or backend
     pub(crate) kind: String,
     /// Its full name: TENANT, TENANT/SITE or TENANT/SITE/POOL/BACKEND
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) change: Change,
+}
+
+/// `meridianctl suspend` and `meridianctl resume`
+#[derive(Args, Debug)]
+pub(crate) struct Suspend {
+    /// tenant or site
+    pub(crate) kind: String,
+    /// Its full name: TENANT or TENANT/SITE
     pub(crate) name: String,
     #[command(flatten)]
     pub(crate) change: Change,

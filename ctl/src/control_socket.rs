@@ -22,6 +22,7 @@ use crate::output::Output;
 use crate::plane_process::DATAPLANE;
 use crate::plane_socket::{self, Followed, NoAnswer};
 use crate::store::{Announcement, NotMade, Store};
+use crate::suspending;
 use crate::usage::bookkeeper::Bookkeeper;
 use crate::usage::named_sites;
 
@@ -64,6 +65,26 @@ pub(crate) enum Question {
     },
     /// Remove one object.
     Delete {
+        /// Its kind.
+        kind: String,
+        /// Its full name.
+        name: String,
+        /// The options of every change.
+        #[serde(flatten)]
+        how: How,
+    },
+    /// Have a tenant or a site not served.
+    Suspend {
+        /// Its kind.
+        kind: String,
+        /// Its full name.
+        name: String,
+        /// The options of every change.
+        #[serde(flatten)]
+        how: How,
+    },
+    /// Have it served again.
+    Resume {
         /// Its kind.
         kind: String,
         /// Its full name.
@@ -278,6 +299,12 @@ impl Server {
             }),
             Question::Delete { kind, name, how } => self.change(how, |store| {
                 change_request::delete(store, &kind, &name).map(|change| (change, Vec::new()))
+            }),
+            Question::Suspend { kind, name, how } => self.change(how, |store| {
+                suspending::suspend(store, &kind, &name).map(|change| (change, Vec::new()))
+            }),
+            Question::Resume { kind, name, how } => self.change(how, |store| {
+                suspending::resume(store, &kind, &name).map(|change| (change, Vec::new()))
             }),
             Question::Get { kind, name } => {
                 change_request::get(self.store().desired(), &kind, name.as_deref())

@@ -25,6 +25,7 @@ mod state_directory;
 mod status;
 mod store;
 mod supervisor;
+mod suspending;
 mod table;
 mod up;
 mod usage;
@@ -51,6 +52,8 @@ fn main() -> ExitCode {
         Command::Apply(apply) => changing::apply(apply, output),
         Command::Set(set) => changing::set(set, output),
         Command::Delete(delete) => changing::delete(delete, output),
+        Command::Suspend(suspend) => changing::suspend(suspend, output),
+        Command::Resume(resume) => changing::resume(resume, output),
         Command::Get(get) => changing::get(get, output),
         Command::Status(status) => status::run(status, output),
         Command::Usage(usage) => usage::run(usage, output),

@@ -59,6 +59,7 @@ pub(crate) struct Worker {
 pub(crate) struct Site {
     pub(crate) tenant: String,
     pub(crate) site: String,
+    pub(crate) suspended: bool,
     pub(crate) requests: u64,
     pub(crate) responses_2xx: u64,
     pub(crate) responses_3xx: u64,

@@ -167,7 +167,8 @@ fn sites(sites: &[Site]) -> Table {
             site.refused,
             site.cut,
         ];
-        let mut row = vec![format!("{}/{}", site.tenant, site.site)];
+        let mark = if site.suspended { " (suspended)" } else { "" };
+        let mut row = vec![format!("{}/{}{mark}", site.tenant, site.site)];
         row.extend(counters.iter().map(u64::to_string));
         table.row(row);
     }

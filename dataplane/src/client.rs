@@ -12,6 +12,8 @@ use crate::http::forward::{RequestContext, TargetParts, write_request_head};
 use crate::http::method::Method;
 use crate::http::reject::Reject;
 use crate::http::request::{self, BodyFraming, Parsed, RequestHead, Target};
+use crate::proxy_header;
+use crate::proxy_protocol::Ends;
 use crate::route::{Routed, route};
 use crate::site::LocalSite;
 use crate::tunnel::Opening;
@@ -22,6 +24,7 @@ use meridian_model::usage::Column;
 use meridian_sys::{ClassId, RecvBuf, Runtime, Socket};
 use std::cell::Cell;
 use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -40,14 +43,24 @@ pub(crate) enum Next {
     Tunnel(Box<Opening>),
 }
 
+/// What is known of a client's connection between its requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// The port that the client connected to.
+    pub(crate) port: u16,
+    /// It was counted to a site already.
+    pub(crate) counted: bool,
+    /// A header of the PROXY protocol must come before anything else.
+    pub(crate) header_due: bool,
+}
+
 /// A client's connection with what is known of it.
 #[derive(Debug)]
 pub(crate) struct ClientConnection {
     worker: Rc<Worker>,
     /// There until the connection is parked or dropped.
     socket: Option<Socket>,
-    port: u16,
-    counted: bool,
+    known: Known,
     /// The site of the current request, once it is known.
     site: Option<Rc<LocalSite>>,
     /// When the current request's task first ran, on the worker's clock.
@@ -57,19 +70,13 @@ pub(crate) struct ClientConnection {
 }
 
 impl ClientConnection {
-    /// A connection that came through the listener at `port`.
-    pub(crate) fn new(
-        worker: Rc<Worker>,
-        socket: Socket,
-        port: u16,
-        counted: bool,
-    ) -> ClientConnection {
+    /// A connection of which so much is known.
+    pub(crate) fn new(worker: Rc<Worker>, socket: Socket, known: Known) -> ClientConnection {
         ClientConnection {
             began_ns: worker.runtime.now_ns(),
             worker,
             socket: Some(socket),
-            port,
-            counted,
+            known,
             site: None,
             responding: Cell::new(false),
         }
@@ -97,11 +104,22 @@ impl ClientConnection {
             .expect("a connection has its socket until it is parked")
     }
 
+    /// A proxy said whose connection it is; without `ends`, the proxy's own.
+    pub(crate) fn identify(&mut self, ends: Option<Ends>) {
+        self.known.header_due = false;
+        self.began_ns = self.worker.runtime.now_ns();
+        if let Some(ends) = ends {
+            self.known.port = ends.destination.port();
+            self.socket()
+                .assume_addresses(ends.source, ends.destination);
+        }
+    }
+
     /// Leaves it to the runtime until its next byte, for `keep_alive` at most.
     pub(crate) fn park(mut self, keep_alive: Duration) {
         if let Some(socket) = self.socket.take() {
             let deadline_ns = self.worker.runtime.deadline(keep_alive);
-            socket.park(deadline_ns, Worker::client_tag(self.port, self.counted));
+            socket.park(deadline_ns, Worker::client_tag(self.known));
         }
     }
 
@@ -116,8 +134,8 @@ impl ClientConnection {
     fn serve_site(&mut self, site: &Rc<LocalSite>, head_bytes: usize) {
         self.site = Some(Rc::clone(site));
         site.counters().add(Column::BytesIn, head_bytes as u64);
-        if !self.counted {
-            self.counted = true;
+        if !self.known.counted {
+            self.known.counted = true;
             site.counters().add(Column::Connections, 1);
         }
     }
@@ -213,7 +231,16 @@ enum Admitted {
 }
 
 /// Serves one request of a connection whose first byte has arrived.
-pub(crate) async fn serve(mut connection: ClientConnection) {
+pub(crate) async fn serve(connection: ClientConnection) {
+    if !connection.known.header_due {
+        return serve_first(connection).await;
+    }
+    if let Some(connection) = proxy_header::take(connection).await {
+        serve_first(connection).await;
+    }
+}
+
+async fn serve_first(mut connection: ClientConnection) {
     let next = serve_request(&mut connection).await;
     let worker = Rc::clone(connection.worker());
     match next {
@@ -318,6 +345,16 @@ fn admit(connection: &ClientConnection, head: &RequestHead<'_>) -> Admitted {
     if head.via_contains(site.via()) {
         return refused(Reject::Loop, Some(site));
     }
+    let Ok(client) = connection.socket().peer_address() else {
+        return Admitted::Gone;
+    };
+    let client = client.ip().to_canonical();
+    if site.site().suspended.holds() {
+        return refused(Reject::Suspended, Some(site));
+    }
+    if site.site().deny_networks.contains(client) {
+        return refused(Reject::Denied, Some(site));
+    }
     let mut room = Vec::new();
     let (forward, target) = match route(site.site(), head, &mut room) {
         Ok(Routed::Forward(forward, target)) => (forward, target),
@@ -341,9 +378,7 @@ fn admit(connection: &ClientConnection, head: &RequestHead<'_>) -> Admitted {
         Err(reject) => return refused(reject, Some(Rc::clone(&site))),
     };
     let way = &site.site().forwards[forward];
-    let Some(forwarded) = write_forwarded(connection, &site, head, way, target) else {
-        return Admitted::Gone;
-    };
+    let forwarded = write_forwarded(connection, client, &site, head, way, target);
     Admitted::Forward(Request {
         site,
         forward,
@@ -357,22 +392,23 @@ fn admit(connection: &ClientConnection, head: &RequestHead<'_>) -> Admitted {
     })
 }
 
-/// The head that a backend gets of a request that goes this way; `None` when the client is gone.
+/// The head that a backend gets of a request that goes this way.
 #[inline]
 fn write_forwarded(
     connection: &ClientConnection,
+    client: IpAddr,
     site: &LocalSite,
     head: &RequestHead<'_>,
     way: &Forward,
     target: Option<TargetParts<'_>>,
-) -> Option<Rc<Vec<u8>>> {
-    let client = connection.socket().peer_address().ok()?;
+) -> Rc<Vec<u8>> {
     let mut forwarded = connection.worker().take_head();
     if let Some(bytes) = Rc::get_mut(&mut forwarded) {
         let context = RequestContext {
-            client: client.ip().to_canonical(),
+            client,
+            trusted: site.site().trusted_networks.contains(client),
             forwarded_proto: "http",
-            listener_port: connection.port,
+            listener_port: connection.known.port,
             via: site.via(),
             request_id: None,
             target,
@@ -384,7 +420,7 @@ fn write_forwarded(
         };
         write_request_head(bytes, head, &context);
     }
-    Some(forwarded)
+    forwarded
 }
 
 /// Does what was decided. `rest` is what came behind the head.

@@ -14,6 +14,7 @@ use crate::http::method::Method;
 use crate::http::reject::Reject;
 use crate::http::request::may_be_complete;
 use crate::http::response::{self, Parsed, ResponseFraming, ResponseHead};
+use crate::proxy_protocol::{self, Ends};
 use crate::site::Pick;
 use crate::tunnel::Opening;
 use crate::upload::{Pumped, Upload, UploadFault};
@@ -22,6 +23,7 @@ use crate::worker::Worker;
 use meridian_model::limits::{
     IDLE_UPSTREAM_CONNECTIONS_MAX, INTERIM_RESPONSES_MAX, RESPONSE_HEAD_BYTES_MAX,
 };
+use meridian_model::snapshot::ProxyProtocol;
 use meridian_model::usage::Column;
 use meridian_sys::{RecvBuf, SendBuf, Socket};
 use std::io;
@@ -225,7 +227,10 @@ impl<'c> Exchange<'c> {
     async fn attempt(&mut self, picked: &Pick, fresh: bool) -> Attempt {
         let upstream = &*picked.upstream;
         let in_flight = InFlight::begin(upstream.counters());
-        let pooled = if fresh {
+        let header = upstream.key().proxy_protocol();
+        // A connection that began with one client's address is of no use to another.
+        let is_shared = header == ProxyProtocol::Off;
+        let pooled = if fresh || !is_shared {
             None
         } else {
             upstream.take_idle(&self.worker.runtime)
@@ -247,6 +252,10 @@ impl<'c> Exchange<'c> {
         let result = self.converse(picked, &socket).await;
         drop(in_flight);
         match result {
+            Ok(Ended::Answered(next, _)) if !is_shared => {
+                upstream.close(socket);
+                Attempt::Over(next)
+            }
             Ok(Ended::Answered(next, keep_for)) => {
                 self.worker.before_pooling(self.request.site.site());
                 let tag = Worker::upstream_tag(upstream.number());
@@ -303,7 +312,7 @@ impl<'c> Exchange<'c> {
 
     /// Sends the request over an open connection and passes the response on.
     async fn converse(&mut self, picked: &Pick, upstream: &Socket) -> Result<Ended, Attempt> {
-        let head = Rc::clone(&self.request.head);
+        let head = self.head_for(&picked.upstream);
         let counters = self.request.site.counters();
         self.upload
             .begin(head, self.client, upstream, counters)
@@ -316,6 +325,22 @@ impl<'c> Exchange<'c> {
             Some(begun) => self.relay(upstream, begun).await,
             None => Ok(Ended::Switched),
         }
+    }
+
+    /// The request's head, behind a header of the PROXY protocol where the backend wants one.
+    fn head_for(&self, upstream: &Upstream) -> Rc<Vec<u8>> {
+        let version = upstream.key().proxy_protocol();
+        if version == ProxyProtocol::Off {
+            return Rc::clone(&self.request.head);
+        }
+        let ends = match (self.client.peer_address(), self.client.local_address()) {
+            (Ok(source), Ok(destination)) => Ends::new(source, destination),
+            (Err(_), _) | (_, Err(_)) => None,
+        };
+        let mut head = Vec::with_capacity(self.request.head.len() + 128);
+        proxy_protocol::write(&mut head, version, ends);
+        head.extend_from_slice(&self.request.head);
+        Rc::new(head)
     }
 
     /// Moves the request's body on.

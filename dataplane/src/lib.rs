@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! worker   accepts, parks idle connections, makes a task at the first byte
+//! entrance turns away whom the host denies; proxy_header learns whom a proxy speaks for
 //! client   reads and frames the request, finds its site, answers what needs no backend
 //! route    finds out which of the site's routes it takes
 //! exchange picks a backend, sends the request, passes the response on, retries
@@ -25,12 +26,15 @@ mod configuration;
 mod control;
 mod counters;
 mod download;
+mod entrance;
 mod exchange;
 pub mod http;
 mod listeners;
 mod local_sites;
 mod pages;
 pub mod plane;
+mod proxy_header;
+pub mod proxy_protocol;
 mod route;
 mod routing;
 mod shared;

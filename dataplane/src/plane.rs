@@ -3,6 +3,7 @@
 use crate::config::{Follower, Started};
 use crate::configuration::Configuration;
 use crate::control;
+use crate::entrance::Entrance;
 use crate::listeners::{self, ByWorker};
 use crate::pages::{PageSet, PageWriter};
 use crate::routing::Routing;
@@ -84,6 +85,7 @@ pub fn run(state: &Path) -> Result<(), String> {
         workers,
         wall_seconds,
         descriptors,
+        Entrance::new(&local),
         // Of two workers on a CPU the one that looks would keep the other from its work.
         local.host.busy_polling && workers <= cpus.len(),
     );

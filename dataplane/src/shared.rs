@@ -1,6 +1,7 @@
 //! What the threads of a plane share: the routing, the wall clock, and a board per worker.
 
 use crate::counters::{Causes, Counter};
+use crate::entrance::Entrance;
 use crate::routing::Routing;
 use crate::usage::Usage;
 use arc_swap::ArcSwap;
@@ -26,6 +27,12 @@ pub(crate) struct WorkerBoard {
     pub(crate) retries_refused: Counter,
     /// Idle client connections that were closed for want of descriptors.
     pub(crate) client_connections_closed: Counter,
+    /// Connections closed because the host denies their clients.
+    pub(crate) clients_denied: Counter,
+    /// Connections of proxies that did not begin with a header of the PROXY protocol.
+    pub(crate) proxy_headers_bad: Counter,
+    /// Connections of proxies whose header did not come in time.
+    pub(crate) proxy_headers_late: Counter,
     /// Connections to backends refused by the address policy.
     pub(crate) policy_refusals: Counter,
     /// The numbers below are published when asked for; this grows by one each time.
@@ -69,6 +76,8 @@ pub(crate) struct Shared {
     pub(crate) client_connections_max: u64,
     /// Connections that each worker may have in all, to clients and to backends.
     pub(crate) sockets_max: u64,
+    /// Who may come in.
+    pub(crate) entrance: Entrance,
     /// Whether workers may look for what comes instead of sleeping.
     pub(crate) busy_polling: bool,
     /// What was served.
@@ -83,13 +92,15 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// What `workers` workers share, beginning with `routing` and counting into `usage`, when the
-    /// process may have `descriptors` files open and its workers may poll if `busy_polling`.
+    /// process may have `descriptors` files open; `entrance` says who may come in, and `busy_polling`
+    /// whether its workers may poll.
     pub(crate) fn new(
         routing: Routing,
         usage: Arc<Usage>,
         workers: usize,
         wall_seconds: u64,
         descriptors: u64,
+        entrance: Entrance,
         busy_polling: bool,
     ) -> Arc<Shared> {
         let for_sockets = descriptors.saturating_sub(DESCRIPTORS_RESERVED);
@@ -100,6 +111,7 @@ impl Shared {
             wall_seconds: AtomicU64::new(wall_seconds),
             client_connections_max: of_a_worker(for_clients),
             sockets_max: of_a_worker(for_sockets),
+            entrance,
             busy_polling,
             usage,
             questions: AtomicU64::new(0),

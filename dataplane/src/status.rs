@@ -71,7 +71,11 @@ pub(crate) fn summary(shared: &Shared, facts: &Facts<'_>) -> Value {
 }
 
 fn site_row(site: &Site, sums: &HashMap<SiteId, Tally>) -> Value {
-    let mut row = json!({ "tenant": site.tenant, "site": site.name });
+    let mut row = json!({
+        "tenant": site.tenant,
+        "site": site.name,
+        "suspended": site.suspended.holds(),
+    });
     let sum = sums.get(&site.id).copied().unwrap_or_default();
     for column in Column::ALL {
         row[column.name()] = sum[column].into();
@@ -150,6 +154,18 @@ fn limits(shared: &Shared) -> Vec<Value> {
         (
             "client_connections",
             sum(&|worker| shared.workers[worker].client_connections_closed.get()),
+        ),
+        (
+            "client_denied",
+            sum(&|worker| shared.workers[worker].clients_denied.get()),
+        ),
+        (
+            "bad_proxy_header",
+            sum(&|worker| shared.workers[worker].proxy_headers_bad.get()),
+        ),
+        (
+            "proxy_header_timeout",
+            sum(&|worker| shared.workers[worker].proxy_headers_late.get()),
         ),
         (
             "receive_without_buffer",

@@ -1,7 +1,8 @@
 //! One worker: a thread with its own ring, listeners, connections, pools and counters.
 
-use crate::client::{self, ClientConnection};
+use crate::client::{self, ClientConnection, Known};
 use crate::counters::{Causes, SiteCounters};
+use crate::entrance::{Arrival, Entrance};
 use crate::local_sites::LocalSites;
 use crate::pages::PageWriter;
 use crate::routing::Routing;
@@ -11,7 +12,9 @@ use crate::upstream::Upstream;
 use arc_swap::{ArcSwap, Cache};
 use meridian_model::snapshot::{Site, SiteId, TenantId};
 use meridian_model::usage::NO_SITE;
-use meridian_sys::{ClassId, Event, Runtime, RuntimeConfig, SetupError, Socket, SocketId, Stir};
+use meridian_sys::{
+    ClassId, Event, ListenerId, Runtime, RuntimeConfig, SetupError, Socket, SocketId, Stir,
+};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -46,12 +49,7 @@ pub(crate) struct WorkerListener {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tag {
     /// A client's connection.
-    Client {
-        /// Port of the listener it came through.
-        port: u16,
-        /// It was counted to a site already.
-        counted: bool,
-    },
+    Client(Known),
     /// A pooled connection of the upstream with this number.
     Upstream(u32),
 }
@@ -59,7 +57,11 @@ enum Tag {
 impl Tag {
     fn pack(self) -> u64 {
         match self {
-            Tag::Client { port, counted } => u64::from(port) << 1 | u64::from(counted),
+            Tag::Client(Known {
+                port,
+                counted,
+                header_due,
+            }) => u64::from(port) << 2 | u64::from(header_due) << 1 | u64::from(counted),
             Tag::Upstream(number) => 1 << 63 | u64::from(number),
         }
     }
@@ -68,10 +70,11 @@ impl Tag {
         if bits >> 63 == 1 {
             Tag::Upstream(bits as u32)
         } else {
-            Tag::Client {
-                port: (bits >> 1) as u16,
+            Tag::Client(Known {
+                port: (bits >> 2) as u16,
+                header_due: bits >> 1 & 1 == 1,
                 counted: bits & 1 == 1,
-            }
+            })
         }
     }
 }
@@ -153,27 +156,7 @@ impl Worker {
 
     fn handle(self: &Rc<Self>, event: Event) {
         match event {
-            Event::Accepted(listener, socket) => {
-                let port = self
-                    .ports
-                    .borrow()
-                    .get(listener.0 as usize)
-                    .copied()
-                    .unwrap_or(0);
-                self.connections.set(self.connections.get() + 1);
-                self.board().accepted.add(1);
-                self.make_room();
-                // A browser opens connections ahead of need: until its first byte a connection
-                // is idle, and the time for a head has not begun.
-                let keep_alive = self
-                    .routing
-                    .borrow_mut()
-                    .load()
-                    .snapshot
-                    .timeouts
-                    .keep_alive;
-                ClientConnection::new(Rc::clone(self), socket, port, false).park(keep_alive);
-            }
+            Event::Accepted(listener, socket) => self.accepted(listener, socket),
             Event::Stirred {
                 socket,
                 id,
@@ -181,8 +164,11 @@ impl Worker {
                 why,
             } => match Tag::unpack(tag) {
                 Tag::Upstream(number) => self.upstream_stirred(number, id, socket),
-                Tag::Client { port, counted } => {
-                    let connection = ClientConnection::new(Rc::clone(self), socket, port, counted);
+                Tag::Client(known) => {
+                    let connection = ClientConnection::new(Rc::clone(self), socket, known);
+                    if why == Stir::Deadline && known.header_due {
+                        self.board().proxy_headers_late.add(1);
+                    }
                     if why == Stir::Bytes {
                         // A connection that was served before is its tenant's.
                         let class = connection.socket().class();
@@ -194,6 +180,35 @@ impl Worker {
         }
     }
 
+    fn accepted(self: &Rc<Self>, listener: ListenerId, socket: Socket) {
+        let ports = self.ports.borrow();
+        let port = ports.get(listener.0 as usize).copied().unwrap_or(0);
+        drop(ports);
+        self.connections.set(self.connections.get() + 1);
+        self.board().accepted.add(1);
+        let arrival = self.shared.entrance.look_at(&socket);
+        // Nobody is closed for somebody who may not come in.
+        if matches!(arrival, Arrival::Client | Arrival::Proxy) {
+            self.make_room();
+        }
+        let known = Known {
+            port,
+            counted: false,
+            header_due: arrival == Arrival::Proxy,
+        };
+        let connection = ClientConnection::new(Rc::clone(self), socket, known);
+        let timeouts = self.with_routing(|routing| routing.snapshot.timeouts);
+        match arrival {
+            // A browser opens connections ahead of need: until its first byte a connection
+            // is idle, and the time for a head has not begun.
+            Arrival::Client => connection.park(timeouts.keep_alive),
+            // A proxy has its client already, so nothing keeps it from saying so.
+            Arrival::Proxy => connection.park(timeouts.head),
+            Arrival::Denied => self.board().clients_denied.add(1),
+            Arrival::Gone => {}
+        }
+    }
+
     /// Closes the connections that were idle longest, when there are more than descriptors allow:
     /// some at a time, since finding them looks at all.
     fn make_room(self: &Rc<Self>) {
@@ -202,7 +217,7 @@ impl Worker {
             return;
         }
         let count = (max / 64).max(1) as usize;
-        let is_client = |tag| matches!(Tag::unpack(tag), Tag::Client { .. });
+        let is_client = |tag| matches!(Tag::unpack(tag), Tag::Client(_));
         for (id, tag) in self.runtime.idlest(count, is_client) {
             if self.close_idle_client(id, tag) {
                 self.board().client_connections_closed.add(1);
@@ -217,11 +232,11 @@ impl Worker {
     }
 
     fn close_idle_client(self: &Rc<Self>, id: SocketId, tag: u64) -> bool {
-        if let Tag::Client { port, counted } = Tag::unpack(tag)
+        if let Tag::Client(known) = Tag::unpack(tag)
             && let Some(socket) = self.runtime.unpark(id)
         {
             let worker = Rc::clone(self);
-            drop(ClientConnection::new(worker, socket, port, counted));
+            drop(ClientConnection::new(worker, socket, known));
             return true;
         }
         false
@@ -397,8 +412,8 @@ impl Worker {
     }
 
     /// The tag under which a client's connection is parked.
-    pub(crate) fn client_tag(port: u16, counted: bool) -> u64 {
-        Tag::Client { port, counted }.pack()
+    pub(crate) fn client_tag(known: Known) -> u64 {
+        Tag::Client(known).pack()
     }
 
     /// The pseudonym in Via, and the timeouts that hold until the site is known.
@@ -409,6 +424,11 @@ impl Worker {
     /// Whether connections are to be closed after their current request.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.get()
+    }
+
+    /// Who may come in.
+    pub(crate) fn entrance(&self) -> &Entrance {
+        &self.shared.entrance
     }
 
     /// What this worker shows of itself.
@@ -506,7 +526,7 @@ impl Worker {
             self.runtime
                 .parked()
                 .iter()
-                .filter(|(_, tag)| matches!(Tag::unpack(*tag), Tag::Client { .. }))
+                .filter(|(_, tag)| matches!(Tag::unpack(*tag), Tag::Client(_)))
                 .count() as u64,
         );
         board.sockets.publish(numbers.sockets);

@@ -3,6 +3,8 @@
 
 #[path = "../fuzz/src/chunked_body.rs"]
 pub mod chunked_body;
+#[path = "../fuzz/src/proxy_protocol.rs"]
+pub mod proxy_protocol;
 #[path = "../fuzz/src/request_head.rs"]
 pub mod request_head;
 #[path = "../fuzz/src/response_head.rs"]
@@ -40,4 +42,9 @@ fn response_heads() {
 #[test]
 fn chunked_bodies() {
     for_each_sample("chunked_body", chunked_body::check);
+}
+
+#[test]
+fn proxy_headers() {
+    for_each_sample("proxy_protocol", proxy_protocol::check);
 }

@@ -24,6 +24,7 @@ const DATE: &[u8] = b"Sun, 06 Nov 1994 08:49:37 GMT";
 fn context(client: &str) -> RequestContext<'_> {
     RequestContext {
         client: client.parse().expect("an address"),
+        trusted: false,
         forwarded_proto: "http",
         listener_port: 8080,
         via: "meridian",
@@ -169,6 +170,14 @@ fn forwarding_fields_of_the_client_are_dropped_in_either_spelling() {
         "X-Forwarded-Server",
         "X-Forwarded-Ssl",
         "X-Forwarded-Prefix",
+        "X-Forwarded",
+        "Forwarded-For",
+        "Client-IP",
+        "X-Client-IP",
+        "X-Cluster-Client-IP",
+        "CF-Connecting-IP",
+        "Fastly-Client-IP",
+        "X-Original-Forwarded-For",
     ] {
         for spelt in [
             name.to_owned(),
@@ -183,6 +192,74 @@ fn forwarding_fields_of_the_client_are_dropped_in_either_spelling() {
             assert!(out.contains("\r\nA: b\r\n"), "{out}");
         }
     }
+}
+
+fn forward_trusted(fields: &str) -> String {
+    let mut context = context("192.0.2.7");
+    context.trusted = true;
+    let input = format!("GET / HTTP/1.1\r\nHost: a.example\r\n{fields}\r\n");
+    let out = forward_with(&input, &context);
+    let rest = out.strip_prefix("GET / HTTP/1.1\r\nHost: a.example\r\n");
+    let rest = rest.and_then(|rest| rest.strip_suffix("Via: 1.1 meridian\r\n\r\n"));
+    rest.expect("it is written anew").to_owned()
+}
+
+#[test]
+fn a_trusted_peer_that_says_nothing_is_as_any_other() {
+    let mut context = context("192.0.2.7");
+    context.trusted = true;
+    let input = "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
+    assert_eq!(forward_with(input, &context), forward(input));
+}
+
+#[test]
+fn what_a_trusted_peer_says_is_kept_and_we_stand_behind_it() {
+    let out = forward_trusted(
+        "X-Forwarded-For: 203.0.113.9, 10.0.0.1\r\nX-Real-IP: 203.0.113.9\r\n\
+         x-forwarded-for: 10.0.0.2\r\nX-Forwarded-Host: b.example\r\nX-Forwarded-Port: 443\r\n\
+         X-Forwarded-Proto: https\r\nForwarded: for=203.0.113.9;proto=https\r\n\
+         X-Forwarded-Prefix: /a\r\nForwarded: for=\"[2001:db8::1]\"\r\nTrue-Client-IP: 203.0.113.9\r\n",
+    );
+    assert_eq!(
+        out,
+        "X-Real-IP: 203.0.113.9\r\nX-Forwarded-Host: b.example\r\nX-Forwarded-Port: 443\r\n\
+         X-Forwarded-Proto: https\r\nX-Forwarded-Prefix: /a\r\nTrue-Client-IP: 203.0.113.9\r\n\
+         X-Forwarded-For: 203.0.113.9, 10.0.0.1, 10.0.0.2, 192.0.2.7\r\n\
+         Forwarded: for=203.0.113.9;proto=https, for=\"[2001:db8::1]\", \
+         for=192.0.2.7;host=a.example;proto=http\r\n"
+    );
+}
+
+#[test]
+fn a_scheme_of_a_trusted_peer_does_not_stand_beside_our_own_port() {
+    let out = forward_trusted("X-Forwarded-Proto: https\r\n");
+    assert!(!out.contains("X-Forwarded-Port"), "{out}");
+    assert!(out.contains("X-Forwarded-Host: a.example\r\n"), "{out}");
+    assert_eq!(out.matches("X-Forwarded-Proto").count(), 1);
+    let out = forward_trusted("X-Forwarded-For: 10.0.0.1\r\n");
+    assert!(out.contains("X-Forwarded-Port: 8080\r\n"), "{out}");
+    assert!(out.contains("X-Forwarded-Proto: http\r\n"), "{out}");
+}
+
+#[test]
+fn underscores_and_open_quotes_are_not_kept_of_a_trusted_peer_either() {
+    let out = forward_trusted(
+        "X_Forwarded_For: evil\r\nx_real_ip: evil\r\nForwarded: for=\"evil\r\nForwarded: for=10.0.0.1\r\n\
+         X-Forwarded-For:\r\nProxy: evil\r\n",
+    );
+    assert!(!out.contains("evil"), "{out}");
+    assert!(out.contains("X-Forwarded-For: 192.0.2.7\r\n"), "{out}");
+    let own = "for=192.0.2.7;host=a.example;proto=http";
+    assert!(
+        out.contains(&format!("Forwarded: for=10.0.0.1, {own}\r\n")),
+        "{out}"
+    );
+}
+
+#[test]
+fn proxy_goes_no_further() {
+    let out = forward("GET / HTTP/1.1\r\nHost: a.example\r\nProxy: evil\r\npRoXy: evil\r\n\r\n");
+    assert!(!out.contains("evil"), "{out}");
 }
 
 #[test]

@@ -132,7 +132,7 @@ impl Client {
     }
 }
 
-fn served(host: &Host, name: &str) -> (u16, String) {
+pub(crate) fn served(host: &Host, name: &str) -> (u16, String) {
     Client::connect(host.http).ask(name).unwrap()
 }
 

@@ -8,5 +8,6 @@ mod last_good;
 mod live;
 mod status;
 mod supervision;
+mod suspending;
 mod up;
 mod usage;

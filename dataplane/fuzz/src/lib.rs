@@ -7,5 +7,6 @@
 //! ```
 
 pub mod chunked_body;
+pub mod proxy_protocol;
 pub mod request_head;
 pub mod response_head;

@@ -33,7 +33,9 @@ pub fn check(input: &[u8]) {
     if let Ok(Parsed::Complete(head)) = parse(input) {
         check_head(input, &head);
         for client in ["192.0.2.7", "2001:db8::7", "::ffff:192.0.2.7"] {
-            check_forwarded(&head, client.parse().expect("an address"));
+            let client = client.parse().expect("an address");
+            check_forwarded(&head, client, false);
+            check_forwarded(&head, client, true);
         }
     }
 }
@@ -93,10 +95,11 @@ fn check_head(input: &[u8], head: &RequestHead<'_>) {
 
 /// What a backend gets is a head in itself, says the same, and leaves no room for
 /// what the client must not say.
-fn check_forwarded(head: &RequestHead<'_>, client: IpAddr) {
+fn check_forwarded(head: &RequestHead<'_>, client: IpAddr, trusted: bool) {
     let fields = FieldChange::default();
     let context = RequestContext {
         client,
+        trusted,
         forwarded_proto: "http",
         listener_port: 8080,
         via: PSEUDONYM,
@@ -142,6 +145,7 @@ fn check_forwarded(head: &RequestHead<'_>, client: IpAddr) {
         FieldName::ProxyConnection,
         FieldName::ProxyAuthentication,
         FieldName::Http2Settings,
+        FieldName::Proxy,
         FieldName::Underscored,
         FieldName::FramingLookalike,
     ] {
@@ -149,8 +153,22 @@ fn check_forwarded(head: &RequestHead<'_>, client: IpAddr) {
     }
     let switches = usize::from(head.upgrade_websocket);
     assert_eq!(count(FieldName::Upgrade), switches);
-    assert_eq!(count(FieldName::XForwarded), 4);
+    assert_eq!(count(FieldName::XForwardedFor), 1);
     assert_eq!(count(FieldName::Forwarded), 1);
+    let theirs = |name: FieldName| head.fields().values(name).count();
+    if trusted {
+        let (proto, host) = (FieldName::XForwardedProto, FieldName::XForwardedHost);
+        assert_eq!(count(proto), theirs(proto).max(1));
+        assert_eq!(count(host), theirs(host).max(1));
+        let (other, port) = (FieldName::XForwarded, FieldName::XForwardedPort);
+        assert_eq!(count(other), theirs(other));
+        assert!(count(port) >= theirs(port) && count(port) <= theirs(port).max(1));
+    } else {
+        assert_eq!(count(FieldName::XForwardedProto), 1);
+        assert_eq!(count(FieldName::XForwardedHost), 1);
+        assert_eq!(count(FieldName::XForwardedPort), 1);
+        assert_eq!(count(FieldName::XForwarded), 0);
+    }
     assert_eq!(count(FieldName::XRequestId), 1);
     let of_this_hop = usize::from(head.takes_trailers || head.upgrade_websocket);
     assert_eq!(count(FieldName::Connection), of_this_hop);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::desired::{
-    Certificate, Desired, Group, IdCounters, Owner, Peer, Site, SiteName, Tenant, Zone,
+    Certificate, Desired, Group, IdCounters, Owner, Peer, Site, SiteName, Suspension, Tenant, Zone,
 };
 use crate::ids::WithIds;
 use crate::name::{DomainName, Name};
@@ -38,6 +38,7 @@ pub enum Object {
     Peer(Peer),
     Zone(Zone),
     Certificate(Certificate),
+    Suspension(Suspension),
     Site(Arc<Site>),
 }
 
@@ -51,6 +52,7 @@ pub enum ObjectName {
     Peer(Name),
     Zone(DomainName),
     Certificate { tenant: Name, name: Name },
+    Suspension(Suspension),
     Site { tenant: Name, name: Name },
 }
 
@@ -62,6 +64,7 @@ impl fmt::Display for ObjectName {
             ObjectName::Peer(name) => write!(f, "peer {name}"),
             ObjectName::Zone(name) => write!(f, "zone {name}"),
             ObjectName::Certificate { tenant, name } => write!(f, "certificate {tenant}/{name}"),
+            ObjectName::Suspension(of) => write!(f, "suspension of {of}"),
             ObjectName::Site { tenant, name } => write!(f, "site {tenant}/{name}"),
         }
     }
@@ -76,6 +79,7 @@ impl Object {
             Object::Peer(it) => Listed::name(it),
             Object::Zone(it) => Listed::name(it),
             Object::Certificate(it) => Listed::name(it),
+            Object::Suspension(it) => Listed::name(it),
             Object::Site(it) => Listed::name(it),
         }
     }
@@ -88,10 +92,14 @@ impl Object {
             Object::Peer(it) => &it.owner,
             Object::Zone(it) => &it.owner,
             Object::Certificate(it) => &it.owner,
+            Object::Suspension(it) => Listed::owner(it),
             Object::Site(it) => &it.owner,
         }
     }
 }
+
+/// The owner of what no manifest can have.
+static OF_NO_MANIFEST: Owner = Owner::Api;
 
 /// Edits of a list that are made one by one; more of them are merged into it in one pass.
 const EDITS_ONE_BY_ONE: usize = 16;
@@ -181,6 +189,35 @@ impl Listed for Certificate {
 
     fn owner(&self) -> &Owner {
         &self.owner
+    }
+}
+
+impl Listed for Suspension {
+    fn list(desired: &mut Desired) -> &mut Vec<Self> {
+        &mut desired.suspensions
+    }
+
+    fn order(&self, other: &ObjectName) -> Ordering {
+        match other {
+            ObjectName::Suspension(other) => self.cmp(other),
+            _ => unreachable!("a list holds one kind"),
+        }
+    }
+
+    fn order_of(&self, other: &Self) -> Ordering {
+        self.cmp(other)
+    }
+
+    fn object(self) -> Object {
+        Object::Suspension(self)
+    }
+
+    fn name(&self) -> ObjectName {
+        ObjectName::Suspension(self.clone())
+    }
+
+    fn owner(&self) -> &Owner {
+        &OF_NO_MANIFEST
     }
 }
 
@@ -288,6 +325,7 @@ impl Desired {
             Object::Peer(it) => put(self, &name, it),
             Object::Zone(it) => put(self, &name, it),
             Object::Certificate(it) => put(self, &name, it),
+            Object::Suspension(it) => put(self, &name, it),
             Object::Site(it) => put(self, &name, it),
         }
     }
@@ -301,6 +339,7 @@ impl Desired {
                 Object::Peer(it) => puts.peers.push(it),
                 Object::Zone(it) => puts.zones.push(it),
                 Object::Certificate(it) => puts.certificates.push(it),
+                Object::Suspension(it) => puts.suspensions.push(it),
                 Object::Site(it) => puts.sites.push(it),
             }
         }
@@ -309,6 +348,7 @@ impl Desired {
         merge(self, puts.peers);
         merge(self, puts.zones);
         merge(self, puts.certificates);
+        merge(self, puts.suspensions);
         merge(self, puts.sites);
     }
 
@@ -319,6 +359,7 @@ impl Desired {
             ObjectName::Peer(_) => delete::<Peer>(self, name),
             ObjectName::Zone(_) => delete::<Zone>(self, name),
             ObjectName::Certificate { .. } => delete::<Certificate>(self, name),
+            ObjectName::Suspension(_) => delete::<Suspension>(self, name),
             ObjectName::Site { .. } => delete::<Arc<Site>>(self, name),
         }
     }
@@ -330,6 +371,7 @@ impl Desired {
         self.peers.retain(|it| !names.contains(&it.name()));
         self.zones.retain(|it| !names.contains(&it.name()));
         self.certificates.retain(|it| !names.contains(&it.name()));
+        self.suspensions.retain(|it| !names.contains(&it.name()));
         self.sites.retain(|it| !names.contains(&it.name()));
     }
 
@@ -343,6 +385,7 @@ impl Desired {
             ObjectName::Certificate { .. } => {
                 get(&self.certificates, name).cloned().map(Listed::object)
             }
+            ObjectName::Suspension(_) => get(&self.suspensions, name).cloned().map(Listed::object),
             ObjectName::Site { .. } => get(&self.sites, name).cloned().map(Listed::object),
         }
     }
@@ -355,6 +398,7 @@ impl Desired {
             ObjectName::Peer(_) => get(&self.peers, name).map(Listed::owner),
             ObjectName::Zone(_) => get(&self.zones, name).map(Listed::owner),
             ObjectName::Certificate { .. } => get(&self.certificates, name).map(Listed::owner),
+            ObjectName::Suspension(_) => get(&self.suspensions, name).map(Listed::owner),
             ObjectName::Site { .. } => get(&self.sites, name).map(Listed::owner),
         }
     }
@@ -393,6 +437,7 @@ impl Desired {
             peers,
             zones,
             certificates,
+            suspensions: _, // no manifest's, so they stay as they are
             sites,
         } = declared;
         let mut declaring = Declaring {
@@ -433,6 +478,7 @@ impl Desired {
             Object::Peer(it) => change.set(&self.peers, it),
             Object::Zone(it) => change.set(&self.zones, it),
             Object::Certificate(it) => change.set(&self.certificates, it),
+            Object::Suspension(it) => change.set(&self.suspensions, it),
             Object::Site(it) => change.set(&self.sites, it),
         }
         change
@@ -452,6 +498,7 @@ impl Desired {
         compare(&self.peers, &next.peers, &mut change);
         compare(&self.zones, &next.zones, &mut change);
         compare(&self.certificates, &next.certificates, &mut change);
+        compare(&self.suspensions, &next.suspensions, &mut change);
         compare(&self.sites, &next.sites, &mut change);
         change
     }

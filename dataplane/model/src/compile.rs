@@ -22,12 +22,14 @@ use crate::limits::RETRY_PERCENT_DEFAULT;
 use crate::local::{Fleet, Host, Local};
 use crate::location::Location;
 use crate::name::Name;
+use crate::network_set::NetworkSet;
 use crate::parallel;
 use crate::problem::{Problem, Problems};
 use crate::snapshot::{
-    Algorithm, Backend, BackendKey, ByName, BySite, Forward, HostnameTable, Pool, Site, SiteId,
-    Snapshot, TenantId, Tier, Timeouts,
+    Algorithm, Backend, BackendKey, ByName, BySite, Forward, HostnameTable, Pool, ProxyProtocol,
+    Site, SiteId, Snapshot, Suspended, TenantId, Tier, Timeouts,
 };
+use crate::suspension::{Suspension, Suspensions};
 use routes::Routes;
 
 /// Compiles one revision of `desired` for the host that `local` belongs to.
@@ -54,12 +56,16 @@ pub struct Compiled {
 struct Context {
     tenants: HashMap<Name, Tenant>,
     locations: HashMap<Name, Location>,
+    /// What the provider ordered, whoever owns it.
+    suspensions: Suspensions,
     /// The host's timeouts, which most sites share.
     timeouts: Arc<Timeouts>,
     /// The name of most pools.
     default_pool: Arc<str>,
     /// What most sites have in place of routes.
     plain_forwards: Arc<[Forward]>,
+    /// What most sites have in place of trusted and denied networks.
+    no_networks: Arc<NetworkSet>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -68,6 +74,7 @@ struct Tenant {
     name: Arc<str>,
     networks: Arc<[IpNet]>,
     has_limits: bool,
+    suspended: bool,
 }
 
 /// Sites that a thread compiles at a time.
@@ -116,7 +123,8 @@ impl Compiled {
         } = &mut compiled;
         let read = |part: &SitePart<'_>| {
             let sites = part.read().ok()?;
-            compile_each(&local.host, context, &HashMap::new(), &sites).ok()
+            let with = With::nothing(&local.host, context);
+            compile_each(&with, &sites).ok()
         };
         parallel::each(&parts, read, |sites| {
             add_each(names, snapshot, sites.ok_or(())?).map_err(|_| ())
@@ -151,6 +159,7 @@ impl Compiled {
             peers,
             zones: _,
             certificates: _,
+            suspensions,
             sites: _,
         } = desired;
         let context = Context {
@@ -162,9 +171,11 @@ impl Compiled {
                 .iter()
                 .filter_map(|group| Some((group.name.clone(), group.location?)))
                 .collect(),
+            suspensions: Suspensions::new(suspensions),
             timeouts: Arc::new(host.timeouts),
             default_pool: Name::default_pool().shared(),
             plain_forwards: routes::plain_forwards(),
+            no_networks: Arc::default(),
         };
         Compiled {
             context,
@@ -195,7 +206,7 @@ impl Compiled {
         } = self;
         let parts: Vec<&[Arc<desired::Site>]> = sites.chunks(SITES_AT_ONCE).collect();
         let compile = |part: &&[Arc<desired::Site>]| {
-            let mut sites = compile_each(&local.host, context, &HashMap::new(), part)?;
+            let mut sites = compile_each(&With::nothing(&local.host, context), part)?;
             if let Some(before) = before {
                 for site in &mut sites {
                     let same = before.sites.get(site.id).filter(|it| *it == site);
@@ -254,6 +265,7 @@ impl Compiled {
         let host = &local.host;
         let mut tenants = HashMap::new();
         let mut sites = Vec::new();
+        let mut begun: Vec<&Suspension> = Vec::new();
         for object in &change.puts {
             match object {
                 Object::Tenant(tenant) => {
@@ -264,25 +276,41 @@ impl Compiled {
                     };
                 }
                 Object::Site(site) => sites.push(Arc::clone(site)),
+                Object::Suspension(it) => begun.push(it),
                 Object::Group(_) | Object::Peer(_) => return Ok(None),
                 // Not what this plane serves.
                 Object::Zone(_) | Object::Certificate(_) => {}
             }
         }
         let mut gone = Vec::new();
+        let mut ended: Vec<&Suspension> = Vec::new();
         for name in &change.deletes {
             match name {
                 ObjectName::Site { tenant, name } => gone.push((tenant.clone(), name.clone())),
+                ObjectName::Suspension(it) => ended.push(it),
                 ObjectName::Zone(_) | ObjectName::Certificate { .. } => {}
                 ObjectName::Tenant(_) | ObjectName::Group(_) | ObjectName::Peer(_) => {
                     return Ok(None);
                 }
             }
         }
-        let sites = self.compile_sites(host, &tenants, &gone, &sites)?;
+        let suspensions = self.suspensions_after(&begun, &ended);
+        let with = With {
+            host,
+            context: &self.context,
+            tenants: Some(&tenants),
+            suspensions: suspensions.as_ref().unwrap_or(&self.context.suspensions),
+        };
+        let mut sites = self.compile_sites(&with, &gone, &sites)?;
+        if let Some(suspensions) = &suspensions {
+            let about = begun.iter().chain(&ended).copied();
+            let others = self.resuspended(suspensions, about, &gone, &sites);
+            sites.extend(others);
+        }
         Ok(Some(Prepared {
             revision: change.revision,
             tenants,
+            suspensions,
             gone,
             sites,
         }))
@@ -290,6 +318,9 @@ impl Compiled {
 
     /// The second half of [`Compiled::apply`]; of this very revision.
     pub fn accept(&mut self, prepared: Prepared) -> Vec<SiteId> {
+        if let Some(suspensions) = prepared.suspensions {
+            self.context.suspensions = suspensions;
+        }
         let changed = self.replace(prepared.tenants, &prepared.gone, prepared.sites);
         self.snapshot.revision = prepared.revision;
         changed
@@ -319,11 +350,69 @@ impl Compiled {
         Ok((next, changed))
     }
 
+    /// All suspensions once some have begun and ended; none when none has.
+    fn suspensions_after(
+        &self,
+        begun: &[&Suspension],
+        ended: &[&Suspension],
+    ) -> Option<Suspensions> {
+        if begun.is_empty() && ended.is_empty() {
+            return None;
+        }
+        let mut suspensions = self.context.suspensions.clone();
+        begun.iter().for_each(|it| suspensions.begin(it));
+        ended.iter().for_each(|it| suspensions.end(it));
+        Some(suspensions)
+    }
+
+    /// The sites that `about` tells of and that `suspensions` changes, but for those that the
+    /// change replaces or takes away.
+    fn resuspended<'a>(
+        &self,
+        suspensions: &Suspensions,
+        about: impl Iterator<Item = &'a Suspension>,
+        gone: &[(Name, Name)],
+        replaced: &[Arc<Site>],
+    ) -> Vec<Arc<Site>> {
+        let mut taken: HashSet<SiteId> = gone
+            .iter()
+            .filter_map(|(tenant, name)| self.names.get(tenant.as_str(), name.as_str()))
+            .chain(replaced.iter().map(|site| site.id))
+            .collect();
+        let mut changed = Vec::new();
+        let mut look_at = |site: &Arc<Site>| {
+            let (Ok(tenant), Ok(name)) = (Name::parse(&site.tenant), Name::parse(&site.name))
+            else {
+                return;
+            };
+            let by_order = suspensions.cover(&tenant, &name);
+            if by_order != site.suspended.by_order && taken.insert(site.id) {
+                let mut site = Site::clone(site);
+                site.suspended.by_order = by_order;
+                changed.push(Arc::new(site));
+            }
+        };
+        for Suspension { tenant, site } in about {
+            match site {
+                Some(site) => {
+                    let id = self.names.get(tenant.as_str(), site.as_str());
+                    let site = id.and_then(|id| self.snapshot.sites.get(id));
+                    site.into_iter().for_each(&mut look_at);
+                }
+                None => {
+                    let all = self.snapshot.sites.iter().map(|(_, site)| site);
+                    all.filter(|it| *it.tenant == *tenant.as_str())
+                        .for_each(&mut look_at);
+                }
+            }
+        }
+        changed
+    }
+
     /// Compiles `sites`, which come in the place of those of the same name and of `gone`.
     fn compile_sites(
         &self,
-        host: &Host,
-        tenants: &HashMap<Name, Tenant>,
+        with: &With<'_>,
         gone: &[(Name, Name)],
         sites: &[Arc<desired::Site>],
     ) -> Result<Vec<Arc<Site>>, Problems> {
@@ -349,7 +438,7 @@ impl Compiled {
                 }
             }
         }
-        match compile_each(host, &self.context, tenants, sites) {
+        match compile_each(with, sites) {
             Ok(sites) => Problems::refuse_any(problems).map(|()| sites),
             Err(more) => {
                 problems.extend(more);
@@ -391,15 +480,20 @@ impl Compiled {
 
 /// Compiles sites that do not know of each other.
 fn compile_each(
-    host: &Host,
-    context: &Context,
-    tenants: &HashMap<Name, Tenant>,
+    with: &With<'_>,
     sites: &[Arc<desired::Site>],
 ) -> Result<Vec<Arc<Site>>, Vec<Problem>> {
+    let With {
+        host,
+        context,
+        tenants,
+        suspensions,
+    } = *with;
     let mut compiler = Compiler {
         host,
         context,
         tenants,
+        suspensions,
         problems: Vec::new(),
     };
     let compiled = sites.iter().filter_map(|site| compiler.site(site));
@@ -441,15 +535,39 @@ fn add_each(
 pub struct Prepared {
     revision: u64,
     tenants: HashMap<Name, Tenant>,
+    /// None when they stay as they are.
+    suspensions: Option<Suspensions>,
     gone: Vec<(Name, Name)>,
     sites: Vec<Arc<Site>>,
+}
+
+/// What sites of a change are compiled with.
+struct With<'a> {
+    host: &'a Host,
+    context: &'a Context,
+    /// Those that come with the change.
+    tenants: Option<&'a HashMap<Name, Tenant>>,
+    /// Those that hold after it.
+    suspensions: &'a Suspensions,
+}
+
+impl<'a> With<'a> {
+    /// Nothing changes but the sites.
+    fn nothing(host: &'a Host, context: &'a Context) -> With<'a> {
+        With {
+            host,
+            context,
+            tenants: None,
+            suspensions: &context.suspensions,
+        }
+    }
 }
 
 struct Compiler<'a> {
     host: &'a Host,
     context: &'a Context,
-    /// Those that come with the change.
-    tenants: &'a HashMap<Name, Tenant>,
+    tenants: Option<&'a HashMap<Name, Tenant>>,
+    suspensions: &'a Suspensions,
     problems: Vec<Problem>,
 }
 
@@ -460,6 +578,7 @@ fn compile_tenant(host: &Host, tenant: &desired::Tenant) -> Tenant {
         name,
         limits,
         backend_networks,
+        suspended,
     } = tenant;
     let mut networks = match (backend_networks, owner) {
         (Some(networks), _) => common_networks(&host.backend_networks, networks),
@@ -473,6 +592,15 @@ fn compile_tenant(host: &Host, tenant: &desired::Tenant) -> Tenant {
         name: name.shared(),
         networks: networks.into(),
         has_limits: *limits != desired::TenantLimits::default(),
+        suspended: *suspended,
+    }
+}
+
+fn compile_proxy_protocol(version: Option<desired::ProxyProtocol>) -> ProxyProtocol {
+    match version {
+        None => ProxyProtocol::Off,
+        Some(desired::ProxyProtocol::V1) => ProxyProtocol::V1,
+        Some(desired::ProxyProtocol::V2) => ProxyProtocol::V2,
     }
 }
 
@@ -484,6 +612,7 @@ impl Compiler<'_> {
             tenant,
             name,
             hostnames,
+            suspended,
             certificates,
             redirect_to_https,
             hsts,
@@ -491,6 +620,7 @@ impl Compiler<'_> {
             timeouts,
             limits,
             trusted_networks,
+            deny_networks,
             access_log,
             retry,
             pools,
@@ -507,7 +637,6 @@ impl Compiler<'_> {
             "site.limits",
             *limits != desired::SiteLimits::default(),
         );
-        self.refuse(site, "site.trusted_networks", !trusted_networks.is_empty());
         self.refuse(site, "site.access_log", access_log.is_some());
         if *id == SiteId(0) || pools.iter().any(|pool| pool.id.0 == 0) {
             self.report(site, "id", String::from("was never assigned"));
@@ -524,9 +653,10 @@ impl Compiler<'_> {
             routes,
             forwards,
         } = self.routes(site);
+        let by_order = self.suspensions.cover(tenant, name);
         let tenant_compiled = self
             .tenants
-            .get(tenant)
+            .and_then(|tenants| tenants.get(tenant))
             .or_else(|| self.context.tenants.get(tenant));
         let Some(tenant) = tenant_compiled else {
             self.report(site, "tenant", format!("there is no {tenant}"));
@@ -537,6 +667,10 @@ impl Compiler<'_> {
             tenant_id: tenant.id,
             tenant: Arc::clone(&tenant.name),
             name: name.shared(),
+            suspended: Suspended {
+                by_owner: *suspended || tenant.suspended,
+                by_order,
+            },
             hostnames: hostnames.iter().map(|name| name.as_str().into()).collect(),
             timeouts: self.timeouts(timeouts.on(&self.host.timeouts)),
             retry_percent: retry.map_or(RETRY_PERCENT_DEFAULT, |retry| retry.percent),
@@ -545,6 +679,8 @@ impl Compiler<'_> {
             routes,
             forwards,
             backend_networks: Arc::clone(&tenant.networks),
+            trusted_networks: self.networks(trusted_networks),
+            deny_networks: self.networks(deny_networks),
         };
         let has_limits = tenant.has_limits;
         self.refuse(site, "tenant.limits", has_limits);
@@ -570,7 +706,6 @@ impl Compiler<'_> {
         self.refuse(site, "site.pool.health", health.is_some());
         self.refuse(site, "site.pool.sticky", sticky.is_some());
         self.refuse(site, "site.pool.tls", tls.is_some());
-        self.refuse(site, "site.pool.proxy_protocol", proxy_protocol.is_some());
         self.refuse(site, "site.pool.slow_start", slow_start.is_some());
         self.refuse(site, "site.pool.queue", queue.is_some());
         let is_round_robin = *algorithm == desired::Algorithm::RoundRobin;
@@ -579,7 +714,12 @@ impl Compiler<'_> {
             id: *id,
             name: self.pool_name(name),
             algorithm: Algorithm::RoundRobin,
-            tiers: self.tiers(site, name, backends),
+            tiers: self.tiers(
+                site,
+                name,
+                compile_proxy_protocol(*proxy_protocol),
+                backends,
+            ),
         }
     }
 
@@ -596,12 +736,13 @@ impl Compiler<'_> {
         &mut self,
         site: &desired::Site,
         pool: &Name,
+        proxy_protocol: ProxyProtocol,
         backends: &[desired::Backend],
     ) -> Box<[Tier]> {
         let mut near = Vec::new();
         let mut by_group: Vec<(&Name, Vec<Backend>)> = Vec::new();
         for backend in backends {
-            let Some(compiled) = self.backend(site, pool, backend) else {
+            let Some(compiled) = self.backend(site, pool, proxy_protocol, backend) else {
                 continue;
             };
             match &backend.group {
@@ -632,6 +773,7 @@ impl Compiler<'_> {
         &mut self,
         site: &desired::Site,
         pool: &Name,
+        proxy_protocol: ProxyProtocol,
         backend: &desired::Backend,
     ) -> Option<Backend> {
         let desired::Backend {
@@ -653,7 +795,13 @@ impl Compiler<'_> {
         };
         let name: Arc<str> = Arc::from(name.as_str());
         Some(Backend {
-            key: BackendKey::new(site.id, self.pool_name(pool), Arc::clone(&name), address),
+            key: BackendKey::new(
+                site.id,
+                self.pool_name(pool),
+                Arc::clone(&name),
+                address,
+                proxy_protocol,
+            ),
             name,
             address,
             weight: *weight,
@@ -665,6 +813,13 @@ impl Compiler<'_> {
             return Arc::clone(&self.context.timeouts);
         }
         Arc::new(timeouts)
+    }
+
+    fn networks(&self, networks: &[IpNet]) -> Arc<NetworkSet> {
+        if networks.is_empty() {
+            return Arc::clone(&self.context.no_networks);
+        }
+        Arc::new(NetworkSet::new(networks))
     }
 
     fn distance_km(&self, group: &Name) -> f64 {

@@ -27,7 +27,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::checked_lines::{append_json, append_line, read_line, split_line};
-use crate::desired::{Certificate, Desired, Group, IdCounters, Peer, Site, Tenant, Zone};
+use crate::desired::{
+    Certificate, Desired, Group, IdCounters, Peer, Site, Suspension, Tenant, Zone,
+};
 use crate::local::Local;
 use crate::parallel;
 
@@ -63,6 +65,7 @@ pub fn encode(header: &Header, desired: &Desired) -> String {
         peers,
         zones,
         certificates,
+        suspensions,
         sites,
     } = desired;
     let mut writer = Writer::default();
@@ -83,6 +86,9 @@ pub fn encode(header: &Header, desired: &Desired) -> String {
     certificates
         .iter()
         .for_each(|it| writer.line(&LineRef::Certificate(it)));
+    suspensions
+        .iter()
+        .for_each(|it| writer.line(&LineRef::Suspension(it)));
     sites.iter().for_each(|site| writer.site(site));
     writer.finish()
 }
@@ -185,6 +191,7 @@ enum LineRef<'a> {
     Peer(&'a Peer),
     Zone(&'a Zone),
     Certificate(&'a Certificate),
+    Suspension(&'a Suspension),
     Local(&'a Local),
     End(End),
 }
@@ -200,6 +207,7 @@ enum Line {
     Peer(Peer),
     Zone(Zone),
     Certificate(Certificate),
+    Suspension(Suspension),
     Site(Arc<Site>),
     Local(Box<Local>),
     End(End),
@@ -214,6 +222,7 @@ impl Line {
             Line::Peer(peer) => desired.peers.push(peer),
             Line::Zone(zone) => desired.zones.push(zone),
             Line::Certificate(certificate) => desired.certificates.push(certificate),
+            Line::Suspension(suspension) => desired.suspensions.push(suspension),
             Line::Site(site) => desired.sites.push(site),
             Line::Header(_)
             | Line::Ids(_)

@@ -16,6 +16,7 @@ use crate::location::Location;
 use crate::name::{Malformed, Name, TextVisitor};
 use crate::snapshot::TenantId;
 
+pub use crate::suspension::Suspension;
 pub use crate::timeout_overrides::TimeoutOverrides;
 pub use route::{FieldRules, Match, Outcome, Redirect, Respond, Route};
 pub use site::{
@@ -40,6 +41,9 @@ pub struct Desired {
     pub zones: Vec<Zone>,
     /// By tenant and name.
     pub certificates: Vec<Certificate>,
+    /// By tenant and name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub suspensions: Vec<Suspension>,
     /// By tenant and name.
     pub sites: Vec<Arc<Site>>,
 }
@@ -117,6 +121,9 @@ pub struct Tenant {
     /// Private networks where its backends may be, where the host allows them too.
     /// None set: none for a tenant of the API, all of the host's for a manifest's.
     pub backend_networks: Option<Vec<IpNet>>,
+    /// None of its sites is served.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspended: bool,
 }
 
 /// What a tenant may use; none means as much as there is.

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::desired::{Certificate, Desired, Group, IdCounters, Peer, Pool, Site, Tenant, Zone};
+use crate::desired::{
+    Certificate, Desired, Group, IdCounters, Peer, Pool, Site, Suspension, Tenant, Zone,
+};
 use crate::name::Name;
 use crate::snapshot::{PoolId, SiteId, TenantId};
 
@@ -54,6 +56,10 @@ impl WithIds for Peer {
     fn take_ids(&mut self, _: Option<&Peer>, _: &mut IdCounters) {}
 }
 
+impl WithIds for Suspension {
+    fn take_ids(&mut self, _: Option<&Suspension>, _: &mut IdCounters) {}
+}
+
 impl WithIds for Zone {
     fn take_ids(&mut self, _: Option<&Zone>, _: &mut IdCounters) {}
 }
@@ -101,6 +107,7 @@ impl Desired {
         self.zones.sort_by(|a, b| a.name.cmp(&b.name));
         self.certificates
             .sort_by(|a, b| (&a.tenant, &a.name).cmp(&(&b.tenant, &b.name)));
+        self.suspensions.sort();
         self.sites
             .sort_by(|a, b| (&a.tenant, &a.name).cmp(&(&b.tenant, &b.name)));
         for site in self.sites.iter_mut().filter(|site| !is_sorted(site)) {

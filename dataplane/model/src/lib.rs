@@ -23,11 +23,13 @@ pub mod local;
 pub mod location;
 pub mod manifest;
 pub mod name;
+pub mod network_set;
 mod parallel;
 pub mod path;
 pub mod problem;
 mod quantity;
 pub mod snapshot;
+pub mod suspension;
 mod timeout_overrides;
 pub mod usage;
 

@@ -26,6 +26,10 @@ pub const CHUNK_EXTENSION_BYTES_MAX: usize = 4 * 1024;
 /// that pads with zeros beyond that is refused rather than understood.
 pub const CHUNK_SIZE_DIGITS_MAX: usize = 16;
 
+/// Header of the PROXY protocol, in bytes. Version 1 sets 107 itself; version 2 has room for 64 KiB
+/// of fields, of which real proxies use some hundred bytes. Longer: closed.
+pub const PROXY_HEADER_BYTES_MAX: usize = 4 * 1024;
+
 // --- what a backend may send ---
 
 /// Head of a response, in bytes with its final empty line. Longer: 502.
@@ -87,6 +91,13 @@ pub const RESPOND_BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// Bodies of all answers that the routes of a site give, in bytes.
 pub const RESPOND_BODY_BYTES_PER_SITE_MAX: usize = 1024 * 1024;
+
+/// Networks in `trusted_networks` or `deny_networks` of one site. Each is 8 bytes of memory, or
+/// 32 in IPv6, on every host.
+pub const SITE_NETWORKS_MAX: usize = 10_000;
+
+/// Networks in `host.deny_networks`, and in `listen.proxy_protocol_from`.
+pub const HOST_NETWORKS_MAX: usize = 100_000;
 
 /// Weight of a backend.
 pub const BACKEND_WEIGHT_MAX: u32 = 65_535;

@@ -58,6 +58,9 @@ pub struct Host {
     pub busy_polling: bool,
     /// Private networks where tenants' backends may be.
     pub backend_networks: Vec<IpNet>,
+    /// Clients whose connections are closed as soon as they are accepted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deny_networks: Vec<IpNet>,
     /// Where other hosts probe this one; none without an address and an HTTP listener.
     pub probe: Option<SocketAddr>,
     /// The file of the access log, relative to the manifest; none means no log.

@@ -17,6 +17,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::address_policy::AddressPolicy;
+use crate::network_set::NetworkSet;
 
 pub(crate) use by_name::ByName;
 pub use by_site::BySite;
@@ -66,6 +67,8 @@ pub struct Site {
     pub tenant: Arc<str>,
     /// Its name, unique within its tenant.
     pub name: Arc<str>,
+    /// Whether it is served.
+    pub suspended: Suspended,
     /// What it is found under, `*.` first where it covers a label.
     pub hostnames: Box<[Box<str>]>,
     /// The host's timeouts with the site's own on top.
@@ -82,6 +85,26 @@ pub struct Site {
     pub forwards: Arc<[Forward]>,
     /// Private networks where this tenant's backends may be, on this host.
     pub backend_networks: Arc<[IpNet]>,
+    /// Peers whose forwarding fields and request ids are believed.
+    pub trusted_networks: Arc<NetworkSet>,
+    /// Clients that are answered 403.
+    pub deny_networks: Arc<NetworkSet>,
+}
+
+/// Why a site is not served: it is as long as any of these holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Suspended {
+    /// The owner of the site or of its tenant says so.
+    pub by_owner: bool,
+    /// The provider said so ([`crate::suspension`]).
+    pub by_order: bool,
+}
+
+impl Suspended {
+    /// Whether requests are refused.
+    pub fn holds(self) -> bool {
+        self.by_owner || self.by_order
+    }
 }
 
 /// Backends that serve the same content.
@@ -129,6 +152,17 @@ pub struct Backend {
     pub key: BackendKey,
 }
 
+/// What a connection to a backend begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ProxyProtocol {
+    /// The first request.
+    Off,
+    /// Whose connection it is, as text.
+    V1,
+    /// Whose connection it is, in bytes.
+    V2,
+}
+
 /// The full identity of a backend. Runtime state (health, in-flight counts, pooled
 /// connections) is kept under it, so that a new revision which leaves a backend as
 /// it was also leaves its state. Cloning copies a pointer.
@@ -141,6 +175,7 @@ struct BackendIdentity {
     pool: Arc<str>,
     backend: Arc<str>,
     address: SocketAddr,
+    proxy_protocol: ProxyProtocol,
 }
 
 impl Snapshot {
@@ -153,13 +188,21 @@ impl Snapshot {
 }
 
 impl BackendKey {
-    /// The key of the backend of this name and address in a site's pool.
-    pub fn new(site: SiteId, pool: Arc<str>, backend: Arc<str>, address: SocketAddr) -> BackendKey {
+    /// The key of the backend of this name and address in a site's pool, connections to which
+    /// begin with `proxy_protocol`.
+    pub fn new(
+        site: SiteId,
+        pool: Arc<str>,
+        backend: Arc<str>,
+        address: SocketAddr,
+        proxy_protocol: ProxyProtocol,
+    ) -> BackendKey {
         BackendKey(Arc::new(BackendIdentity {
             site,
             pool,
             backend,
             address,
+            proxy_protocol,
         }))
     }
 
@@ -181,6 +224,11 @@ impl BackendKey {
     /// Where the backend listens.
     pub fn address(&self) -> SocketAddr {
         self.0.address
+    }
+
+    /// What a connection to it begins with.
+    pub fn proxy_protocol(&self) -> ProxyProtocol {
+        self.0.proxy_protocol
     }
 }
 

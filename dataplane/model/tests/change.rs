@@ -1,16 +1,16 @@
 //! Changes: what a journal carries leads to the same state, and compiles to the same snapshot,
 //! as that state as a whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
 
 use meridian_model::change::{Object, ObjectName};
-use meridian_model::desired::{Group, Owner, Site, SiteName};
+use meridian_model::desired::{Group, Owner, Site, SiteName, Suspension};
 use meridian_model::location::Location;
 use meridian_model::name::Name;
 use meridian_model::snapshot::{SiteId, Snapshot};
-use meridian_model::{Compiled, Desired, Local, Manifest};
+use meridian_model::{Compiled, Desired, Local, Manifest, compile};
 use proptest::prelude::*;
 
 /// What a manifest declares, small enough that random ones meet each other.
@@ -21,6 +21,8 @@ struct Declared {
     /// By tenant and site: hostnames, and the ports of the backends.
     sites: BTreeMap<(u8, u8), (Vec<u8>, Vec<u16>)>,
     peers: u8,
+    /// What the provider suspends: a tenant, or a site of it; they need not be there.
+    suspensions: BTreeSet<(u8, Option<u8>)>,
 }
 
 impl Declared {
@@ -74,6 +76,11 @@ impl Declared {
             Manifest::parse(&text, "random.toml").unwrap_or_else(|all| panic!("{all}\n{text}"));
         let (local, mut desired) = manifest.into_parts();
         desired.assign_ids(previous);
+        let suspensions = self.suspensions.iter().map(|(tenant, site)| Suspension {
+            tenant: name(&format!("t{tenant}")),
+            site: site.map(|site| name(&format!("s{site}"))),
+        });
+        desired.suspensions = suspensions.collect();
         (local, desired)
     }
 }
@@ -84,10 +91,15 @@ fn declared() -> impl Strategy<Value = Declared> {
     let ports = proptest::collection::btree_set(9000..9004_u16, 0..3)
         .prop_map(|ports| ports.into_iter().collect());
     let sites = proptest::collection::btree_map((0..3_u8, 0..3_u8), (names, ports), 0..6);
-    (tenants, sites, 0..2_u8).prop_map(|(tenants, sites, peers)| Declared {
-        tenants,
-        sites,
-        peers,
+    let suspensions =
+        proptest::collection::btree_set((0..3_u8, proptest::option::of(0..3_u8)), 0..3);
+    (tenants, sites, 0..2_u8, suspensions).prop_map(|(tenants, sites, peers, suspensions)| {
+        Declared {
+            tenants,
+            sites,
+            peers,
+            suspensions,
+        }
     })
 }
 
@@ -104,6 +116,10 @@ fn seen(snapshot: &Snapshot) -> String {
         "{} {} {names:?} {sites:#?} {:?}",
         snapshot.revision, snapshot.via, snapshot.policy
     )
+}
+
+fn name(text: &str) -> Name {
+    Name::parse(text).unwrap()
 }
 
 proptest! {
@@ -164,6 +180,7 @@ fn shop() -> Declared {
             ((0, 1), (vec![2], vec![9001])),
         ]),
         peers: 0,
+        suspensions: BTreeSet::new(),
     }
 }
 
@@ -199,7 +216,6 @@ fn a_change_that_is_refused_changes_nothing() {
 #[test]
 fn objects_are_found_and_named() {
     let (_, desired) = shop().parts(None);
-    let name = |text: &str| Name::parse(text).unwrap();
     let site = ObjectName::Site {
         tenant: name("t0"),
         name: name("s1"),
@@ -271,4 +287,63 @@ fn setting_one_object_is_about_that_object_alone() {
     assert_eq!(next.sites.len(), 3);
     let kept = |site| next.sites.iter().any(|it| Arc::ptr_eq(it, site));
     assert!(desired.sites.iter().all(kept));
+}
+
+#[test]
+fn a_suspension_stays_whatever_the_owner_applies_and_deletes() {
+    let (_, declared) = shop().parts(None);
+    let mut desired = declared.clone();
+    desired.suspensions = vec![Suspension {
+        tenant: name("t0"),
+        site: Some(name("s1")),
+    }];
+    let owner = Owner::Manifest(name("ams-1"));
+    let nothing = Desired::default();
+    let applied = |before: &Desired, declared: &Desired| {
+        let change = before.change_by_owner(&owner, declared.clone(), 2);
+        let mut next = before.clone();
+        next.apply(change.expect("it is its own"));
+        next
+    };
+    let emptied = applied(&desired, &nothing);
+    assert!(emptied.sites.is_empty());
+    assert_eq!(emptied.suspensions, desired.suspensions);
+    let again = applied(&emptied, &declared);
+    assert_eq!(again.suspensions, desired.suspensions);
+    let order = ObjectName::Suspension(desired.suspensions[0].clone());
+    assert_eq!(order.to_string(), "suspension of site t0/s1");
+    let found = again.object(&order).expect("it is there");
+    assert_eq!((found.name(), found.owner()), (order, &Owner::Api));
+}
+
+#[test]
+fn what_is_suspended_is_so_for_each_of_its_reasons() {
+    let holds = |text: &str, suspensions: &[(&str, Option<&str>)]| {
+        let manifest = Manifest::parse(text, "h.toml").unwrap_or_else(|all| panic!("{all}"));
+        let (local, mut desired) = manifest.into_parts();
+        desired.assign_ids(None);
+        let suspensions = suspensions.iter().map(|(tenant, site)| Suspension {
+            tenant: name(tenant),
+            site: site.map(name),
+        });
+        desired.suspensions = suspensions.collect();
+        let snapshot = compile(&local, &desired, 1).unwrap_or_else(|all| panic!("{all}"));
+        let sites = snapshot.sites_by_name();
+        let holds: Vec<bool> = sites.iter().map(|site| site.suspended.holds()).collect();
+        holds
+    };
+    let text = shop().text();
+    assert_eq!(holds(&text, &[]), [false, false]);
+    assert_eq!(holds(&text, &[("t0", None)]), [true, true]);
+    assert_eq!(holds(&text, &[("t0", Some("s1"))]), [false, true]);
+    assert_eq!(
+        holds(&text, &[("t1", None), ("t0", Some("s9"))]),
+        [false, false]
+    );
+    let of_tenant = text.replace("name = \"t0\"\n", "name = \"t0\"\nsuspended = true\n");
+    // The sites name their tenant by another key.
+    assert_eq!(holds(&of_tenant, &[]), [true, true]);
+    let of_site = text.replace("name = \"s0\"\n", "name = \"s0\"\nsuspended = true\n");
+    assert_eq!(holds(&of_site, &[]), [true, false]);
+    assert_eq!(holds(&of_site, &[("t0", Some("s1"))]), [true, true]);
 }

@@ -9,7 +9,7 @@ use meridian_model::config_log::{
 use meridian_model::desired::{
     AccessLog, Algorithm, Backend, BackendAddress, Certificate, Desired, FieldRules, Group,
     HashInput, Health, HealthKind, IdCounters, Match, Outcome, Owner, Pool, Record, RecordType,
-    Redirect, Respond, Route, Site, StatusRange, Steering, Tenant, TenantLimits, Zone,
+    Redirect, Respond, Route, Site, StatusRange, Steering, Suspension, Tenant, TenantLimits, Zone,
 };
 use meridian_model::location::Location;
 use meridian_model::name::{DomainName, Hostname, Name};
@@ -242,6 +242,7 @@ fn tenant() -> impl Strategy<Value = Tenant> {
                         .map(|address| address.ip().into())
                         .collect()
                 }),
+                suspended: id.is_multiple_of(2),
             },
         )
 }
@@ -429,6 +430,7 @@ fn site() -> impl Strategy<Value = Site> {
             tenant,
             name: name.clone(),
             hostnames,
+            suspended: redirect_to_https,
             certificates: vec![name],
             redirect_to_https,
             hsts: None,
@@ -440,6 +442,11 @@ fn site() -> impl Strategy<Value = Site> {
             timeouts: Default::default(),
             limits: Default::default(),
             trusted_networks: Vec::new(),
+            deny_networks: if redirect_to_https {
+                vec!["198.51.100.0/24".parse().expect("a network")]
+            } else {
+                Vec::new()
+            },
             access_log: sample.map(|sample| AccessLog { sample }),
             retry: None,
             pools,
@@ -457,10 +464,11 @@ fn desired() -> impl Strategy<Value = Desired> {
         vec(group(), 0..3),
         vec(zone(), 0..2),
         vec(certificate(), 0..2),
+        vec((name(), option::of(name())), 0..3),
         vec(site(), 0..3),
     );
     (any::<u64>(), lists).prop_map(
-        |(id, (tenants, groups, zones, certificates, sites))| Desired {
+        |(id, (tenants, groups, zones, certificates, suspensions, sites))| Desired {
             ids: IdCounters {
                 tenant: id,
                 site: id,
@@ -472,6 +480,10 @@ fn desired() -> impl Strategy<Value = Desired> {
             peers: Vec::new(),
             zones,
             certificates,
+            suspensions: suspensions
+                .into_iter()
+                .map(|(tenant, site)| Suspension { tenant, site })
+                .collect(),
             sites: sites.into_iter().map(std::sync::Arc::new).collect(),
         },
     )

@@ -88,6 +88,7 @@ fn describe_site(out: &mut String, site: &Site) {
         tenant_id: _,
         tenant,
         name,
+        suspended,
         hostnames: _, // shown with the table
         timeouts,
         retry_percent,
@@ -96,9 +97,17 @@ fn describe_site(out: &mut String, site: &Site) {
         routes,
         forwards,
         backend_networks,
+        trusted_networks,
+        deny_networks,
     } = site;
     writeln!(out, "site {tenant}/{name} networks {backend_networks:?}").unwrap();
+    writeln!(out, "  suspended {}", suspended.holds()).unwrap();
     writeln!(out, "  timeouts {timeouts:?} retries {retry_percent} %").unwrap();
+    writeln!(
+        out,
+        "  trusted {trusted_networks:?} denied {deny_networks:?}"
+    )
+    .unwrap();
     for pool in pools {
         let Pool {
             id: _,
@@ -123,7 +132,12 @@ fn describe_site(out: &mut String, site: &Site) {
                 assert_eq!(key.site(), site.id);
                 assert_eq!((key.pool(), key.backend()), (&*pool.name, &**name));
                 assert_eq!(key.address(), *address);
-                writeln!(out, "      {name} {address} weight {weight}").unwrap();
+                let begin = key.proxy_protocol();
+                writeln!(
+                    out,
+                    "      {name} {address} weight {weight} proxy {begin:?}"
+                )
+                .unwrap();
             }
         }
     }

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use meridian_model::config_log::{FORMAT, Header, decode, decode_local, encode, encode_local};
+use meridian_model::limits::{HOST_NETWORKS_MAX, SITE_NETWORKS_MAX};
 use meridian_model::{Manifest, compile};
 
 const EVERY_KEY: &str = include_str!("fixtures/every_key.toml");
@@ -24,6 +25,7 @@ const KEYS: &[(&str, &str)] = &[
         "host.backend_networks",
         "private networks where backends may be",
     ),
+    ("host.deny_networks", "clients that are not let in"),
     ("host.probe", "where hosts probe this one"),
     ("host.access_log", "where the access log is written"),
     ("host.timeouts.head", "408 for a slow head"),
@@ -94,6 +96,7 @@ const KEYS: &[(&str, &str)] = &[
         "tenant.backend_networks",
         "private networks where the tenant's backends may be",
     ),
+    ("tenant.suspended", "503 while it holds"),
     ("certificate.tenant", "certificates"),
     ("certificate.name", "certificates"),
     ("certificate.chain", "certificates"),
@@ -101,6 +104,7 @@ const KEYS: &[(&str, &str)] = &[
     ("site.tenant", "sites"),
     ("site.name", "sites, service names"),
     ("site.hostnames", "host matching, exact and wildcard"),
+    ("site.suspended", "503 while it holds"),
     ("site.certificates", "certificates by SNI"),
     ("site.redirect_to_https", "redirect to HTTPS"),
     ("site.hsts.max_age", "HSTS"),
@@ -127,6 +131,7 @@ const KEYS: &[(&str, &str)] = &[
         "site.trusted_networks",
         "forwarding fields and request ids that are believed",
     ),
+    ("site.deny_networks", "403 for clients of these networks"),
     ("site.access_log.sample", "access log per site, sampling"),
     ("site.retry.percent", "retry budget"),
     ("site.pool.name", "pools"),
@@ -327,5 +332,35 @@ fn go_through(text: &str) {
     // Most of the keys are not built yet: they are refused, not ignored.
     if let Ok(snapshot) = compile(&local, &desired, 1) {
         assert_eq!(snapshot.sites.len(), desired.sites.len());
+    }
+}
+
+/// A list of networks is as long as it may be, and not longer.
+#[test]
+fn lists_of_networks_end_somewhere() {
+    let manifest = |key: &str, count: usize| {
+        let networks: Vec<String> = (0..count)
+            .map(|at| format!("\"10.{}.{}.{}/32\"", at >> 16, at >> 8 & 255, at & 255))
+            .collect();
+        let line = |of: &str| match key.strip_prefix(of) {
+            Some(key) => format!("{key} = [{}]", networks.join(", ")),
+            None => String::new(),
+        };
+        let (host, listen, site) = (line("host."), line("listen."), line("site."));
+        format!(
+            "[host]\nname = \"h\"\n{host}\n[listen]\nhttp = [\"127.0.0.1:80\"]\n{listen}\n\
+             [[tenant]]\nname = \"t\"\n[[site]]\ntenant = \"t\"\nname = \"s\"\nhostnames = [\"a.test\"]\n{site}\n"
+        )
+    };
+    for (key, most) in [
+        ("host.deny_networks", HOST_NETWORKS_MAX),
+        ("listen.proxy_protocol_from", HOST_NETWORKS_MAX),
+        ("site.deny_networks", SITE_NETWORKS_MAX),
+        ("site.trusted_networks", SITE_NETWORKS_MAX),
+    ] {
+        Manifest::parse(&manifest(key, most), "f.toml").unwrap_or_else(|all| panic!("{all}"));
+        let all = Manifest::parse(&manifest(key, most + 1), "f.toml").expect_err(key);
+        let all = all.to_string();
+        assert!(all.contains(&format!("{key}: at most {most}")), "{all}");
     }
 }

@@ -12,6 +12,7 @@ fn site(id: u64) -> Arc<Site> {
         tenant_id: TenantId(1),
         tenant: "acme".into(),
         name: format!("site-{id}").into(),
+        suspended: Default::default(),
         hostnames: Box::new([]),
         timeouts: Arc::new(Timeouts::default()),
         retry_percent: 20,
@@ -20,6 +21,8 @@ fn site(id: u64) -> Arc<Site> {
         routes: Box::default(),
         forwards: Arc::default(),
         backend_networks: Arc::new([]),
+        trusted_networks: Arc::default(),
+        deny_networks: Arc::default(),
     })
 }
 

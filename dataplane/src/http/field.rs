@@ -43,8 +43,20 @@ pub enum FieldName {
     Upgrade,
     /// `Via`
     Via,
-    /// `X-Forwarded-` and anything, `X-Real-IP`, `True-Client-IP`.
+    /// `Proxy`: a gateway that turns names into variables makes `HTTP_PROXY` of it, which
+    /// programs take for the proxy that they are to use. It means nothing in HTTP.
+    Proxy,
+    /// `X-Forwarded-` and anything but the next four, `X-Real-IP`, `True-Client-IP`, and what
+    /// else backends take for the client's address.
     XForwarded,
+    /// `X-Forwarded-For`
+    XForwardedFor,
+    /// `X-Forwarded-Host`
+    XForwardedHost,
+    /// `X-Forwarded-Port`
+    XForwardedPort,
+    /// `X-Forwarded-Proto`
+    XForwardedProto,
     /// `X-Request-Id`
     XRequestId,
     /// Any of these names with `_` for a `-`. Gateways that turn names into
@@ -81,12 +93,17 @@ impl FieldName {
             | FieldName::Host
             | FieldName::Http2Settings
             | FieldName::KeepAlive
+            | FieldName::Proxy
             | FieldName::ProxyAuthentication
             | FieldName::ProxyConnection
             | FieldName::Te
             | FieldName::TransferEncoding
             | FieldName::Upgrade
             | FieldName::XForwarded
+            | FieldName::XForwardedFor
+            | FieldName::XForwardedHost
+            | FieldName::XForwardedPort
+            | FieldName::XForwardedProto
             | FieldName::Underscored
             | FieldName::FramingLookalike => false,
         }
@@ -112,10 +129,15 @@ impl FieldName {
             | FieldName::Forwarded
             | FieldName::Host
             | FieldName::MaxForwards
+            | FieldName::Proxy
             | FieldName::SetCookie
             | FieldName::Trailer
             | FieldName::Via
             | FieldName::XForwarded
+            | FieldName::XForwardedFor
+            | FieldName::XForwardedHost
+            | FieldName::XForwardedPort
+            | FieldName::XForwardedProto
             | FieldName::XRequestId
             | FieldName::Underscored
             | FieldName::FramingLookalike => true,
@@ -158,25 +180,36 @@ pub fn classify(name: &[u8]) -> FieldName {
         (3, b'v') => (b"via", FieldName::Via),
         (4, b'h') => (b"host", FieldName::Host),
         (4, b'd') => (b"date", FieldName::Date),
+        (5, b'p') => (b"proxy", FieldName::Proxy),
         (6, b'c') => (b"cookie", FieldName::Cookie),
         (6, b'e') => (b"expect", FieldName::Expect),
         (7, b't') => (b"trailer", FieldName::Trailer),
         (7, b'u') => (b"upgrade", FieldName::Upgrade),
         (9, b'f') => (b"forwarded", FieldName::Forwarded),
         (9, b'x') => (b"x-real-ip", FieldName::XForwarded),
+        (9, b'c') => (b"client-ip", FieldName::XForwarded),
         (10, b'c') => (b"connection", FieldName::Connection),
         (10, b'k') => (b"keep-alive", FieldName::KeepAlive),
         (10, b's') => (b"set-cookie", FieldName::SetCookie),
+        (11, b'x') if name[2] | 0x20 == b'f' => (b"x-forwarded", FieldName::XForwarded),
+        (11, b'x') => (b"x-client-ip", FieldName::XForwarded),
         (12, b'm') => (b"max-forwards", FieldName::MaxForwards),
         (12, b'x') => (b"x-request-id", FieldName::XRequestId),
+        (13, b'f') => (b"forwarded-for", FieldName::XForwarded),
         (14, b'c') => (b"content-length", FieldName::ContentLength),
         (14, b'h') => (b"http2-settings", FieldName::Http2Settings),
         (14, b't') => (b"true-client-ip", FieldName::XForwarded),
+        (16, b'c') => (b"cf-connecting-ip", FieldName::XForwarded),
+        (16, b'f') => (b"fastly-client-ip", FieldName::XForwarded),
         (16, b'p') => (b"proxy-connection", FieldName::ProxyConnection),
         (17, b't') => (b"transfer-encoding", FieldName::TransferEncoding),
         (18, b'p') => (b"proxy-authenticate", FieldName::ProxyAuthentication),
         (19, b'p') => (b"proxy-authorization", FieldName::ProxyAuthentication),
-        (13.., b'x') => (b"x-forwarded-", FieldName::XForwarded),
+        (19, b'x') if name[2] | 0x20 == b'c' => (b"x-cluster-client-ip", FieldName::XForwarded),
+        (24, b'x') if name[2] | 0x20 == b'o' => {
+            (b"x-original-forwarded-for", FieldName::XForwarded)
+        }
+        (13.., b'x') => (b"x-forwarded-", kind_of_forwarded(name)),
         _ => return classify_unknown(name, first),
     };
     if !folds_to(name, text) {
@@ -232,6 +265,19 @@ fn is_beginning_of(letters: impl Iterator<Item = u8>, word: &[u8], letters_min: 
     count >= letters_min
 }
 
+/// What a name that begins with `X-Forwarded-` says.
+fn kind_of_forwarded(name: &[u8]) -> FieldName {
+    let rest = &name[b"x-forwarded-".len()..];
+    let is = |text: &[u8]| rest.len() == text.len() && folds_to(rest, text);
+    match rest.len() {
+        3 if is(b"for") => FieldName::XForwardedFor,
+        4 if is(b"host") => FieldName::XForwardedHost,
+        4 if is(b"port") => FieldName::XForwardedPort,
+        5 if is(b"proto") => FieldName::XForwardedProto,
+        _ => FieldName::XForwarded,
+    }
+}
+
 /// Whether `name` begins with `text`, which is in lower case with `-`, when case
 /// is ignored and `_` is read as `-`. Both are tokens, so setting the bit of lower
 /// case changes nothing else that `text` could hold; `_` becomes 0x7f by it.
@@ -257,6 +303,7 @@ mod tests {
         ("HTTP2-Settings", FieldName::Http2Settings),
         ("Keep-Alive", FieldName::KeepAlive),
         ("Max-Forwards", FieldName::MaxForwards),
+        ("Proxy", FieldName::Proxy),
         ("Proxy-Authenticate", FieldName::ProxyAuthentication),
         ("Proxy-Authorization", FieldName::ProxyAuthentication),
         ("Proxy-Connection", FieldName::ProxyConnection),
@@ -266,15 +313,23 @@ mod tests {
         ("Transfer-Encoding", FieldName::TransferEncoding),
         ("Upgrade", FieldName::Upgrade),
         ("Via", FieldName::Via),
-        ("X-Forwarded-For", FieldName::XForwarded),
-        ("X-Forwarded-Host", FieldName::XForwarded),
-        ("X-Forwarded-Port", FieldName::XForwarded),
-        ("X-Forwarded-Proto", FieldName::XForwarded),
+        ("X-Forwarded-For", FieldName::XForwardedFor),
+        ("X-Forwarded-Host", FieldName::XForwardedHost),
+        ("X-Forwarded-Port", FieldName::XForwardedPort),
+        ("X-Forwarded-Proto", FieldName::XForwardedProto),
         ("X-Forwarded-Server", FieldName::XForwarded),
         ("X-Forwarded-Ssl", FieldName::XForwarded),
         ("X-Forwarded-Prefix", FieldName::XForwarded),
         ("X-Real-IP", FieldName::XForwarded),
         ("True-Client-IP", FieldName::XForwarded),
+        ("X-Forwarded", FieldName::XForwarded),
+        ("Forwarded-For", FieldName::XForwarded),
+        ("Client-IP", FieldName::XForwarded),
+        ("X-Client-IP", FieldName::XForwarded),
+        ("X-Cluster-Client-IP", FieldName::XForwarded),
+        ("CF-Connecting-IP", FieldName::XForwarded),
+        ("Fastly-Client-IP", FieldName::XForwarded),
+        ("X-Original-Forwarded-For", FieldName::XForwarded),
         ("X-Request-Id", FieldName::XRequestId),
     ];
 
@@ -323,7 +378,7 @@ mod tests {
                     }
                     _ => FieldName::Other,
                 };
-                if name != FieldName::XForwarded {
+                if !text.starts_with("X-Forwarded-") {
                     assert_eq!(classify(&changed), expected, "{text} at {at}");
                 }
             }
@@ -335,14 +390,7 @@ mod tests {
                 );
             }
         }
-        for other in [
-            "",
-            "X",
-            "X-Forwarded-",
-            "X-Forwarded",
-            "X-Forwardee-For",
-            "Accept",
-        ] {
+        for other in ["", "X", "X-Forwarded-", "X-Forwardee-For", "Accept"] {
             assert_eq!(classify(other.as_bytes()), FieldName::Other, "{other}");
         }
     }

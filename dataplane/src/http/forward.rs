@@ -2,11 +2,13 @@
 
 use std::io::Write;
 use std::net::IpAddr;
+use std::ops::Range;
 
 pub use meridian_model::snapshot::FieldChange;
 
 use super::Version;
 use super::field::FieldName;
+use super::forwarded_on::{self, passes_from_trusted};
 use super::method::Method;
 use super::request::{BodyFraming, RequestHead};
 use super::response::{ResponseFraming, ResponseHead};
@@ -22,6 +24,8 @@ const SWITCH_LINES: &[u8] = b"Upgrade: websocket\r\nConnection: Upgrade\r\n";
 pub struct RequestContext<'a> {
     /// The client's address.
     pub client: IpAddr,
+    /// Whether the client is a proxy whose forwarding fields the site believes.
+    pub trusted: bool,
     /// How the client spoke to us: `http` or `https`.
     pub forwarded_proto: &'a str,
     /// The port that it spoke to.
@@ -87,7 +91,7 @@ pub fn write_request_head(out: &mut Vec<u8>, head: &RequestHead<'_>, context: &R
         FieldName::Expect => head.version == Version::Http11,
         FieldName::MaxForwards => head.method != Method::Options,
         FieldName::XRequestId => context.request_id.is_none(),
-        name => name.is_passed_in_request(),
+        name => name.is_passed_in_request() || context.trusted && passes_from_trusted(name),
     };
     head.fields().copy_lines(out, passes);
     out.extend_from_slice(&change.added);
@@ -236,6 +240,10 @@ fn write_forwarding_fields(
     head: &RequestHead<'_>,
     context: &RequestContext<'_>,
 ) {
+    if context.trusted {
+        forwarded_on::write_fields(out, head, context);
+        return;
+    }
     let client = context.client.to_canonical();
     let proto = context.forwarded_proto.as_bytes();
     let address_start = out.len() + b"X-Forwarded-For: ".len();
@@ -252,12 +260,24 @@ fn write_forwarding_fields(
         u64::from(context.listener_port),
     );
 
+    out.extend_from_slice(b"Forwarded: ");
+    write_forwarded_element(out, address, head, context);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// What Forwarded says of one hop, ours (RFC 7239 §4). The client's address is in `out` already.
+pub(super) fn write_forwarded_element(
+    out: &mut Vec<u8>,
+    address: Range<usize>,
+    head: &RequestHead<'_>,
+    context: &RequestContext<'_>,
+) {
     // An IPv6 address is in brackets, and those are in quotes (RFC 7239 §6).
-    let (open, close): (&[u8], &[u8]) = match client {
+    let (open, close): (&[u8], &[u8]) = match context.client.to_canonical() {
         IpAddr::V4(_) => (b"", b""),
         IpAddr::V6(_) => (b"\"[", b"]\""),
     };
-    out.extend_from_slice(b"Forwarded: for=");
+    out.extend_from_slice(b"for=");
     out.extend_from_slice(open);
     out.extend_from_within(address);
     out.extend_from_slice(close);
@@ -276,11 +296,10 @@ fn write_forwarding_fields(
     out.extend_from_slice(head.authority);
     out.extend_from_slice(quote);
     out.extend_from_slice(b";proto=");
-    out.extend_from_slice(proto);
-    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(context.forwarded_proto.as_bytes());
 }
 
-fn write_address(out: &mut Vec<u8>, address: IpAddr) {
+pub(super) fn write_address(out: &mut Vec<u8>, address: IpAddr) {
     match address {
         IpAddr::V4(address) => {
             for (place, octet) in address.octets().into_iter().enumerate() {
@@ -306,7 +325,7 @@ fn write_via(out: &mut Vec<u8>, received: Version, pseudonym: &str) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn write_number(out: &mut Vec<u8>, name: &[u8], number: u64) {
+pub(super) fn write_number(out: &mut Vec<u8>, name: &[u8], number: u64) {
     out.extend_from_slice(name);
     push_decimal(out, number);
     out.extend_from_slice(b"\r\n");

@@ -23,6 +23,7 @@ pub mod authority;
 pub mod chunked;
 pub mod field;
 pub mod forward;
+mod forwarded_on;
 pub mod framing;
 pub mod list;
 pub mod method;

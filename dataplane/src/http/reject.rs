@@ -53,6 +53,10 @@ pub enum Reject {
     BodyLong,
     /// No site has this hostname.
     NoSite,
+    /// The site does not serve this client.
+    Denied,
+    /// The site is not served for now.
+    Suspended,
     /// The site is over its rate of requests.
     RateLimit,
     /// The site is over its number of connections.
@@ -77,7 +81,7 @@ pub enum Reject {
 
 impl Reject {
     /// Every variant, in their order.
-    pub const ALL: [Reject; 29] = [
+    pub const ALL: [Reject; 31] = [
         Reject::RequestLine,
         Reject::RequestLineLong,
         Reject::Version,
@@ -97,6 +101,8 @@ impl Reject {
         Reject::BodySlow,
         Reject::BodyLong,
         Reject::NoSite,
+        Reject::Denied,
+        Reject::Suspended,
         Reject::RateLimit,
         Reject::ConnectionLimit,
         Reject::Loop,
@@ -120,6 +126,7 @@ impl Reject {
             | Reject::MaxForwards
             | Reject::Path
             | Reject::Chunk => 400,
+            Reject::Denied => 403,
             Reject::NoSite => 404,
             Reject::Method => 405,
             Reject::HeadSlow | Reject::BodySlow => 408,
@@ -132,7 +139,7 @@ impl Reject {
             Reject::ConnectRefused | Reject::ResponseHead | Reject::BodyShort | Reject::Reset => {
                 502
             }
-            Reject::ConnectionLimit | Reject::NoBackend => 503,
+            Reject::Suspended | Reject::ConnectionLimit | Reject::NoBackend => 503,
             Reject::ConnectSlow | Reject::FirstByteSlow => 504,
             Reject::Version => 505,
             Reject::Loop => 508,
@@ -165,6 +172,8 @@ impl Reject {
             | Reject::BodyLong => true,
             Reject::Path
             | Reject::NoSite
+            | Reject::Denied
+            | Reject::Suspended
             | Reject::RateLimit
             | Reject::ConnectionLimit
             | Reject::Loop
@@ -201,6 +210,8 @@ impl Reject {
             Reject::BodySlow => "body_timeout",
             Reject::BodyLong => "limit_body",
             Reject::NoSite => "no_site",
+            Reject::Denied => "denied",
+            Reject::Suspended => "suspended",
             Reject::RateLimit => "limit_rate",
             Reject::ConnectionLimit => "limit_connections",
             Reject::Loop => "loop",
@@ -225,7 +236,7 @@ impl Reject {
             | Reject::ResponseHead
             | Reject::BodyShort
             | Reject::Reset => Fault::Backend,
-            Reject::ConnectionLimit | Reject::Loop => Fault::Operator,
+            Reject::Suspended | Reject::ConnectionLimit | Reject::Loop => Fault::Operator,
             _ => Fault::Client,
         }
     }

@@ -63,6 +63,8 @@ pub(crate) struct Entry {
     pub(crate) tag: u64,
     /// Asked of the kernel once.
     pub(crate) peer: Option<SocketAddr>,
+    /// In place of what the kernel would say; few sockets have it.
+    pub(crate) local: Option<Box<SocketAddr>>,
 }
 
 const _: () = assert!(
@@ -102,6 +104,7 @@ impl Entry {
             deadline: Deadline::default(),
             tag: 0,
             peer: None,
+            local: None,
         }
     }
 
@@ -163,6 +166,7 @@ impl Slab {
         entry.fd = -1;
         entry.deadline.at_ns = 0;
         entry.send = None;
+        entry.local = None;
         self.free.push(index);
         self.live -= 1;
     }

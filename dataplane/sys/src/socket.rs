@@ -178,7 +178,13 @@ impl Socket {
 
     /// The address that the peer connected to.
     pub fn local_address(&self) -> io::Result<SocketAddr> {
-        crate::listener::local_address(self.core.fd(self.index))
+        self.core.local_address(self.index)
+    }
+
+    /// Has [`Socket::peer_address`] and [`Socket::local_address`] say this until it is closed: the
+    /// peer speaks for somebody else.
+    pub fn assume_addresses(&self, peer: SocketAddr, local: SocketAddr) {
+        self.core.assume_addresses(self.index, peer, local);
     }
 
     /// Counts this connection's kernel time and its buffers, those that wait to be read too, to

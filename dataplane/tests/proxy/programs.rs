@@ -1,4 +1,4 @@
-//! Programs that others wrote: curl in front, nginx behind.
+//! Programs that others wrote: curl and HAProxy in front, nginx behind.
 
 use crate::support::eventually;
 use crate::support::manifest::Declared;
@@ -34,6 +34,11 @@ struct Nginx {
 impl Nginx {
     /// Serves files below `/`, takes uploads at `/put/`, in the foreground as one process.
     fn start() -> Nginx {
+        Nginx::start_with("")
+    }
+
+    /// The same with more words behind `listen`.
+    fn start_with(listen: &str) -> Nginx {
         let directory = tempfile::tempdir().expect("there is room");
         let place = Reserved::new();
         let address = place.address;
@@ -46,8 +51,10 @@ impl Nginx {
              client_body_temp_path {path}/body; proxy_temp_path {path}/proxy;\n\
              fastcgi_temp_path {path}/fastcgi; uwsgi_temp_path {path}/uwsgi;\n\
              scgi_temp_path {path}/scgi;\n\
-             server {{ listen {address} reuseport; root {path}/files;\n\
-             location /put/ {{ dav_methods PUT; create_full_put_path on; }} }} }}\n"
+             server {{ listen {address} reuseport {listen}; root {path}/files;\n\
+             location /put/ {{ dav_methods PUT; create_full_put_path on; }}\n\
+             location /who {{ return 200 \"$proxy_protocol_addr:$proxy_protocol_port to \
+             $proxy_protocol_server_addr:$proxy_protocol_server_port for $http_x_forwarded_for\"; }} }} }}\n"
         );
         fs::write(directory.path().join("nginx.conf"), text).expect("there is room");
         fs::create_dir(directory.path().join("files")).expect("there is room");
@@ -249,4 +256,111 @@ fn a_restarted_nginx_is_found_again() {
     drop(client);
     drop(second);
     plane.finish();
+}
+
+/// HAProxy as one process that passes TCP on to the plane.
+struct Haproxy {
+    child: Child,
+    /// Where it listens, one for each kind of header that it sends.
+    listeners: Vec<Reserved>,
+    _directory: TempDir,
+}
+
+impl Haproxy {
+    fn start(plane: SocketAddr, server_words: &[&str]) -> Haproxy {
+        let directory = tempfile::tempdir().expect("there is room");
+        let listeners: Vec<Reserved> = server_words.iter().map(|_| Reserved::new()).collect();
+        let mut text = String::from(
+            "global\n maxconn 200\ndefaults\n mode tcp\n timeout connect 5s\n timeout client 30s\n timeout server 30s\n",
+        );
+        for (index, (listener, words)) in listeners.iter().zip(server_words).enumerate() {
+            let address = listener.address;
+            text.push_str(&format!(
+                "listen l{index}\n bind {address}\n server s {plane} {words}\n"
+            ));
+        }
+        let path = directory.path().join("haproxy.cfg");
+        fs::write(&path, text).expect("there is room");
+        let child = Command::new("sh")
+            .args([
+                "-c",
+                "PATH=$PATH:/usr/sbin exec haproxy -db -f \"$1\"",
+                "sh",
+            ])
+            .arg(&path)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("haproxy starts");
+        Haproxy {
+            child,
+            listeners,
+            _directory: directory,
+        }
+    }
+
+    fn connect(&self, index: usize) -> Peer {
+        let address = self.listeners[index].address;
+        assert!(
+            eventually(10, || TcpStream::connect(address).is_ok()),
+            "haproxy does not listen"
+        );
+        Peer::connect(address)
+    }
+}
+
+impl Drop for Haproxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Who the client is, from HAProxy in front through the plane to nginx behind, in every pair of
+/// versions; and HAProxy's own health checks, which are nobody's connection.
+#[test]
+fn haproxy_says_whose_connection_it_is_and_nginx_hears_it() {
+    if !has("haproxy") || !has("nginx") {
+        return;
+    }
+    let nginx = Nginx::start_with("proxy_protocol");
+    for sent in [1, 2] {
+        let plane = Plane::start(&Declared {
+            listen: "proxy_protocol_from = [\"127.0.0.0/8\"]".to_owned(),
+            site_keys: format!("pool = {{ proxy_protocol = {sent} }}\n"),
+            ..Declared::with_backends([nginx.address])
+        });
+        let haproxy = Haproxy::start(
+            plane.address(),
+            &[
+                "send-proxy",
+                "send-proxy-v2",
+                "send-proxy-v2 proxy-v2-options crc32c",
+                "send-proxy-v2 check check-send-proxy inter 100ms",
+            ],
+        );
+        for index in 0..haproxy.listeners.len() {
+            let mut client = haproxy.connect(index);
+            let own = client.stream.local_addr().expect("it has one");
+            for _ in 0..2 {
+                client.send(b"GET /who HTTP/1.1\r\nHost: shop.test\r\n\r\n");
+                let (_, body) = client.receive_response();
+                let listener = haproxy.listeners[index].address;
+                let expected = format!("{own} to {listener} for {}", own.ip());
+                assert_eq!(String::from_utf8_lossy(&body), expected, "version {sent}");
+            }
+        }
+        let accepted = plane.workers("accepted");
+        assert!(
+            eventually(10, || plane.workers("accepted") >= accepted + 5),
+            "health checks come"
+        );
+        drop(haproxy);
+        assert_eq!(plane.site("responses_2xx"), 8);
+        assert_eq!(plane.site("connections"), 4);
+        assert_eq!(plane.backend(0, "connections"), 0, "none is kept");
+        assert_eq!(plane.hits("bad_proxy_header"), 0);
+        assert_eq!(plane.hits("proxy_header_timeout"), 0);
+        plane.finish();
+    }
 }

@@ -453,3 +453,79 @@ fn a_revision_of_very_many_sites_is_seen_at_once_and_frees_no_backend_late() {
     let kept = eventually(10, || plane.workers("upstream_connections") == CROWD as u64);
     assert!(kept, "{}", plane.workers("upstream_connections"));
 }
+
+/// Connections to one backend that were opened without a header of the PROXY protocol are not used
+/// once the pool asks for it, nor the other way round.
+#[test]
+fn a_pool_that_begins_to_send_headers_uses_no_connection_from_before() {
+    let backend = Backend::new();
+    let plain = Declared::with_backends([backend.address]);
+    let sending = Declared {
+        site_keys: "pool = { proxy_protocol = 1 }\n".to_owned(),
+        ..plain.clone()
+    };
+    let mut plane = Plane::start(&plain);
+    let mut client = Peer::connect(plane.address());
+    let own = client.stream.local_addr().expect("it has one");
+    client.send(GET);
+    let mut first = backend.accept();
+    assert!(first.receive_head().starts_with("GET "));
+    first.send(&ok(b"1"));
+    client.receive_response();
+
+    plane.reload(&sending);
+    assert_eq!(first.receive_all(Duration::from_secs(5)).1, End::Closed);
+    client.send(GET);
+    let mut second = backend.accept();
+    let (listener, port) = (plane.address(), own.port());
+    let header = format!(
+        "PROXY TCP4 {} {} {port} {}\r\nGET ",
+        own.ip(),
+        listener.ip(),
+        listener.port()
+    );
+    let head = second.receive_head();
+    assert!(head.starts_with(&header), "{head}");
+    second.send(&ok(b"2"));
+    client.receive_response();
+    assert_eq!(second.receive_all(Duration::from_secs(5)).1, End::Closed);
+
+    plane.reload(&plain);
+    client.send(GET);
+    let mut third = backend.accept();
+    assert!(third.receive_head().starts_with("GET "));
+    third.send(&ok(b"3"));
+    assert_eq!(client.receive_response().1, b"3");
+    assert_eq!(plane.site("responses_2xx"), 3);
+    drop((client, third));
+    plane.finish();
+}
+
+/// What a site denies, trusts and whether it is served holds from the next request on, also on
+/// connections that are open.
+#[test]
+fn an_open_connection_is_denied_and_suspended_and_served_again() {
+    let backend = Backend::new().serve(|peer| answer_each(peer, |_| ok(b"ok")));
+    let open = Declared::with_backends([backend]);
+    let with = |site: &str| Declared {
+        site_keys: format!("{site}\n"),
+        ..open.clone()
+    };
+    let mut plane = Plane::start(&open);
+    let mut client = Peer::connect(plane.address());
+    for (declared, expected) in [
+        (with("deny_networks = [\"127.0.0.1/32\"]"), 403),
+        (with("suspended = true"), 503),
+        (open.clone(), 200),
+    ] {
+        plane.reload(&declared);
+        client.send(GET);
+        assert_eq!(status(&client.receive_response().0), expected);
+    }
+    assert_eq!((plane.hits("denied"), plane.hits("suspended")), (1, 1));
+    assert_eq!(plane.site("requests"), 3);
+    drop(client);
+    // The pooled connection goes with its backend.
+    plane.reload(&Declared::default());
+    plane.finish();
+}

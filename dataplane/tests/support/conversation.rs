@@ -41,6 +41,8 @@ pub(crate) fn play(script: &Script) -> Result<(), String> {
             .map(|(pool, _)| pool.clone())
             .collect(),
         site_keys: script.site_keys.clone(),
+        host: script.host.clone(),
+        listen: script.listen.clone(),
         ..Declared::default()
     };
     let plane = Plane::start(&declared);

@@ -23,6 +23,10 @@ pub(crate) struct Declared {
     pub(crate) hostnames: Vec<String>,
     /// Of the site `acme/shop`, named b1, b2, …
     pub(crate) backends: Vec<SocketAddr>,
+    /// Further lines of `[host]`.
+    pub(crate) host: String,
+    /// Further lines of `[listen]`.
+    pub(crate) listen: String,
     /// The pools of those backends; that of one which is not listed is `default`.
     pub(crate) pools: Vec<String>,
     /// Further lines of `[[site]]`.
@@ -40,6 +44,8 @@ impl Default for Declared {
             backend_networks: vec!["127.0.0.0/8".to_owned(), "::1/128".to_owned()],
             hostnames: vec!["shop.test".to_owned()],
             backends: Vec::new(),
+            host: String::new(),
+            listen: String::new(),
             pools: Vec::new(),
             site_keys: String::new(),
             more: String::new(),
@@ -66,14 +72,16 @@ impl Declared {
     pub(crate) fn text(&self, listeners: &[SocketAddr]) -> String {
         let listeners: Vec<String> = listeners.iter().map(SocketAddr::to_string).collect();
         let mut text = format!(
-            "[host]\nname = \"ams-1\"\nworkers = {}\nbackend_networks = {:?}\ntimeouts = {}\n\
-             [listen]\nhttp = {listeners:?}\n\
+            "[host]\nname = \"ams-1\"\nworkers = {}\nbackend_networks = {:?}\ntimeouts = {}\n{}\n\
+             [listen]\nhttp = {listeners:?}\n{}\n\
              [fleet]\nname = \"wire\"\n\
              [[tenant]]\nname = \"acme\"\n\
              [[site]]\ntenant = \"acme\"\nname = \"shop\"\nhostnames = {:?}\ntimeouts = {}\n{}",
             self.workers,
             self.backend_networks,
             self.timeouts,
+            self.host,
+            self.listen,
             self.hostnames,
             self.site_timeouts,
             self.site_keys

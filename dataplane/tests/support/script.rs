@@ -8,6 +8,7 @@
 //! hostnames: shop.test *.wild.test
 //! backends: listening refused api/listening
 //! site: request_headers = { remove = ["x-debug"] }
+//! host: deny_networks = []               a line of [host]; so does `listen`
 //!
 //! client sends
 //! | GET / HTTP/1.1                      a line with its CRLF
@@ -79,6 +80,8 @@ pub(crate) struct Script {
     pub(crate) backends: Vec<(String, Reachable)>,
     /// Further lines of `[[site]]`.
     pub(crate) site_keys: String,
+    pub(crate) host: String,
+    pub(crate) listen: String,
     /// With the line that it stands on.
     pub(crate) steps: Vec<(usize, Step)>,
     pub(crate) counters: BTreeMap<String, u64>,
@@ -110,6 +113,8 @@ impl Script {
         let site_timeouts = take("site_timeouts").unwrap_or_else(|| "{}".to_owned());
         let hostnames = take("hostnames").unwrap_or_else(|| "shop.test".to_owned());
         let backends = take("backends").unwrap_or_else(|| "listening".to_owned());
+        let mut section = |key: &str| take(key).unwrap_or_default();
+        let (host, listen) = (section("host"), section("listen"));
         if let Some(key) = head.keys().next() {
             return Err(format!("unknown key {key}"));
         }
@@ -139,6 +144,8 @@ impl Script {
             hostnames: hostnames.split_whitespace().map(str::to_owned).collect(),
             backends: parse_backends(&backends)?,
             site_keys,
+            host,
+            listen,
             steps,
             counters: counters.ok_or("no counters")?,
         })

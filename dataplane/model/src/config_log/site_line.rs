@@ -17,6 +17,7 @@ pub(super) fn write_site(text: &mut Vec<u8>, site: &Site) {
         tenant,
         name,
         hostnames,
+        suspended,
         certificates,
         redirect_to_https,
         hsts,
@@ -24,6 +25,7 @@ pub(super) fn write_site(text: &mut Vec<u8>, site: &Site) {
         timeouts,
         limits,
         trusted_networks,
+        deny_networks,
         access_log,
         retry,
         pools,
@@ -38,6 +40,7 @@ pub(super) fn write_site(text: &mut Vec<u8>, site: &Site) {
     object.field("tenant", tenant);
     object.field("name", name);
     object.field("hostnames", hostnames);
+    object.set("suspended", suspended);
     object.set("certificates", certificates);
     object.set("redirect_to_https", redirect_to_https);
     object.set("hsts", hsts);
@@ -45,6 +48,7 @@ pub(super) fn write_site(text: &mut Vec<u8>, site: &Site) {
     object.set("timeouts", timeouts);
     object.set("limits", limits);
     object.set("trusted_networks", trusted_networks);
+    object.set("deny_networks", deny_networks);
     object.set("access_log", access_log);
     object.set("retry", retry);
     object.list("pools", pools, write_pool);

@@ -25,6 +25,9 @@ pub struct Site {
     pub name: Name,
     /// Claimed by this site alone in the whole fleet; by name.
     pub hostnames: Vec<Hostname>,
+    /// It is not served: every request is answered 503.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspended: bool,
     /// Certificates of the same tenant; by name.
     #[serde(default)]
     pub certificates: Vec<Name>,
@@ -45,6 +48,9 @@ pub struct Site {
     /// Peers whose forwarding fields and request ids are believed.
     #[serde(default)]
     pub trusted_networks: Vec<IpNet>,
+    /// Clients that are answered 403.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deny_networks: Vec<IpNet>,
     /// Its part of the access log; none means no lines.
     pub access_log: Option<AccessLog>,
     /// How many requests may be tried again; none means the proxy's default.

@@ -40,6 +40,7 @@ pub(super) fn convert(written: Written, host: written::Host) -> (Local, Desired)
         peers: convert_each(peers, &owner, convert_peer),
         zones: convert_each(zones, &owner, convert_zone),
         certificates: convert_each(certificates, &owner, convert_certificate),
+        suspensions: Vec::new(),
         sites: convert_each(sites, &owner, |site, owner| {
             Arc::new(convert_site(site, owner))
         }),
@@ -91,6 +92,7 @@ fn convert_host(host: written::Host, listen: &Listen) -> Host {
         workers,
         busy_polling,
         backend_networks,
+        deny_networks,
         probe,
         access_log,
         timeouts,
@@ -104,6 +106,7 @@ fn convert_host(host: written::Host, listen: &Listen) -> Host {
         workers,
         busy_polling: busy_polling.unwrap_or(true),
         backend_networks,
+        deny_networks,
         probe: probe.or(default_probe),
         access_log,
         timeouts: timeouts.on(&Timeouts::default()),
@@ -143,6 +146,7 @@ fn convert_tenant(tenant: written::Tenant, owner: &Owner) -> Tenant {
         name,
         limits,
         backend_networks,
+        suspended,
     } = tenant;
     Tenant {
         id: TenantId(0),
@@ -150,6 +154,7 @@ fn convert_tenant(tenant: written::Tenant, owner: &Owner) -> Tenant {
         name: name.value,
         limits,
         backend_networks,
+        suspended,
     }
 }
 
@@ -227,6 +232,7 @@ fn convert_site(site: written::Site, owner: &Owner) -> Site {
         tenant,
         name,
         hostnames,
+        suspended,
         certificates,
         redirect_to_https,
         hsts,
@@ -234,6 +240,7 @@ fn convert_site(site: written::Site, owner: &Owner) -> Site {
         timeouts,
         limits,
         trusted_networks,
+        deny_networks,
         access_log,
         retry,
         pools,
@@ -249,6 +256,7 @@ fn convert_site(site: written::Site, owner: &Owner) -> Site {
         tenant: complete(tenant),
         name: complete(name),
         hostnames: values(hostnames),
+        suspended,
         certificates: values(certificates),
         redirect_to_https,
         hsts,
@@ -256,6 +264,7 @@ fn convert_site(site: written::Site, owner: &Owner) -> Site {
         timeouts,
         limits,
         trusted_networks,
+        deny_networks,
         access_log,
         retry,
         pools: convert_pools(pools, backends),

@@ -73,6 +73,7 @@ pub(super) struct Host {
     pub(super) workers: Option<u32>,
     pub(super) busy_polling: Option<bool>,
     pub(super) backend_networks: Vec<IpNet>,
+    pub(super) deny_networks: Vec<IpNet>,
     pub(super) probe: Option<SocketAddr>,
     pub(super) access_log: Option<String>,
     pub(super) timeouts: TimeoutOverrides,
@@ -138,6 +139,7 @@ pub(super) struct Tenant {
     pub(super) name: Located<Name>,
     pub(super) limits: TenantLimits,
     pub(super) backend_networks: Option<Vec<IpNet>>,
+    pub(super) suspended: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -165,6 +167,7 @@ pub(super) struct Site {
     pub(super) tenant: Option<Located<Name>>,
     pub(super) name: Option<Located<Name>>,
     pub(super) hostnames: Vec<Located<Hostname>>,
+    pub(super) suspended: bool,
     pub(super) certificates: Vec<Located<Name>>,
     pub(super) redirect_to_https: bool,
     pub(super) hsts: Option<Hsts>,
@@ -172,6 +175,7 @@ pub(super) struct Site {
     pub(super) timeouts: TimeoutOverrides,
     pub(super) limits: SiteLimits,
     pub(super) trusted_networks: Vec<IpNet>,
+    pub(super) deny_networks: Vec<IpNet>,
     pub(super) access_log: Option<AccessLog>,
     pub(super) retry: Option<RetryBudget>,
     pub(super) pools: Vec<Pool>,

@@ -121,6 +121,22 @@ impl Core {
         }
     }
 
+    pub(crate) fn local_address(&self, index: u32) -> io::Result<SocketAddr> {
+        let inner = self.inner.borrow();
+        let entry = &inner.sockets[index];
+        match &entry.local {
+            Some(address) => Ok(**address),
+            None => listener::local_address(entry.fd),
+        }
+    }
+
+    pub(crate) fn assume_addresses(&self, index: u32, peer: SocketAddr, local: SocketAddr) {
+        let mut inner = self.inner.borrow_mut();
+        let entry = &mut inner.sockets[index];
+        entry.peer = Some(peer);
+        entry.local = Some(Box::new(local));
+    }
+
     pub(crate) fn is_sending(&self, index: u32) -> bool {
         self.inner.borrow().sockets[index].send.is_some()
     }

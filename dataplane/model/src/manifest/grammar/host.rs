@@ -3,8 +3,10 @@
 use super::plain;
 use std::net::SocketAddr;
 
+use ipnet::IpNet;
+
 use super::timeouts::read_timeouts;
-use crate::limits::{LISTENERS_MAX, WORKERS_MAX};
+use crate::limits::{HOST_NETWORKS_MAX, LISTENERS_MAX, WORKERS_MAX};
 use crate::manifest::reader::{Located, Reader, Section};
 use crate::manifest::values;
 use crate::manifest::written::{Host, Listen};
@@ -16,6 +18,12 @@ pub(super) fn read_host(reader: &mut Reader<'_>, mut section: Section<'_>) -> Op
     let workers = section.take(reader, "workers", values::integer(1, WORKERS_MAX));
     let busy_polling = section.take(reader, "busy_polling", values::flag);
     let backend_networks = section.list(reader, "backend_networks", values::network);
+    let deny_networks = section.list(reader, "deny_networks", values::network);
+    check_networks(
+        reader,
+        "host.deny_networks",
+        deny_networks.as_deref().unwrap_or_default(),
+    );
     let probe = section.take(reader, "probe", values::probe_address);
     let access_log = section.take(reader, "access_log", values::text);
     let timeouts = section.table(reader, "timeouts", "host.timeouts");
@@ -28,6 +36,7 @@ pub(super) fn read_host(reader: &mut Reader<'_>, mut section: Section<'_>) -> Op
         workers: workers.map(|located| located.value),
         busy_polling: busy_polling.map(|located| located.value),
         backend_networks: plain(backend_networks),
+        deny_networks: plain(deny_networks),
         probe: probe.map(|located| located.value),
         access_log: access_log.map(|located| located.value),
         timeouts,
@@ -48,6 +57,12 @@ pub(super) fn read_listen(reader: &mut Reader<'_>, section: Option<Section<'_>>)
         );
         return Listen::default();
     };
+    let proxies = section.list(reader, "proxy_protocol_from", values::network);
+    check_networks(
+        reader,
+        "listen.proxy_protocol_from",
+        proxies.as_deref().unwrap_or_default(),
+    );
     let [http, https, dns] = PLANES.map(|key| section.list(reader, key, values::listener));
     // One that was written and can not be read has its own problem.
     let is_none = |(key, read): (&str, &Option<Vec<_>>)| match read {
@@ -69,13 +84,24 @@ pub(super) fn read_listen(reader: &mut Reader<'_>, section: Option<Section<'_>>)
         dns: dns.unwrap_or_default(),
         api: section.take(reader, "api", values::listener),
         metrics: section.take(reader, "metrics", values::listener),
-        proxy_protocol_from: plain(section.list(reader, "proxy_protocol_from", values::network)),
+        proxy_protocol_from: plain(proxies),
     };
     check_plane(reader, "listen.http", &listen.http);
     check_plane(reader, "listen.https", &listen.https);
     check_plane(reader, "listen.dns", &listen.dns);
     section.finish(reader);
     listen
+}
+
+fn check_networks(reader: &mut Reader<'_>, key: &str, networks: &[Located<IpNet>]) {
+    if let Some(first_over) = networks.get(HOST_NETWORKS_MAX) {
+        let what = format!(
+            "at most {HOST_NETWORKS_MAX} networks (was {})",
+            networks.len()
+        );
+        let hint = "join neighbours into larger networks";
+        reader.report(Some(first_over.line), key, what, hint);
+    }
 }
 
 fn check_plane(reader: &mut Reader<'_>, key: &str, listeners: &[Located<SocketAddr>]) {

@@ -9,7 +9,7 @@ use crate::desired::{AccessLog, Hsts, RetryBudget, SiteLimits, Steering};
 use crate::limits::{
     FIELD_CHANGE_BYTES_PER_SITE_MAX, HOSTNAMES_PER_SITE_MAX, POOLS_PER_SITE_MAX,
     RESPOND_BODY_BYTES_PER_SITE_MAX, RETRY_PERCENT_DEFAULT, ROUTE_CONDITIONS_PER_SITE_MAX,
-    ROUTES_PER_SITE_MAX,
+    ROUTES_PER_SITE_MAX, SITE_NETWORKS_MAX,
 };
 use crate::manifest::reader::{Reader, Section};
 use crate::manifest::values;
@@ -22,6 +22,7 @@ pub(super) fn read_site(reader: &mut Reader<'_>, mut section: Section<'_>) -> Op
     let tenant = section.require(reader, "tenant", values::name, "tenant = \"acme\"");
     let name = section.require(reader, "name", values::name, "name = \"shop\"");
     let hostnames = section.list(reader, "hostnames", values::hostname);
+    let suspended = section.take_or(reader, "suspended", values::flag, (false, "false"));
     let certificates = section.list(reader, "certificates", values::name);
     let redirect = section.take_or(reader, "redirect_to_https", values::flag, (false, "false"));
     let hsts = section.table(reader, "hsts", "site.hsts");
@@ -30,6 +31,7 @@ pub(super) fn read_site(reader: &mut Reader<'_>, mut section: Section<'_>) -> Op
     let timeouts = section.table(reader, "timeouts", "site.timeouts");
     let limits = section.table(reader, "limits", "site.limits");
     let trusted_networks = section.list(reader, "trusted_networks", values::network);
+    let deny_networks = section.list(reader, "deny_networks", values::network);
     let access_log = section.table(reader, "access_log", "site.access_log");
     let retry = section.table(reader, "retry", "site.retry");
     let pools = section.table_or_tables(reader, "pool", "site.pool");
@@ -50,6 +52,16 @@ pub(super) fn read_site(reader: &mut Reader<'_>, mut section: Section<'_>) -> Op
         ),
         ("site.pool", pools.len(), POOLS_PER_SITE_MAX),
         ("site.route", routes.len(), ROUTES_PER_SITE_MAX),
+        (
+            "site.trusted_networks",
+            trusted_networks.as_ref().map_or(0, Vec::len),
+            SITE_NETWORKS_MAX,
+        ),
+        (
+            "site.deny_networks",
+            deny_networks.as_ref().map_or(0, Vec::len),
+            SITE_NETWORKS_MAX,
+        ),
     ];
     for (key, count, count_max) in counts.into_iter().filter(|(_, count, max)| count > max) {
         reader.report(
@@ -81,6 +93,7 @@ pub(super) fn read_site(reader: &mut Reader<'_>, mut section: Section<'_>) -> Op
         tenant,
         name,
         hostnames: hostnames.unwrap_or_default(),
+        suspended,
         certificates: certificates.unwrap_or_default(),
         redirect_to_https: redirect,
         hsts,
@@ -88,6 +101,7 @@ pub(super) fn read_site(reader: &mut Reader<'_>, mut section: Section<'_>) -> Op
         timeouts,
         limits: limits.unwrap_or_default(),
         trusted_networks: plain(trusted_networks),
+        deny_networks: plain(deny_networks),
         access_log,
         retry,
         pools,

@@ -10,12 +10,14 @@ pub(super) fn read_tenant(reader: &mut Reader<'_>, mut section: Section<'_>) -> 
     let name = section.require(reader, "name", values::name, "name = \"acme\"");
     let limits = section.table(reader, "limits", "tenant.limits");
     let limits = limits.map(|section| read_limits(reader, section));
+    let suspended = section.take_or(reader, "suspended", values::flag, (false, "false"));
     let networks = section.list(reader, "backend_networks", values::network);
     section.finish(reader);
     Some(Tenant {
         name: name?,
         limits: limits.unwrap_or_default(),
         backend_networks: networks.map(|networks| plain(Some(networks))),
+        suspended,
     })
 }
 

@@ -28,6 +28,39 @@ fn a_connection_opens_and_carries_bytes() {
     assert_clean(&runtime);
 }
 
+#[test]
+fn addresses_that_are_assumed_last_until_the_socket_is_closed() {
+    let (runtime, address) = listening();
+    let handle = runtime.clone();
+    let deadline_ns = runtime.deadline(Duration::from_secs(5));
+    run_until(
+        &runtime,
+        async move {
+            let connect = || async {
+                let socket = handle.connect(address, deadline_ns).await;
+                socket.expect("it opens")
+            };
+            let socket = connect().await;
+            let own = socket.local_address().expect("it has one");
+            assert_ne!(own, address);
+            let [client, server] = ["192.0.2.7:1", "203.0.113.9:2"].map(|it| it.parse().unwrap());
+            socket.assume_addresses(client, server);
+            let parked = socket.park(0, 1);
+            let socket = handle.unpark(parked).expect("nothing happened to it");
+            assert_eq!(socket.peer_address().expect("it has one"), client);
+            assert_eq!(socket.local_address().expect("it has one"), server);
+            drop(socket);
+            pause(&handle, 20).await;
+            // The slot is used again.
+            let next = connect().await;
+            assert_eq!(next.peer_address().expect("it has one"), address);
+            assert_ne!(next.local_address().expect("it has one"), server);
+        },
+        drop,
+    );
+    assert_clean(&runtime);
+}
+
 /// Sends the first bytes of each connection back.
 fn echo_once(runtime: &Runtime) -> impl FnMut(Event) + use<> {
     let handle = runtime.clone();

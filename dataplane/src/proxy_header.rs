@@ -1,0 +1,66 @@
+//! Takes the header of the PROXY protocol off the beginning of a proxy's connection, which from
+//! then on is that of the client behind it.
+
+use crate::client::ClientConnection;
+use crate::proxy_protocol::{Header, Malformed, Parsed, parse};
+use std::io;
+
+/// Waits for the header. Gives the connection when a request has begun behind it; else it waits
+/// for one by itself, or was closed: without an answer, for who sends no header speaks something
+/// else, and a proxy would pass the answer on to its client.
+pub(crate) async fn take(mut connection: ClientConnection) -> Option<ClientConnection> {
+    let header = receive(&connection).await?;
+    connection.identify(header.ends);
+    let worker = connection.worker();
+    if let Some(ends) = header.ends
+        && worker.entrance().denies(ends.source.ip())
+    {
+        worker.board().clients_denied.add(1);
+        return None;
+    }
+    if connection.socket().is_quiet() {
+        let keep_alive = worker.with_routing(|routing| routing.snapshot.timeouts.keep_alive);
+        connection.park(keep_alive);
+        return None;
+    }
+    Some(connection)
+}
+
+/// The header, with what came behind it given back to the socket.
+async fn receive(connection: &ClientConnection) -> Option<Header> {
+    let worker = connection.worker();
+    let head_timeout = worker.with_routing(|routing| routing.snapshot.timeouts.head);
+    let deadline_ns = worker.runtime.deadline(head_timeout);
+    let mut parts: Vec<u8> = Vec::new();
+    loop {
+        let mut buffer = match connection.socket().recv(deadline_ns).await {
+            Ok(Some(buffer)) => buffer,
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                worker.board().proxy_headers_late.add(1);
+                return None;
+            }
+            Ok(None) | Err(_) => {
+                worker.board().proxy_headers_bad.add(1);
+                return None;
+            }
+        };
+        let before = parts.len();
+        if before > 0 {
+            parts.extend_from_slice(&buffer);
+        }
+        let bytes: &[u8] = if before > 0 { &parts } else { &buffer };
+        match parse(bytes) {
+            Ok(Parsed::Complete(header)) => {
+                buffer.advance(header.bytes - before);
+                connection.socket().unread(buffer);
+                return Some(header);
+            }
+            Ok(Parsed::Partial) if before > 0 => {}
+            Ok(Parsed::Partial) => parts.extend_from_slice(&buffer),
+            Err(Malformed) => {
+                worker.board().proxy_headers_bad.add(1);
+                return None;
+            }
+        }
+    }
+}
