@@ -122,6 +122,40 @@ fn eight_mib_go_up_intact_in_every_framing() {
     plane.finish();
 }
 
+/// What slow readers hold of a worker is bounded by construction, so their own site is served too.
+#[test]
+fn fifty_readers_that_stop_leave_their_site_served() {
+    const READERS: usize = 50;
+    let backend = Backend::new().serve(|peer| {
+        answer_each(peer, |head| match head.starts_with("GET /small ") {
+            true => ok(b"small"),
+            false => ok(&pattern(BODY_BYTES)),
+        })
+    });
+    let plane = Plane::start(&Declared::with_backends([backend]));
+    let mut readers = Vec::new();
+    for _ in 0..READERS {
+        let mut client = Peer::connect_narrow(plane.address(), 16 * 1024);
+        client.send(&get("/small"));
+        assert_eq!(client.receive_response().1, b"small");
+        client.send(&get("/"));
+        readers.push(client);
+    }
+    for client in &mut readers {
+        assert_eq!(status(&client.receive_head()), 200);
+    }
+    for _ in 0..20 {
+        let mut client = Peer::connect(plane.address());
+        client.send(&get("/small"));
+        assert_eq!(client.receive_response().1, b"small");
+        let buffers = plane.workers("buffers_in_use");
+        assert!(buffers <= 2 * READERS as u64, "{buffers} buffers are held");
+    }
+    assert_eq!(plane.hits("receive_over_share"), 0);
+    drop(readers);
+    assert!(eventually(30, || plane.workers("buffers_in_use") == 0));
+}
+
 /// Twenty clients that read 8 MiB each at a crawl, and only then at full speed: what is on its
 /// way stays in the kernel, the backend is held back, and every byte arrives.
 #[test]
