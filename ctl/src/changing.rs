@@ -276,9 +276,7 @@ fn objects(answer: &Value) -> String {
         };
         let what = match object.get("address") {
             Some(Value::String(address)) => address.clone(),
-            Some(address) => address["ip"]
-                .as_str()
-                .map_or_else(|| address.to_string(), str::to_string),
+            Some(address) => shown_address(address),
             None => ["hostnames", "backend_networks", "addresses"]
                 .iter()
                 .map(|key| words(&object[*key]))
@@ -292,4 +290,14 @@ fn objects(answer: &Value) -> String {
         table.row(vec![word("full_name"), word("owner"), what]);
     }
     table.render()
+}
+
+/// The address of a backend, as a manifest writes it.
+fn shown_address(address: &Value) -> String {
+    let name = &address["name"];
+    match (address["ip"].as_str(), name["host"].as_str()) {
+        (Some(ip), _) => ip.to_string(),
+        (None, Some(host)) => format!("{host}:{}", name["port"]),
+        (None, None) => address.to_string(),
+    }
 }

@@ -76,7 +76,8 @@ a manifest is refused here (exit 4).
 
   meridianctl set tenant acme backend_networks='[\"10.7.0.0/16\"]'
   meridianctl set site acme/shop hostnames='[\"shop.example.com\"]' backend='[{ address = \"10.7.0.1:80\" }]'
-  meridianctl set backend acme/shop/default/a2 address=10.7.0.2:80 weight=3"
+  meridianctl set backend acme/shop/default/a2 address=10.7.0.2:80 weight=3
+  meridianctl set backend acme/shop/default/a3 address=app.example.net:80"
     )]
     Set(Set),
     /// Remove one object: a tenant, a site or a backend

@@ -26,6 +26,8 @@ pub(crate) struct PlaneStatus {
     #[serde(default)]
     pub(crate) backends: Vec<Backend>,
     #[serde(default)]
+    pub(crate) names: Vec<ResolvedName>,
+    #[serde(default)]
     pub(crate) limits: Vec<Limit>,
 }
 
@@ -80,10 +82,23 @@ pub(crate) struct Backend {
     pub(crate) backend: String,
     pub(crate) address: String,
     pub(crate) state: String,
+    /// Why it is not used.
+    pub(crate) reason: String,
     pub(crate) connections: u64,
     pub(crate) in_flight: u64,
     pub(crate) requests: u64,
     pub(crate) failures: u64,
+}
+
+/// A name that backends are known by.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ResolvedName {
+    pub(crate) name: String,
+    pub(crate) addresses: Vec<String>,
+    pub(crate) resolved_s_ago: Option<f64>,
+    pub(crate) next_lookup_s: Option<f64>,
+    pub(crate) fault: Option<String>,
 }
 
 /// A limit of the system and how often it was met.

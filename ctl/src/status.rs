@@ -10,7 +10,7 @@ use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::plane_process::DATAPLANE;
 use crate::plane_socket::{self, NoAnswer};
-use crate::plane_status::{Backend, Limit, PlaneStatus, Site, Worker};
+use crate::plane_status::{Backend, Limit, PlaneStatus, ResolvedName, Site, Worker};
 use crate::state_directory::StateDirectory;
 use crate::table::{Align, Table};
 
@@ -75,6 +75,7 @@ fn text(status: &PlaneStatus) -> String {
         workers(&status.workers),
         sites(&status.sites),
         backends(&status.backends),
+        names(&status.names),
         limits(&status.limits),
     ];
     let mut text = heading(status);
@@ -189,11 +190,43 @@ fn backends(backends: &[Backend]) -> Table {
         table.row(vec![
             backend.backend.clone(),
             backend.address.clone(),
-            backend.state.clone(),
+            match backend.reason.as_str() {
+                "" => backend.state.clone(),
+                reason => format!("{}: {reason}", backend.state),
+            },
             backend.connections.to_string(),
             backend.in_flight.to_string(),
             backend.requests.to_string(),
             backend.failures.to_string(),
+        ]);
+    }
+    table
+}
+
+fn names(names: &[ResolvedName]) -> Table {
+    let mut table = Table::new(&[
+        ("NAME", Align::Left),
+        ("ADDRESSES", Align::Left),
+        ("RESOLVED", Align::Right),
+        ("NEXT", Align::Right),
+        ("FAULT", Align::Left),
+    ]);
+    for name in names {
+        let seconds = |seconds: Option<f64>, words: &str| {
+            seconds.map_or("-".to_string(), |it| {
+                format!("{}{words}", duration(it as u64))
+            })
+        };
+        let addresses = match &name.addresses[..] {
+            [] => "-".to_string(),
+            some => some.join(" "),
+        };
+        table.row(vec![
+            name.name.clone(),
+            addresses,
+            seconds(name.resolved_s_ago, " ago"),
+            seconds(name.next_lookup_s, ""),
+            name.fault.clone().unwrap_or_default(),
         ]);
     }
     table

@@ -1,4 +1,5 @@
-//! The configuration thread: it follows the config log and swaps the routing.
+//! The configuration thread: it follows the config log and swaps the routing, for each revision
+//! and when the addresses of names changed.
 //!
 //! What a revision replaces is kept until every worker has taken up a newer one, and freed here:
 //! a worker never holds the last reference to many sites.
@@ -35,9 +36,26 @@ pub(crate) struct Configuration {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Request {
-    generation: Option<u64>,
-    length: Option<u64>,
+enum Request {
+    /// Take up what was announced of the config log.
+    Follow {
+        generation: Option<u64>,
+        length: Option<u64>,
+    },
+    /// Take up the addresses of names.
+    Names,
+}
+
+/// Tells the configuration thread of names whose addresses changed.
+#[derive(Debug)]
+pub(crate) struct NameChanges(mpsc::Sender<Request>);
+
+impl NameChanges {
+    /// Has it take them up.
+    pub(crate) fn announce(&self) {
+        // It is gone only when the plane ends.
+        let _ = self.0.send(Request::Names);
+    }
 }
 
 impl Configuration {
@@ -68,10 +86,11 @@ impl Configuration {
             .spawn(move || {
                 loop {
                     match receiver.recv_timeout(TICK) {
-                        Ok(request) => {
-                            thread.follow(request);
+                        Ok(Request::Follow { generation, length }) => {
+                            thread.follow(generation, length);
                             answered.fetch_add(1, Ordering::Release);
                         }
+                        Ok(Request::Names) => thread.take_up_names(),
                         Err(mpsc::RecvTimeoutError::Timeout) => {}
                         Err(mpsc::RecvTimeoutError::Disconnected) => return,
                     }
@@ -84,8 +103,13 @@ impl Configuration {
 
     /// Has it take up what was announced. Gives what [`Configuration::is_answered`] wants.
     pub(crate) fn follow(&self, generation: Option<u64>, length: Option<u64>) -> u64 {
-        let _ = self.requests.send(Request { generation, length });
+        let _ = self.requests.send(Request::Follow { generation, length });
         self.asked.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// How it is told of names whose addresses changed.
+    pub(crate) fn name_changes(&self) -> NameChanges {
+        NameChanges(self.requests.clone())
     }
 
     /// Whether it has done what was asked for.
@@ -107,33 +131,47 @@ struct Thread {
     shared: Arc<Shared>,
     notifiers: Arc<[Notifier]>,
     position: Arc<Mutex<Position>>,
-    /// With the revision that took the place of each.
+    /// With the serial of the one that took the place of each.
     replaced: Vec<(u64, Arc<Routing>)>,
 }
 
 impl Thread {
-    fn follow(&mut self, request: Request) {
-        let changed = self.follower.follow(request.generation, request.length);
+    fn follow(&mut self, generation: Option<u64>, length: Option<u64>) {
+        let changed = self.follower.follow(generation, length);
         let compiled = self.follower.compiled();
         let current = self.shared.routing.load_full();
         let is_new = compiled.revision() != current.snapshot.revision;
         if is_new || !changed.is_empty() {
             let snapshot = compiled.snapshot().clone();
-            let next = current.next(snapshot, &changed, self.shared.workers.len());
+            let next = current.next(snapshot, changed, self.shared.joint());
             drop(current);
-            let old = self.shared.routing.swap(Arc::new(next));
-            self.replaced.push((compiled.revision(), old));
-            self.notifiers.iter().for_each(Notifier::notify);
+            self.swap(next);
         }
         *self.position.lock().unwrap_or_else(PoisonError::into_inner) = position_of(&self.follower);
     }
 
+    fn take_up_names(&mut self) {
+        let changed = self.shared.names.take_changed();
+        let current = self.shared.routing.load_full();
+        if let Some(next) = current.resolved(&changed, self.shared.joint()) {
+            drop(current);
+            self.swap(next);
+        }
+    }
+
+    fn swap(&mut self, next: Routing) {
+        let serial = next.serial;
+        let old = self.shared.routing.swap(Arc::new(next));
+        self.replaced.push((serial, old));
+        self.notifiers.iter().for_each(Notifier::notify);
+    }
+
     fn free_replaced(&mut self) {
         let workers = &self.shared.workers;
-        self.replaced.retain(|(revision, _)| {
+        self.replaced.retain(|(serial, _)| {
             !workers
                 .iter()
-                .all(|board| board.revision.get() >= *revision || board.ended.get() == 1)
+                .all(|board| board.routing.get() >= *serial || board.ended.get() == 1)
         });
     }
 }

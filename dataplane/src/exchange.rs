@@ -34,6 +34,12 @@ use std::time::Duration;
 /// A backend that says how long it keeps a connection is believed less this much.
 const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
 
+/// How often it is looked whether a name was resolved that a request waits for.
+const NAMES_LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// The client went away.
+struct ClientGone;
+
 /// Why an attempt at a backend ended without a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Failed {
@@ -137,6 +143,12 @@ impl<'c> Exchange<'c> {
         let mut tried = Vec::new();
         let mut failed: Option<Failed> = None;
         let mut pick = self.pick(&tried);
+        if pick.is_none() && self.request.site.awaits_names() {
+            if self.await_names().await.is_err() {
+                return self.cut(Cut::ClientAbort);
+            }
+            pick = self.pick(&tried);
+        }
         loop {
             let Some(picked) = pick else {
                 let reject = failed.map_or(Reject::NoBackend, |failed| failed.reject);
@@ -181,6 +193,22 @@ impl<'c> Exchange<'c> {
     fn pick(&self, tried: &[u32]) -> Option<Pick> {
         let pool = self.request.forward().pool;
         self.request.site.pick(pool, tried)
+    }
+
+    /// Waits for the first lookup of a name to end, as long as a connection may take: after a
+    /// change of configuration no request is to fail because it came first.
+    async fn await_names(&mut self) -> Result<(), ClientGone> {
+        let runtime = &self.worker.runtime;
+        let deadline_ns = runtime.deadline(self.request.site.site().timeouts.connect);
+        while self.request.site.awaits_names() && runtime.now_ns() < deadline_ns {
+            if self.client.is_broken() {
+                return Err(ClientGone);
+            }
+            let look_ns = runtime.deadline(NAMES_LOOK_INTERVAL).min(deadline_ns);
+            runtime.stirred(look_ns).await;
+            self.request.site = self.worker.resolved(&self.request.site);
+        }
+        Ok(())
     }
 
     /// The retry rule of HTTP.md: any method when nothing was sent; else idempotent methods

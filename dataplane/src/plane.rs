@@ -5,8 +5,9 @@ use crate::configuration::Configuration;
 use crate::control;
 use crate::entrance::Entrance;
 use crate::listeners::{self, ByWorker};
+use crate::names::{Names, resolver};
 use crate::pages::{PageSet, PageWriter};
-use crate::routing::Routing;
+use crate::routing::{Joint, Routing};
 use crate::shared::Shared;
 use crate::slots_file::SlotsFile;
 use crate::usage::{Closing, Usage};
@@ -79,8 +80,14 @@ pub fn run(state: &Path) -> Result<(), String> {
         pages,
         lock: _alive,
     } = Counting::start(state, &local.host.name, workers, wall_seconds)?;
+    let names = Names::new().map_err(|error| format!("making an eventfd: {error}"))?;
+    let joint = Joint {
+        workers,
+        names: &names,
+    };
     let shared = Shared::new(
-        Routing::new(snapshot, workers),
+        Routing::new(snapshot, joint),
+        Arc::clone(&names),
         Arc::clone(&usage),
         workers,
         wall_seconds,
@@ -98,6 +105,8 @@ pub fn run(state: &Path) -> Result<(), String> {
         .collect();
     let configuration =
         Configuration::start(follower, Arc::clone(&shared), Arc::clone(&notifiers))?;
+    let changes = configuration.name_changes();
+    resolver::start(names, &local.host.resolvers, move || changes.announce())?;
     let control = control::start(
         state,
         Arc::clone(&shared),

@@ -3,11 +3,17 @@
 //! The configuration thread makes a [`Routing`] for each revision and swaps it in. Runtime state
 //! of backends is keyed by identity and taken over from the revision before, so a change of one
 //! site leaves every other one's state where it is, and costs what that site costs.
+//!
+//! A backend that is known by a name is a server for each address that the name has now; when
+//! those change, the sites that use the name change, within their revision.
 
 use crate::counters::BackendCounters;
+use crate::names::{FollowedName, Names};
+use meridian_model::address_policy::{AddressPolicy, Refusal};
 use meridian_model::limits::REVISIONS_REMEMBERED;
-use meridian_model::snapshot::{Backend, BackendKey, BySite, Site, SiteId, Snapshot};
-use std::collections::VecDeque;
+use meridian_model::snapshot::{Backend, BackendKey, BySite, NamedBackend, Site, SiteId, Snapshot};
+use std::collections::{BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// The runtime state of a backend.
@@ -20,9 +26,25 @@ pub(crate) struct BackendState {
 /// A site of the snapshot with its runtime state.
 #[derive(Debug)]
 pub(crate) struct ServedSite {
+    declared: Arc<Site>,
+    /// With the addresses of its names.
     site: Arc<Site>,
     /// In the order of their keys.
     backends: Box<[(BackendKey, Arc<BackendState>)]>,
+    names: Box<[Arc<FollowedName>]>,
+    refused: Box<[RefusedAddress]>,
+    awaits_names: bool,
+}
+
+/// An address of a name that is not used.
+#[derive(Debug)]
+pub(crate) struct RefusedAddress {
+    /// The backend.
+    pub(crate) backend: NamedBackend,
+    /// Where it would be.
+    pub(crate) address: SocketAddr,
+    /// Why it must not be there.
+    pub(crate) refusal: Refusal,
 }
 
 /// See the module.
@@ -30,10 +52,22 @@ pub(crate) struct ServedSite {
 pub(crate) struct Routing {
     /// The compiled revision.
     pub(crate) snapshot: Snapshot,
+    /// Grows by one with each routing of a plane: there are several of a revision when names
+    /// change.
+    pub(crate) serial: u64,
     served: BySite<Arc<ServedSite>>,
-    /// What the last revisions changed, the oldest first; the last is this one. None tells of the
+    /// What the last routings changed, the oldest first; the last is this one. None tells of the
     /// one that the plane began with.
     changes: VecDeque<(u64, Arc<[SiteId]>)>,
+}
+
+/// What sites are joined with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Joint<'a> {
+    /// How many workers there are.
+    pub(crate) workers: usize,
+    /// The names that are followed.
+    pub(crate) names: &'a Names,
 }
 
 /// Every backend of a site.
@@ -44,13 +78,25 @@ pub(crate) fn backends(site: &Site) -> impl Iterator<Item = &Backend> {
 
 impl ServedSite {
     /// A site with the state that its backends had before.
-    fn new(site: &Arc<Site>, before: Option<&ServedSite>, workers: usize) -> Arc<ServedSite> {
-        let mut backends: Vec<_> = backends(site)
+    fn new(
+        declared: &Arc<Site>,
+        before: Option<&ServedSite>,
+        policy: &AddressPolicy,
+        joint: Joint<'_>,
+    ) -> Arc<ServedSite> {
+        let Resolved {
+            site,
+            names,
+            refused,
+            awaits_names,
+        } = Resolved::new(declared, policy, joint.names);
+        let mut backends: Vec<_> = backends(&site)
             .map(|backend| {
                 let kept = before.and_then(|before| before.backend_state(&backend.key));
                 let state = kept.unwrap_or_else(|| {
+                    let counters = (0..joint.workers).map(|_| BackendCounters::default());
                     Arc::new(BackendState {
-                        counters: (0..workers).map(|_| BackendCounters::default()).collect(),
+                        counters: counters.collect(),
                     })
                 });
                 (backend.key.clone(), state)
@@ -58,12 +104,21 @@ impl ServedSite {
             .collect();
         backends.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         Arc::new(ServedSite {
-            site: Arc::clone(site),
+            declared: Arc::clone(declared),
             backends: backends.into(),
+            site,
+            names,
+            refused,
+            awaits_names,
         })
     }
 
-    /// The compiled site.
+    /// The site as it was compiled.
+    pub(crate) fn declared(&self) -> &Arc<Site> {
+        &self.declared
+    }
+
+    /// The site with a backend for each address of its names.
     pub(crate) fn site(&self) -> &Arc<Site> {
         &self.site
     }
@@ -73,42 +128,163 @@ impl ServedSite {
         let place = self.backends.binary_search_by(|(it, _)| it.cmp(key));
         place.ok().map(|place| Arc::clone(&self.backends[place].1))
     }
+
+    /// Addresses of its names that are not used.
+    pub(crate) fn refused(&self) -> &[RefusedAddress] {
+        &self.refused
+    }
+
+    /// Whether the first lookup of one of its names has not ended yet.
+    pub(crate) fn awaits_names(&self) -> bool {
+        self.awaits_names
+    }
+}
+
+/// A site once its names are resolved as far as they are known.
+struct Resolved {
+    site: Arc<Site>,
+    names: Box<[Arc<FollowedName>]>,
+    refused: Box<[RefusedAddress]>,
+    awaits_names: bool,
+}
+
+impl Resolved {
+    fn new(declared: &Arc<Site>, policy: &AddressPolicy, names: &Names) -> Resolved {
+        if declared.named_backends().next().is_none() {
+            return Resolved {
+                site: Arc::clone(declared),
+                names: Box::default(),
+                refused: Box::default(),
+                awaits_names: false,
+            };
+        }
+        let mut followed = Vec::new();
+        let mut refused = Vec::new();
+        let mut awaits_names = false;
+        let site = declared.with_addresses(|backend| {
+            let name = names.follow(&backend.host, declared.id);
+            let found = name.found();
+            followed.push(name);
+            awaits_names |= !found.looked_up;
+            let addresses = found.addresses.iter();
+            let addresses = addresses.map(|&ip| SocketAddr::new(ip, backend.port));
+            let allowed = addresses.filter(|&address| {
+                match policy.check(&declared.backend_networks, address) {
+                    Ok(()) => true,
+                    Err(refusal) => {
+                        refused.push(RefusedAddress {
+                            backend: backend.clone(),
+                            address,
+                            refusal,
+                        });
+                        false
+                    }
+                }
+            });
+            allowed.collect()
+        });
+        names.count_refused(refused.len());
+        Resolved {
+            site: Arc::new(site),
+            names: followed.into(),
+            refused: refused.into(),
+            awaits_names,
+        }
+    }
 }
 
 impl Routing {
-    /// The first revision of a plane with this many workers.
-    pub(crate) fn new(snapshot: Snapshot, workers: usize) -> Routing {
+    /// The first revision of a plane.
+    pub(crate) fn new(snapshot: Snapshot, joint: Joint<'_>) -> Routing {
         let mut served = BySite::new();
         for (id, site) in snapshot.sites.iter() {
-            served.insert(id, ServedSite::new(site, None, workers));
+            served.insert(id, ServedSite::new(site, None, &snapshot.policy, joint));
         }
         Routing {
             changes: VecDeque::new(),
+            serial: 1,
             snapshot,
             served,
         }
     }
 
     /// The revision after this one, in which `changed` is other than here.
-    pub(crate) fn next(&self, snapshot: Snapshot, changed: &[SiteId], workers: usize) -> Routing {
+    pub(crate) fn next(
+        &self,
+        snapshot: Snapshot,
+        mut changed: Vec<SiteId>,
+        joint: Joint<'_>,
+    ) -> Routing {
+        let policy_changed = snapshot.policy != self.snapshot.policy;
+        if policy_changed {
+            // What a name may lead to is for the policy to say.
+            let named = self.served.iter().filter(|(_, it)| !it.names.is_empty());
+            changed.extend(named.map(|(id, _)| id));
+        }
         let mut served = self.served.clone();
-        for &id in changed {
+        for &id in &changed {
             let Some(site) = snapshot.sites.get(id) else {
                 served.remove(id);
                 continue;
             };
-            let before = self.served.get(id);
-            if before.is_none_or(|before| !Arc::ptr_eq(&before.site, site)) {
-                served.insert(id, ServedSite::new(site, before.map(|it| &**it), workers));
+            let before = self.served.get(id).map(|it| &**it);
+            let is_same = |before: &ServedSite| {
+                Arc::ptr_eq(&before.declared, site) && (before.names.is_empty() || !policy_changed)
+            };
+            if !before.is_some_and(is_same) {
+                let site = ServedSite::new(site, before, &snapshot.policy, joint);
+                served.insert(id, site);
             }
         }
+        self.followed_by(snapshot, served, changed)
+    }
+
+    /// The same revision with other addresses of `changed` names; `None` when nobody uses them.
+    pub(crate) fn resolved(
+        &self,
+        changed: &[Arc<FollowedName>],
+        joint: Joint<'_>,
+    ) -> Option<Routing> {
+        let mut sites = BTreeSet::new();
+        for name in changed {
+            name.keep_users(|site| self.uses(site, name));
+            sites.extend(name.users());
+        }
+        if sites.is_empty() {
+            return None;
+        }
+        let mut served = self.served.clone();
+        for &id in &sites {
+            if let Some(before) = self.served.get(id) {
+                let policy = &self.snapshot.policy;
+                let site = ServedSite::new(&before.declared, Some(before), policy, joint);
+                served.insert(id, site);
+            }
+        }
+        let changed = sites.into_iter().collect();
+        Some(self.followed_by(self.snapshot.clone(), served, changed))
+    }
+
+    fn uses(&self, site: SiteId, name: &Arc<FollowedName>) -> bool {
+        let served = self.served.get(site);
+        served.is_some_and(|served| served.names.iter().any(|it| Arc::ptr_eq(it, name)))
+    }
+
+    fn followed_by(
+        &self,
+        snapshot: Snapshot,
+        served: BySite<Arc<ServedSite>>,
+        changed: Vec<SiteId>,
+    ) -> Routing {
         let mut changes = self.changes.clone();
         if changes.len() >= REVISIONS_REMEMBERED {
             changes.pop_front();
         }
-        changes.push_back((snapshot.revision, changed.into()));
+        let serial = self.serial + 1;
+        changes.push_back((serial, changed.into()));
         Routing {
             snapshot,
+            serial,
             served,
             changes,
         }
@@ -119,16 +295,15 @@ impl Routing {
         self.served.get(id)
     }
 
-    /// The sites that may be other than they were in `revision`, some of them maybe twice; `None`
-    /// when that is not known, or they are more than `most`.
-    pub(crate) fn changed_since(&self, revision: u64, most: usize) -> Option<Vec<SiteId>> {
+    /// The sites that may be other than they were in the routing `serial`, some of them maybe
+    /// twice; `None` when that is not known, or they are more than `most`.
+    pub(crate) fn changed_since(&self, serial: u64, most: usize) -> Option<Vec<SiteId>> {
         let (oldest, _) = self.changes.front()?;
-        // A number can go down where a damaged log was replaced: then nothing tells what changed.
-        if revision + 1 < *oldest || revision > self.snapshot.revision {
+        if serial + 1 < *oldest {
             return None;
         }
         let mut changed = Vec::new();
-        for (_, sites) in self.changes.iter().filter(|(later, _)| *later > revision) {
+        for (_, sites) in self.changes.iter().filter(|(later, _)| *later > serial) {
             if changed.len() + sites.len() > most {
                 return None;
             }

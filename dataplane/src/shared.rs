@@ -2,7 +2,8 @@
 
 use crate::counters::{Causes, Counter};
 use crate::entrance::Entrance;
-use crate::routing::Routing;
+use crate::names::Names;
+use crate::routing::{Joint, Routing};
 use crate::usage::Usage;
 use arc_swap::ArcSwap;
 use meridian_model::limits::{CLIENT_DESCRIPTORS_PERCENT, DESCRIPTORS_RESERVED};
@@ -17,6 +18,8 @@ pub(crate) struct WorkerBoard {
     pub(crate) ended: Counter,
     /// The revision that it serves.
     pub(crate) revision: Counter,
+    /// The serial of the routing that it took up last.
+    pub(crate) routing: Counter,
     /// Connections accepted since the start.
     pub(crate) accepted: Counter,
     /// Final responses begun since the start.
@@ -82,6 +85,8 @@ pub(crate) struct Shared {
     pub(crate) busy_polling: bool,
     /// What was served.
     pub(crate) usage: Arc<Usage>,
+    /// The names that backends are known by.
+    pub(crate) names: Arc<Names>,
     /// Grows with each question for the numbers that workers publish.
     pub(crate) questions: AtomicU64,
     /// A stop was asked for.
@@ -91,11 +96,20 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// What the sites of a routing are joined with.
+    pub(crate) fn joint(&self) -> Joint<'_> {
+        Joint {
+            workers: self.workers.len(),
+            names: &self.names,
+        }
+    }
+
     /// What `workers` workers share, beginning with `routing` and counting into `usage`, when the
     /// process may have `descriptors` files open; `entrance` says who may come in, and `busy_polling`
     /// whether its workers may poll.
     pub(crate) fn new(
         routing: Routing,
+        names: Arc<Names>,
         usage: Arc<Usage>,
         workers: usize,
         wall_seconds: u64,
@@ -114,6 +128,7 @@ impl Shared {
             entrance,
             busy_polling,
             usage,
+            names,
             questions: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             workers: (0..workers).map(|_| WorkerBoard::default()).collect(),

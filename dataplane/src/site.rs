@@ -19,7 +19,9 @@ use std::sync::Arc;
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct LocalSite {
+    declared: Arc<Site>,
     site: Arc<Site>,
+    awaits_names: bool,
     counters: SiteCounters,
     class: ClassId,
     via: Arc<str>,
@@ -77,10 +79,22 @@ impl LocalSite {
             retry_credit: Cell::new(old.map_or(RETRY_CREDIT_MAX, |old| old.retry_credit.get())),
             counters: worker.counters_of(site.id),
             site: Arc::clone(site),
+            declared: Arc::clone(served.declared()),
+            awaits_names: served.awaits_names(),
         }
     }
 
-    /// The compiled site.
+    /// The site as it was compiled.
+    pub(crate) fn declared(&self) -> &Arc<Site> {
+        &self.declared
+    }
+
+    /// Whether there may be more backends in a moment: the first lookup of a name has not ended.
+    pub(crate) fn awaits_names(&self) -> bool {
+        self.awaits_names
+    }
+
+    /// The compiled site, with a backend for each address of its names.
     pub(crate) fn site(&self) -> &Arc<Site> {
         &self.site
     }

@@ -3,14 +3,17 @@
 use crate::configuration::Position;
 use crate::control::PROTOCOL;
 use crate::counters::{BackendCounters, Cause, Counter};
-use crate::routing::{ServedSite, backends};
+use crate::names::FollowedName;
+use crate::routing::{RefusedAddress, ServedSite, backends};
 use crate::shared::Shared;
+use meridian_model::address_policy::Refusal;
 use meridian_model::snapshot::{Site, SiteId};
 use meridian_model::usage::{Column, Tally};
 use meridian_sys::process::{Limit, kernel_release, limit};
 use serde_json::{Value, json};
-use std::collections::HashMap;
-use std::time::Duration;
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
 
 /// What is not in [`Shared`].
 #[derive(Debug)]
@@ -43,6 +46,7 @@ pub(crate) fn report(shared: &Shared, facts: &Facts<'_>) -> Value {
         .iter()
         .flat_map(|served| backend_rows(served))
         .collect();
+    report["names"] = shared.names.all().iter().map(|it| name_row(it)).collect();
     report["limits"] = limits(shared).into();
     report
 }
@@ -130,7 +134,61 @@ fn backend_rows(served: &ServedSite) -> Vec<Value> {
             "failures": sum(|counters| &counters.failures),
         }))
     });
-    rows.collect()
+    rows.chain(unused_rows(served)).collect()
+}
+
+/// What is no backend that requests can go to: addresses of names where none may be, and names
+/// without an address.
+fn unused_rows(served: &ServedSite) -> Vec<Value> {
+    let site = served.declared();
+    let pools = site.pools.iter();
+    let named = pools.flat_map(|pool| {
+        let tiers = pool.tiers.iter().flat_map(|tier| &tier.named);
+        tiers.map(move |backend| (&*pool.name, backend))
+    });
+    let mut rows = Vec::new();
+    for (pool, backend) in named {
+        let full = format!("{}/{}/{pool}/{}", site.tenant, site.name, backend.name);
+        let row = |address: String, state: &str| {
+            json!({
+                "backend": full, "address": address, "state": state, "weight": backend.weight,
+                "connections": 0, "in_flight": 0, "requests": 0, "failures": 0,
+            })
+        };
+        let of_backend = |it: &&RefusedAddress| it.backend == *backend;
+        let refused = served.refused().iter().filter(of_backend);
+        // The same backend may stand in several pools.
+        let refused: BTreeMap<SocketAddr, &Refusal> =
+            refused.map(|it| (it.address, &it.refusal)).collect();
+        for (address, refusal) in &refused {
+            let mut row = row(address.to_string(), "refused");
+            row["reason"] = refusal.to_string().into();
+            rows.push(row);
+        }
+        let is_used = backends(served.site()).any(|it| {
+            it.key.pool() == pool && it.name == backend.name && it.address.port() == backend.port
+        });
+        if !is_used && refused.is_empty() {
+            let address = format!("{}:{}", backend.host, backend.port);
+            rows.push(row(address, "unresolved"));
+        }
+    }
+    rows
+}
+
+fn name_row(name: &FollowedName) -> Value {
+    let found = name.found();
+    let now = Instant::now();
+    let addresses: Vec<String> = found.addresses.iter().map(IpAddr::to_string).collect();
+    let resolved = found.resolved_at.map(|at| (now - at).as_secs_f64());
+    let next = found.next_at.map(|at| at.saturating_duration_since(now));
+    json!({
+        "name": &**name.host(),
+        "addresses": addresses,
+        "resolved_s_ago": resolved,
+        "next_lookup_s": next.map(|next| next.as_secs_f64()),
+        "fault": found.fault,
+    })
 }
 
 /// Every cause and limit that was hit, by the word that operators know it by.
@@ -149,7 +207,7 @@ fn limits(shared: &Shared) -> Vec<Value> {
         ),
         (
             "backend_refused_by_policy",
-            sum(&|worker| shared.workers[worker].policy_refusals.get()),
+            shared.names.refused() + sum(&|worker| shared.workers[worker].policy_refusals.get()),
         ),
         (
             "client_connections",
@@ -183,6 +241,8 @@ fn limits(shared: &Shared) -> Vec<Value> {
             "stale_completion",
             sum(&|worker| shared.workers[worker].stale.get()),
         ),
+        ("lookup_failed", shared.names.failed()),
+        ("name_addresses", shared.names.over()),
         ("counters_unbacked", shared.usage.unbacked()),
         ("slots_unwritten", shared.usage.unwritten()),
     ];

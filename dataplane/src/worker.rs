@@ -144,7 +144,7 @@ impl Worker {
             worker.runtime.listen(listener.socket);
             worker.ports.borrow_mut().push(listener.address.port());
         }
-        worker.take_up_revision();
+        worker.take_up_routing();
         Ok(worker)
     }
 
@@ -257,7 +257,7 @@ impl Worker {
 
     /// The control thread has news: a revision, a drain, or a question about our numbers.
     fn notified(self: &Rc<Self>) {
-        self.take_up_revision();
+        self.take_up_routing();
         self.sweep();
         if self.shared.draining.load(Ordering::Acquire) && !self.draining.get() {
             self.begin_drain();
@@ -269,14 +269,14 @@ impl Worker {
         }
     }
 
-    /// Takes up the newest revision: sites that it changed or dropped are forgotten, with the
-    /// connections of backends that are gone, before the revision is acknowledged. Where they are
+    /// Takes up the newest routing: sites that it changed or dropped are forgotten, with the
+    /// connections of backends that are gone, before its revision is acknowledged. Where they are
     /// many, a sweep does that after it: until it has come by, [`Worker::site`] and
     /// [`Worker::before_pooling`] let nobody see what is outdated.
-    fn take_up_revision(&self) {
+    fn take_up_routing(&self) {
         let routing = Arc::clone(self.routing.borrow_mut().load());
-        let served = self.board().revision.get();
-        if served == routing.snapshot.revision {
+        let served = self.board().routing.get();
+        if served == routing.serial {
             return;
         }
         match routing.changed_since(served, SITES_AT_ONCE) {
@@ -291,6 +291,7 @@ impl Worker {
             }
         }
         self.board().revision.publish(routing.snapshot.revision);
+        self.board().routing.publish(routing.serial);
     }
 
     /// Looks at some of the sites that a revision may have outdated, and comes back for the rest.
@@ -361,18 +362,32 @@ impl Worker {
         let routing = cache.load();
         let site = routing.snapshot.hostnames.find(host)?;
         if let Some(local) = self.sites.borrow().get(site.id)
-            && Arc::ptr_eq(local.site(), site)
+            && Arc::ptr_eq(local.declared(), site)
+            && !self.sweeping.get()
         {
             return Some(Rc::clone(local));
         }
         let served = routing.served(site.id)?;
         let old = self.sites.borrow().get(site.id).cloned();
+        if let Some(old) = &old
+            && Arc::ptr_eq(old.site(), served.site())
+        {
+            return Some(Rc::clone(old));
+        }
         let local = Rc::new(LocalSite::new(self, routing, served, old.as_deref()));
         self.sites.borrow_mut().insert(Rc::clone(&local));
         if let Some(old) = old {
             self.retire_upstreams_missing_from(Some(&local), &old);
         }
         Some(local)
+    }
+
+    /// The same site with the addresses that its names have by now.
+    pub(crate) fn resolved(&self, site: &Rc<LocalSite>) -> Rc<LocalSite> {
+        match self.sites.borrow().get(site.site().id) {
+            Some(newer) if Arc::ptr_eq(newer.declared(), site.declared()) => Rc::clone(newer),
+            _ => Rc::clone(site),
+        }
     }
 
     /// The class of a tenant in the run queue.

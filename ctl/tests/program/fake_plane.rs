@@ -170,6 +170,10 @@ impl FakePlane {
                 "backend": "acme/shop/default/a1", "address": "127.0.0.1:9001", "state": "up",
                 "connections": 1, "in_flight": 0, "requests": 5, "failures": 0,
             }],
+            "names": [{
+                "name": "app.internal", "addresses": ["127.0.0.1", "127.0.0.2"],
+                "resolved_s_ago": 75.5, "next_lookup_s": 4.2, "fault": "answered SERVFAIL",
+            }],
             "limits": [{"name": "FIELDS_MAX", "hits": 2}],
         });
         // The asker may have given up.

@@ -365,6 +365,39 @@ fn routes_are_set_shown_and_followed() {
 }
 
 #[test]
+fn a_backend_may_be_set_by_name() {
+    let host = Host::new();
+    let running = up(&host);
+    let (one, two) = (backend("one"), backend("two"));
+    make_site(&host, one);
+    assert_eq!(served(&host, "live.test"), (200, "one".to_string()));
+    let address = format!("address=LocalHost.:{}", two.port());
+    let set = ["set", "backend", "live/shop/default/b", &address];
+    host.run(&set).expect(0, &[]);
+    // At once: a request waits for the name's first lookup.
+    assert_eq!(served(&host, "live.test"), (200, "two".to_string()));
+    let found = host.run(&["get", "backend", "live/shop/default/b", "--format", "json"]);
+    let found = found.expect(0, &[]).json();
+    let expected = serde_json::json!({ "name": { "host": "localhost", "port": two.port() } });
+    assert_eq!(found["objects"][0]["address"], expected);
+    let shown = host.run(&["get", "backend"]).expect(0, &[]).stdout;
+    assert!(
+        shown.contains(&format!("localhost:{}", two.port())),
+        "{shown}"
+    );
+    let status = host.run(&["status"]).expect(0, &[]).stdout;
+    let backend = format!("127.0.0.1:{}", two.port());
+    for words in ["NAME", "localhost", backend.as_str()] {
+        assert!(status.contains(words), "{words} in {status}");
+    }
+    // What is no name is said to be none.
+    let wrong = ["set", "backend", "live/shop/default/b", "address=a..b:80"];
+    host.run(&wrong)
+        .expect(1, &["\"a..b:80\" is not an address with a port"]);
+    running.stop();
+}
+
+#[test]
 fn a_change_that_is_not_live_in_time_is_accepted_and_says_so() {
     let host = Host::new();
     let running = up(&host);

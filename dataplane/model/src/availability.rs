@@ -9,7 +9,7 @@ use crate::problem::Problem;
 
 struct NotBuilt {
     key: &'static str,
-    /// Only this value of the key, or this form of its values.
+    /// Only this value of the key.
     value: Option<&'static str>,
 }
 
@@ -56,13 +56,9 @@ const NOT_BUILT: &[NotBuilt] = &[
     key("site.pool.tls"),
     key("site.pool.slow_start"),
     key("site.pool.queue"),
-    value("site.backend.address", ADDRESS_BY_NAME),
     key("site.backend.connections"),
     key("site.backend.backup"),
 ];
-
-/// The form of `site.backend.address` that is a host's name.
-pub(crate) const ADDRESS_BY_NAME: &str = "a name in place of an address";
 
 /// Every use in `manifest` of what is not built yet, in the order of the lines.
 pub fn unavailable(manifest: &Manifest) -> Vec<Problem> {

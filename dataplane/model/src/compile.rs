@@ -9,7 +9,7 @@ mod routes;
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -26,8 +26,8 @@ use crate::network_set::NetworkSet;
 use crate::parallel;
 use crate::problem::{Problem, Problems};
 use crate::snapshot::{
-    Algorithm, Backend, BackendKey, ByName, BySite, Forward, HostnameTable, Pool, ProxyProtocol,
-    Site, SiteId, Snapshot, Suspended, TenantId, Tier, Timeouts,
+    Algorithm, Backend, BackendKey, ByName, BySite, Forward, HostnameTable, NamedBackend, Pool,
+    ProxyProtocol, Site, SiteId, Snapshot, Suspended, TenantId, Tier, Timeouts,
 };
 use crate::suspension::{Suspension, Suspensions};
 use routes::Routes;
@@ -541,6 +541,27 @@ pub struct Prepared {
     sites: Vec<Arc<Site>>,
 }
 
+/// A backend that was compiled.
+enum Server {
+    At(Backend),
+    Named(NamedBackend),
+}
+
+fn tier(cross_group: bool, servers: Vec<Server>) -> Tier {
+    let (mut backends, mut named) = (Vec::new(), Vec::new());
+    for server in servers {
+        match server {
+            Server::At(backend) => backends.push(backend),
+            Server::Named(backend) => named.push(backend),
+        }
+    }
+    Tier {
+        cross_group,
+        backends: backends.into(),
+        named: named.into(),
+    }
+}
+
 /// What sites of a change are compiled with.
 struct With<'a> {
     host: &'a Host,
@@ -740,11 +761,9 @@ impl Compiler<'_> {
         backends: &[desired::Backend],
     ) -> Box<[Tier]> {
         let mut near = Vec::new();
-        let mut by_group: Vec<(&Name, Vec<Backend>)> = Vec::new();
+        let mut by_group: Vec<(&Name, Vec<Server>)> = Vec::new();
         for backend in backends {
-            let Some(compiled) = self.backend(site, pool, proxy_protocol, backend) else {
-                continue;
-            };
+            let compiled = self.backend(site, pool, proxy_protocol, backend);
             match &backend.group {
                 None => near.push(compiled),
                 Some(group) if self.host.group.as_ref() == Some(group) => near.push(compiled),
@@ -758,14 +777,10 @@ impl Compiler<'_> {
             let (a_km, b_km) = (self.distance_km(a), self.distance_km(b));
             a_km.total_cmp(&b_km).then_with(|| a.cmp(b))
         });
-        let near = Tier {
-            cross_group: false,
-            backends: near.into(),
-        };
-        let far = by_group.into_iter().map(|(_, backends)| Tier {
-            cross_group: true,
-            backends: backends.into(),
-        });
+        let near = tier(false, near);
+        let far = by_group
+            .into_iter()
+            .map(|(_, backends)| tier(true, backends));
         std::iter::once(near).chain(far).collect()
     }
 
@@ -775,7 +790,7 @@ impl Compiler<'_> {
         pool: &Name,
         proxy_protocol: ProxyProtocol,
         backend: &desired::Backend,
-    ) -> Option<Backend> {
+    ) -> Server {
         let desired::Backend {
             name,
             address,
@@ -786,26 +801,28 @@ impl Compiler<'_> {
         } = backend;
         self.refuse(site, "site.backend.connections", connections.is_some());
         self.refuse(site, "site.backend.backup", *backup);
-        let address: SocketAddr = match address {
-            BackendAddress::Ip(address) => *address,
-            BackendAddress::Name { .. } => {
-                self.refuse(site, "site.backend.address by name", true);
-                return None;
-            }
-        };
-        let name: Arc<str> = Arc::from(name.as_str());
-        Some(Backend {
-            key: BackendKey::new(
-                site.id,
-                self.pool_name(pool),
-                Arc::clone(&name),
-                address,
+        let (name, weight): (Arc<str>, u32) = (Arc::from(name.as_str()), *weight);
+        match address {
+            BackendAddress::Ip(address) => Server::At(Backend {
+                key: BackendKey::new(
+                    site.id,
+                    self.pool_name(pool),
+                    Arc::clone(&name),
+                    *address,
+                    proxy_protocol,
+                ),
+                name,
+                address: *address,
+                weight,
+            }),
+            BackendAddress::Name { host, port } => Server::Named(NamedBackend {
+                name,
+                host: Arc::from(host.as_str()),
+                port: *port,
+                weight,
                 proxy_protocol,
-            ),
-            name,
-            address,
-            weight: *weight,
-        })
+            }),
+        }
     }
 
     fn timeouts(&self, timeouts: Timeouts) -> Arc<Timeouts> {

@@ -111,6 +111,9 @@ pub const LISTENERS_MAX: usize = 64;
 /// Any timeout, in milliseconds: a day. Longer is a mistyped unit.
 pub const TIMEOUT_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 
+/// Name servers of one host. Each is waited for in turn.
+pub const RESOLVERS_MAX: usize = 8;
+
 // --- shape of the hostname table ---
 
 /// Shards of the hostname table: a change copies one shard and the spine of
@@ -124,8 +127,9 @@ pub const SITE_SHARDS: usize = 1024;
 
 // --- connections of the data plane ---
 
-/// Descriptors that clients and backends leave alone: rings, listeners, files, the local socket.
-pub const DESCRIPTORS_RESERVED: u64 = 128;
+/// Descriptors that clients and backends leave alone: rings, listeners, files, the
+/// local socket, lookups of names.
+pub const DESCRIPTORS_RESERVED: u64 = 256;
 
 /// Of the other descriptors of a plane, the hundredths that its clients may have; the rest is
 /// for connections to backends. Beyond it the connections that were idle longest are closed,
@@ -147,6 +151,52 @@ pub const RETRY_BURST: u32 = 16;
 
 /// Retries that a site gets back for each hundred requests, unless it says otherwise.
 pub const RETRY_PERCENT_DEFAULT: u32 = 20;
+
+// --- backends that are known by a name ---
+
+/// Names that are looked up at a time. Each costs a socket for each family of addresses.
+pub const LOOKUPS_MAX: usize = 64;
+
+/// Of these, names that got no answer in time the last time, or in their first attempt: somebody's
+/// dead name servers must not keep others' names from being looked up.
+pub const SLOW_LOOKUPS_MAX: usize = 32;
+
+/// How long one name server may take to answer, in milliseconds; then the next is asked.
+pub const LOOKUP_ATTEMPT_MS: u64 = 2_000;
+
+/// Attempts of one lookup; more where there are more name servers, each of which is asked once.
+pub const LOOKUP_ATTEMPTS_MIN: usize = 3;
+
+/// An answer over TCP, in bytes. Room for a thousand addresses; more is no answer.
+pub const LOOKUP_ANSWER_BYTES_MAX: usize = 16 * 1024;
+
+/// The least and the longest time that an answer is taken for true whatever its TTL says, in
+/// milliseconds. The least keeps a TTL of 0 from being a lookup for each turn of our loop, the
+/// longest is what a forgotten TTL of days costs who moves a server.
+pub const NAME_TTL_MS_MIN: u64 = 5_000;
+/// See [`NAME_TTL_MS_MIN`].
+pub const NAME_TTL_MS_MAX: u64 = 300_000;
+
+/// The wait before the next lookup of a name that got no address, in milliseconds: it doubles
+/// from the least to the longest.
+pub const NAME_RETRY_MS_MIN: u64 = 1_000;
+/// See [`NAME_RETRY_MS_MIN`].
+pub const NAME_RETRY_MS_MAX: u64 = 30_000;
+
+/// Hundredths by which such a wait may be longer, by chance, so that names that were configured
+/// together are not looked up together.
+pub const NAME_JITTER_PERCENT: u64 = 10;
+
+/// How long the last addresses are used while no name server answers, in milliseconds: a day, as
+/// RFC 8767 §5 advises.
+pub const NAME_HOLD_SILENT_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// How long they are used when the answer is that there are none, in milliseconds: a zone that
+/// is loaded anew may be without a name for a moment.
+pub const NAME_HOLD_GONE_MS: u64 = 30_000;
+
+/// Addresses of a name that are used, the lowest first. Counted as `name_addresses` when met.
+pub const ADDRESSES_PER_NAME_MAX: usize = 64;
 
 // --- the local socket ---
 
@@ -174,6 +224,12 @@ pub const SITES_PER_LINE_MAX: usize = 1000;
 
 const _: () = {
     assert!(COUNTER_SEGMENT_BYTES_MIN <= COUNTER_SEGMENT_BYTES_MAX);
+    // A lookup asks for addresses of both families at once.
+    assert!(2 * LOOKUPS_MAX as u64 + LOCAL_CONNECTIONS_MAX as u64 <= DESCRIPTORS_RESERVED - 64);
+    assert!(SLOW_LOOKUPS_MAX < LOOKUPS_MAX);
+    assert!(NAME_TTL_MS_MIN <= NAME_TTL_MS_MAX && NAME_RETRY_MS_MIN <= NAME_RETRY_MS_MAX);
+    // An answer that is held is asked for again meanwhile.
+    assert!(NAME_RETRY_MS_MAX <= NAME_HOLD_GONE_MS && NAME_HOLD_GONE_MS < NAME_HOLD_SILENT_MS);
     // Hours and days are sums of slots.
     assert!(3600_u64.is_multiple_of(SLOT_SECONDS));
     assert!(REQUEST_LINE_BYTES_MAX < REQUEST_HEAD_BYTES_MAX);

@@ -61,6 +61,9 @@ pub struct Host {
     /// Clients whose connections are closed as soon as they are accepted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deny_networks: Vec<IpNet>,
+    /// Who is asked for the addresses of backends; none means as the system's own file says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resolvers: Vec<SocketAddr>,
     /// Where other hosts probe this one; none without an address and an HTTP listener.
     pub probe: Option<SocketAddr>,
     /// The file of the access log, relative to the manifest; none means no log.

@@ -7,6 +7,7 @@
 mod by_name;
 mod by_site;
 mod hostnames;
+mod named_backend;
 mod routes;
 
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ use crate::network_set::NetworkSet;
 pub(crate) use by_name::ByName;
 pub use by_site::BySite;
 pub use hostnames::HostnameTable;
+pub use named_backend::NamedBackend;
 pub use routes::{
     Answer, Base, FieldChange, Forward, HostField, Location, Match, Outcome, Pair, PathMatch,
     PathReading, Rewrite, Route,
@@ -135,8 +137,11 @@ pub enum Algorithm {
 pub struct Tier {
     /// The backends belong to another group than the host does.
     pub cross_group: bool,
-    /// In the order of their names. Never empty but in a pool's first tier.
+    /// In the order of their names.
     pub backends: Box<[Backend]>,
+    /// Those that are known by a name, whose addresses are not a matter of configuration. Not
+    /// both lists are empty but in a pool's first tier.
+    pub named: Box<[NamedBackend]>,
 }
 
 /// One server of a pool.

@@ -1,6 +1,7 @@
 //! What compiling refuses, and what it works out from host, tenant and site together.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use ipnet::IpNet;
 use meridian_model::availability::unavailable;
 use meridian_model::desired::{FieldRules, Match, Outcome, Owner, Route, Site, TenantLimits};
 use meridian_model::name::Name;
+use meridian_model::snapshot::{self, Backend};
 use meridian_model::{Desired, Local, Manifest, compile};
 
 const SMALL: &str = r#"
@@ -130,28 +132,18 @@ fn what_is_not_built_is_refused_from_the_log_too() {
 }
 
 #[test]
-fn other_algorithms_and_names_for_addresses_are_refused() {
-    for (line, expected) in [
-        (
-            "pool = { algorithm = \"random\" }",
-            "\"random\" is not available in this version",
-        ),
-        (
-            "backend = [{ address = \"localhost:9001\" }]",
-            "a name in place of an address is not available in this version",
-        ),
-    ] {
-        let text = format!("{SMALL}{line}\n");
-        let manifest = Manifest::parse(&text, "ams.toml").unwrap();
-        let said: Vec<String> = unavailable(&manifest)
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        assert_eq!(said.len(), 1);
-        assert!(said[0].ends_with(expected), "{said:?}");
-        let (local, desired) = parts(&text);
-        assert!(refusals(&local, &desired).contains("not available in this version"));
-    }
+fn other_algorithms_are_refused() {
+    let text = format!("{SMALL}pool = {{ algorithm = \"random\" }}\n");
+    let manifest = Manifest::parse(&text, "ams.toml").unwrap();
+    let said: Vec<String> = unavailable(&manifest)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(said.len(), 1);
+    let expected = "\"random\" is not available in this version";
+    assert!(said[0].ends_with(expected), "{said:?}");
+    let (local, desired) = parts(&text);
+    assert!(refusals(&local, &desired).contains("not available in this version"));
     let manifest = Manifest::parse(SMALL, "ams.toml").unwrap();
     assert_eq!(unavailable(&manifest), []);
 }
@@ -168,6 +160,47 @@ fn route_to(pool: &str) -> Route {
 
 fn site(desired: &mut Desired, index: usize) -> &mut Site {
     Arc::make_mut(&mut desired.sites[index])
+}
+
+#[test]
+fn a_backend_by_name_becomes_one_for_each_address() {
+    let pool = "backend = [{ name = \"m\", address = \"127.0.0.1:9003\" }, { name = \"app\", \
+                address = \"App.Internal.:9002\", weight = 7 }]\n";
+    let (local, desired) = parts(&format!("{SMALL}{pool}"));
+    let snapshot = compile(&local, &desired, 1).unwrap();
+    let blog = snapshot.hostnames.find(b"blog.example.com").unwrap();
+    let hosts: Vec<&str> = blog.named_backends().map(|it| &*it.host).collect();
+    assert_eq!(hosts, ["app.internal"]);
+    let served = |addresses: &[&str]| {
+        let parsed: Vec<SocketAddr> = addresses.iter().map(|it| it.parse().unwrap()).collect();
+        blog.with_addresses(|named| {
+            assert_eq!((&*named.host, named.port), ("app.internal", 9002));
+            parsed.clone()
+        })
+    };
+    let described = |site: &snapshot::Site| -> Vec<String> {
+        let backends = site.pools[0].tiers[0].backends.iter();
+        let one = |it: &Backend| {
+            assert_eq!(it.key.address(), it.address);
+            format!("{} {} {}", it.name, it.address, it.weight)
+        };
+        backends.map(one).collect()
+    };
+    assert_eq!(described(blog), ["m 127.0.0.1:9003 1"]);
+    let both = served(&["10.0.0.2:9002", "10.0.0.1:9002"]);
+    let expected = [
+        "app 10.0.0.1:9002 7",
+        "app 10.0.0.2:9002 7",
+        "m 127.0.0.1:9003 1",
+    ];
+    assert_eq!(described(&both), expected);
+    // The state of an address that stays is kept under the same key.
+    let one = served(&["10.0.0.2:9002"]);
+    let key =
+        |site: &snapshot::Site, place: usize| site.pools[0].tiers[0].backends[place].key.clone();
+    assert_eq!(key(&both, 1), key(&one, 0));
+    assert_ne!(key(&both, 0), key(&one, 0));
+    assert_eq!(served(&[]), **blog);
 }
 
 #[test]

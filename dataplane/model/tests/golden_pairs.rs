@@ -5,8 +5,8 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 
 use meridian_model::snapshot::{
-    Answer, Backend, Base, FieldChange, Forward, HostField, Location, Match, Outcome, Pair,
-    PathMatch, Pool, Rewrite, Route, Site, Snapshot, Tier,
+    Answer, Backend, Base, FieldChange, Forward, HostField, Location, Match, NamedBackend, Outcome,
+    Pair, PathMatch, Pool, Rewrite, Route, Site, Snapshot, Tier,
 };
 use meridian_model::{Manifest, compile};
 
@@ -119,6 +119,7 @@ fn describe_site(out: &mut String, site: &Site) {
         for Tier {
             cross_group,
             backends,
+            named,
         } in tiers
         {
             writeln!(out, "    tier cross_group={cross_group}").unwrap();
@@ -136,6 +137,20 @@ fn describe_site(out: &mut String, site: &Site) {
                 writeln!(
                     out,
                     "      {name} {address} weight {weight} proxy {begin:?}"
+                )
+                .unwrap();
+            }
+            for backend in named {
+                let NamedBackend {
+                    name,
+                    host,
+                    port,
+                    weight,
+                    proxy_protocol,
+                } = backend;
+                writeln!(
+                    out,
+                    "      {name} at {host}:{port} weight {weight} proxy {proxy_protocol:?}"
                 )
                 .unwrap();
             }

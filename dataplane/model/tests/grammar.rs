@@ -26,6 +26,10 @@ const KEYS: &[(&str, &str)] = &[
         "private networks where backends may be",
     ),
     ("host.deny_networks", "clients that are not let in"),
+    (
+        "host.resolvers",
+        "name servers for backends that are known by a name",
+    ),
     ("host.probe", "where hosts probe this one"),
     ("host.access_log", "where the access log is written"),
     ("host.timeouts.head", "408 for a slow head"),
@@ -208,6 +212,36 @@ const KEYS: &[(&str, &str)] = &[
     ("site.route.respond.body", "answers of our own"),
     ("site.route.respond.content_type", "answers of our own"),
 ];
+
+#[test]
+fn resolvers_are_addresses_with_a_port_or_53() {
+    let local = |resolvers: &str| {
+        let text = format!(
+            "[host]\nname = \"ams-1\"\nresolvers = {resolvers}\n[listen]\nhttp = [\"0.0.0.0:80\"]\n"
+        );
+        Manifest::parse(&text, "ams.toml").map(|manifest| manifest.into_parts().0.host.resolvers)
+    };
+    let taken = local("[\"192.0.2.53\", \"[2001:db8::53]:5353\", \"2001:db8::1\"]").unwrap();
+    let taken: Vec<String> = taken.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        taken,
+        ["192.0.2.53:53", "[2001:db8::53]:5353", "[2001:db8::1]:53"]
+    );
+    for wrong in ["dns.example", "192.0.2.53:0", "0.0.0.0"] {
+        let problems = local(&format!("[{wrong:?}]")).unwrap_err().to_string();
+        let expected = format!(
+            "ams.toml:3: host.resolvers: {wrong:?} is not the address of a name server; write its \
+             address, like \"192.0.2.53\" or \"[2001:db8::53]:5353\""
+        );
+        assert_eq!(problems, expected);
+    }
+    let nine = format!("{:?}", ["192.0.2.53"; 9]);
+    let problems = local(&nine).unwrap_err().to_string();
+    assert!(
+        problems.contains("at most 8 resolvers (was 9)"),
+        "{problems}"
+    );
+}
 
 #[test]
 fn every_key_is_listed_and_understood() {

@@ -7,6 +7,7 @@ mod bodies;
 mod chaos;
 mod clauses;
 mod connections;
+mod names;
 mod programs;
 mod revisions;
 mod smuggling;

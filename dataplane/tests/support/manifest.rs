@@ -19,6 +19,8 @@ pub(crate) struct Declared {
     pub(crate) site_timeouts: String,
     /// `[host] backend_networks`.
     pub(crate) backend_networks: Vec<String>,
+    /// `[host] resolvers`.
+    pub(crate) resolvers: Vec<SocketAddr>,
     /// Of the site `acme/shop`.
     pub(crate) hostnames: Vec<String>,
     /// Of the site `acme/shop`, named b1, b2, …
@@ -42,6 +44,7 @@ impl Default for Declared {
             timeouts: "{}".to_owned(),
             site_timeouts: "{}".to_owned(),
             backend_networks: vec!["127.0.0.0/8".to_owned(), "::1/128".to_owned()],
+            resolvers: Vec::new(),
             hostnames: vec!["shop.test".to_owned()],
             backends: Vec::new(),
             host: String::new(),
@@ -71,8 +74,10 @@ impl Declared {
     /// The manifest of a host with these listeners.
     pub(crate) fn text(&self, listeners: &[SocketAddr]) -> String {
         let listeners: Vec<String> = listeners.iter().map(SocketAddr::to_string).collect();
+        let resolvers: Vec<String> = self.resolvers.iter().map(SocketAddr::to_string).collect();
         let mut text = format!(
-            "[host]\nname = \"ams-1\"\nworkers = {}\nbackend_networks = {:?}\ntimeouts = {}\n{}\n\
+            "[host]\nname = \"ams-1\"\nworkers = {}\nbackend_networks = {:?}\ntimeouts = {}\n\
+             resolvers = {resolvers:?}\n{}\n\
              [listen]\nhttp = {listeners:?}\n{}\n\
              [fleet]\nname = \"wire\"\n\
              [[tenant]]\nname = \"acme\"\n\

@@ -3,6 +3,7 @@
 pub(crate) mod conversation;
 pub(crate) mod manifest;
 pub(crate) mod message;
+pub(crate) mod name_server;
 pub(crate) mod peer;
 pub(crate) mod plane;
 pub(crate) mod script;

@@ -111,15 +111,6 @@ impl<'t> Reader<'t> {
         self.not_built.push(problem);
     }
 
-    /// Notes the use of a form of a value that is not built yet.
-    pub(super) fn note_form(&mut self, key: &str, form: &str, line: u32) {
-        if !availability::is_built("", key, Some(form)) {
-            let what = format!("{form} is not available in this version");
-            let problem = self.problem(Some(line), key, what, String::new());
-            self.not_built.push(problem);
-        }
-    }
-
     fn problem(&self, line: Option<u32>, key: &str, what: String, hint: String) -> Problem {
         Problem {
             file: self.file.to_owned(),

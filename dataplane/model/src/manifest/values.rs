@@ -196,6 +196,21 @@ pub(super) fn listener(value: &DeValue<'_>) -> Result<SocketAddr, Malformed> {
     Ok(address)
 }
 
+/// A name server: an address, with a port where it is not 53.
+pub(super) fn resolver(value: &DeValue<'_>) -> Result<SocketAddr, Malformed> {
+    let text = text(value)?;
+    let bare = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
+    let address = text.parse::<SocketAddr>().or(bare).ok();
+    let fits = address.filter(|address| address.port() != 0 && !address.ip().is_unspecified());
+    fits.ok_or_else(|| {
+        let hint = "write its address, like \"192.0.2.53\" or \"[2001:db8::53]:5353\"";
+        malformed(
+            format!("{text:?} is not the address of a name server"),
+            hint,
+        )
+    })
+}
+
 /// `http://` and an address, maybe with a port.
 pub(super) fn probe_address(value: &DeValue<'_>) -> Result<SocketAddr, Malformed> {
     let text = text(value)?;
@@ -216,7 +231,7 @@ pub(super) fn probe_address(value: &DeValue<'_>) -> Result<SocketAddr, Malformed
 
 pub(super) fn backend_address(value: &DeValue<'_>) -> Result<BackendAddress, Malformed> {
     let text = borrowed(value)?;
-    let hint = "write it like \"203.0.113.10:80\" or \"[2001:db8::10]:80\"";
+    let hint = "write it like \"203.0.113.10:80\", \"[2001:db8::10]:80\" or \"app.example.net:80\"";
     if let Ok(address) = text.parse::<SocketAddr>() {
         return match address.port() {
             0 => Err(malformed(

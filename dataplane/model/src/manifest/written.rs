@@ -74,6 +74,7 @@ pub(super) struct Host {
     pub(super) busy_polling: Option<bool>,
     pub(super) backend_networks: Vec<IpNet>,
     pub(super) deny_networks: Vec<IpNet>,
+    pub(super) resolvers: Vec<SocketAddr>,
     pub(super) probe: Option<SocketAddr>,
     pub(super) access_log: Option<String>,
     pub(super) timeouts: TimeoutOverrides,

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use ipnet::IpNet;
 
 use super::timeouts::read_timeouts;
-use crate::limits::{HOST_NETWORKS_MAX, LISTENERS_MAX, WORKERS_MAX};
+use crate::limits::{HOST_NETWORKS_MAX, LISTENERS_MAX, RESOLVERS_MAX, WORKERS_MAX};
 use crate::manifest::reader::{Located, Reader, Section};
 use crate::manifest::values;
 use crate::manifest::written::{Host, Listen};
@@ -24,6 +24,8 @@ pub(super) fn read_host(reader: &mut Reader<'_>, mut section: Section<'_>) -> Op
         "host.deny_networks",
         deny_networks.as_deref().unwrap_or_default(),
     );
+    let resolvers = section.list(reader, "resolvers", values::resolver);
+    check_resolvers(reader, resolvers.as_deref().unwrap_or_default());
     let probe = section.take(reader, "probe", values::probe_address);
     let access_log = section.take(reader, "access_log", values::text);
     let timeouts = section.table(reader, "timeouts", "host.timeouts");
@@ -37,10 +39,22 @@ pub(super) fn read_host(reader: &mut Reader<'_>, mut section: Section<'_>) -> Op
         busy_polling: busy_polling.map(|located| located.value),
         backend_networks: plain(backend_networks),
         deny_networks: plain(deny_networks),
+        resolvers: plain(resolvers),
         probe: probe.map(|located| located.value),
         access_log: access_log.map(|located| located.value),
         timeouts,
     })
+}
+
+fn check_resolvers(reader: &mut Reader<'_>, resolvers: &[Located<SocketAddr>]) {
+    if let Some(first_over) = resolvers.get(RESOLVERS_MAX) {
+        let what = format!(
+            "at most {RESOLVERS_MAX} resolvers (was {})",
+            resolvers.len()
+        );
+        let hint = "keep those that are nearest";
+        reader.report(Some(first_over.line), "host.resolvers", what, hint);
+    }
 }
 
 /// What visitors reach.

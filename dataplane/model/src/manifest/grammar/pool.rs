@@ -5,10 +5,8 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::fleet::{Cadence, read_cadence};
-use crate::availability::ADDRESS_BY_NAME;
 use crate::desired::{
-    Algorithm, BackendAddress, HashInput, Health, HealthKind, PoolTls, ProxyProtocol, Queue,
-    StatusRange, Sticky,
+    Algorithm, HashInput, Health, HealthKind, PoolTls, ProxyProtocol, Queue, StatusRange, Sticky,
 };
 use crate::fields;
 use crate::limits::{BACKEND_WEIGHT_MAX, TIMEOUT_MS_MAX};
@@ -250,13 +248,6 @@ pub(super) fn read_backend(reader: &mut Reader<'_>, mut section: Section<'_>) ->
     let connections = section.take(reader, "connections", values::integer(1, u32::MAX));
     let backup = section.take_or(reader, "backup", values::flag, (false, "false"));
     section.finish(reader);
-    if let Some(Located {
-        value: BackendAddress::Name { .. },
-        line,
-    }) = &address
-    {
-        reader.note_form("site.backend.address", ADDRESS_BY_NAME, *line);
-    }
     let name = match (name, name_is_set, &address) {
         (Some(name), ..) => Some(Located {
             value: name.value.to_string(),
