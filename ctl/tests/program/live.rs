@@ -49,6 +49,9 @@ pub(crate) fn plane_pid(host: &Host) -> u32 {
 /// How long a backend thinks about a request for `/slow`.
 const SLOW: Duration = Duration::from_millis(200);
 
+/// Requests for `/slow` that backends have got.
+static SLOW_SEEN: AtomicU64 = AtomicU64::new(0);
+
 /// A backend that answers every request with its name.
 pub(crate) fn backend(name: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -72,6 +75,7 @@ fn answer_all(mut stream: TcpStream, name: &str) {
         head.extend_from_slice(&bytes[..count]);
         while let Some(end) = head.windows(4).position(|it| it == b"\r\n\r\n") {
             if head.starts_with(b"GET /slow ") {
+                SLOW_SEEN.fetch_add(1, Ordering::SeqCst);
                 std::thread::sleep(SLOW);
             }
             head.drain(..end + 4);
@@ -226,8 +230,11 @@ fn no_request_fails_under_five_hundred_changes_and_each_holds_once_it_is_said() 
         // A request that its backend is still busy with does not send the next one there.
         let is_under_way = change % 10 == 0;
         if is_under_way {
+            let before = SLOW_SEEN.load(Ordering::SeqCst);
             slow.send("/slow", "live.test").expect("it is sent");
-            std::thread::sleep(SLOW / 4);
+            wait_for("the backend to begin", || {
+                (SLOW_SEEN.load(Ordering::SeqCst) > before).then_some(())
+            });
         }
         set_backend(&host, address).expect(0, &[]);
         assert_eq!(served(&host, "live.test"), new, "change {change}");

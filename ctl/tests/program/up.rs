@@ -90,7 +90,10 @@ fn what_it_keeps_is_for_its_owner_alone() {
         files.push(path.file_name().unwrap().to_str().unwrap().to_string());
     }
     files.sort();
-    assert_eq!(files, ["current", "journal.1", "local", "snapshot.1"]);
+    assert_eq!(
+        files,
+        ["applied", "current", "journal.1", "local", "snapshot.1"]
+    );
     assert_eq!(mode(&host.path("state/meridianctl.lock")), 0o600);
     up.stop();
 }
