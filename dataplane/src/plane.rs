@@ -8,7 +8,7 @@ use crate::listeners::{self, ByWorker};
 use crate::names::{Names, resolver};
 use crate::pages::{PageSet, PageWriter};
 use crate::routing::{Joint, Routing};
-use crate::shared::Shared;
+use crate::shared::{Means, Shared};
 use crate::slots_file::SlotsFile;
 use crate::usage::{Closing, Usage};
 use crate::worker::{Worker, WorkerListener};
@@ -89,12 +89,14 @@ pub fn run(state: &Path) -> Result<(), String> {
         Routing::new(snapshot, joint),
         Arc::clone(&names),
         Arc::clone(&usage),
-        workers,
         wall_seconds,
-        descriptors,
         Entrance::new(&local),
-        // Of two workers on a CPU the one that looks would keep the other from its work.
-        local.host.busy_polling && workers <= cpus.len(),
+        Means {
+            workers,
+            descriptors,
+            // Of two workers on a CPU the one that looks would keep the other from its work.
+            busy_polling: local.host.busy_polling && workers <= cpus.len(),
+        },
     );
     // Before the first request is served.
     let closing = Closing::start(usage, file)?;

@@ -95,6 +95,17 @@ pub(crate) struct Shared {
     pub(crate) workers: Box<[WorkerBoard]>,
 }
 
+/// What a process has to serve with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Means {
+    /// Threads that serve.
+    pub(crate) workers: usize,
+    /// Files that may be open.
+    pub(crate) descriptors: u64,
+    /// Whether workers may look for what comes instead of sleeping.
+    pub(crate) busy_polling: bool,
+}
+
 impl Shared {
     /// What the sites of a routing are joined with.
     pub(crate) fn joint(&self) -> Joint<'_> {
@@ -104,19 +115,21 @@ impl Shared {
         }
     }
 
-    /// What `workers` workers share, beginning with `routing` and counting into `usage`, when the
-    /// process may have `descriptors` files open; `entrance` says who may come in, and `busy_polling`
-    /// whether its workers may poll.
+    /// What the workers of a process with these `means` share, beginning with `routing`, whose
+    /// names are among `names`, and counting into `usage`; `entrance` says who may come in.
     pub(crate) fn new(
         routing: Routing,
         names: Arc<Names>,
         usage: Arc<Usage>,
-        workers: usize,
         wall_seconds: u64,
-        descriptors: u64,
         entrance: Entrance,
-        busy_polling: bool,
+        means: Means,
     ) -> Arc<Shared> {
+        let Means {
+            workers,
+            descriptors,
+            busy_polling,
+        } = means;
         let for_sockets = descriptors.saturating_sub(DESCRIPTORS_RESERVED);
         let for_clients = for_sockets * CLIENT_DESCRIPTORS_PERCENT / 100;
         let of_a_worker = |all: u64| (all / workers.max(1) as u64).max(1);
