@@ -79,6 +79,10 @@ fn what_it_keeps_is_for_its_owner_alone() {
     let host = Host::new();
     let up = host.up();
     up.line();
+    // Kept for the next start, once this one serves.
+    wait_for("what was applied", || {
+        host.path("state/config/applied").exists().then_some(())
+    });
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     for directory in ["state", "state/config", "state/run"] {
         assert_eq!(mode(&host.path(directory)), 0o700, "{directory}");
