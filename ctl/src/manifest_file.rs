@@ -8,7 +8,7 @@ use std::path::Path;
 use meridian_model::limits::MANIFEST_BYTES_MAX;
 use meridian_model::{Manifest, Problem, Problems};
 
-/// Reads the manifest at `path`.
+/// Reads the manifest at `path`; relative paths in it begin where it stands.
 ///
 /// # Errors
 /// Every problem of the file; one alone when it can not be read.
@@ -21,7 +21,13 @@ pub(crate) fn read(path: &Path) -> Result<Manifest, Problems> {
 /// # Errors
 /// Every problem of it.
 pub(crate) fn parse(text: &str, path: &Path) -> Result<Manifest, Problems> {
-    Manifest::parse(text, &path.display().to_string())
+    let manifest = Manifest::parse(text, &path.display().to_string())?;
+    // Where that can not be told, what is relative stays so.
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    Ok(match whole.parent() {
+        Some(directory) => manifest.standing_in(directory),
+        None => manifest,
+    })
 }
 
 /// The text of the manifest at `path`.

@@ -4,29 +4,35 @@
 //! What forwards a request is in [`crate::exchange`]; it sees a [`Request`] and the connection's
 //! body, and nothing of how the head was framed.
 
+use crate::access_log::Entry;
 use crate::counters::{Cause, Cut, SiteCounters};
 use crate::exchange;
 use crate::http::Version;
 use crate::http::answer::{AnswerContext, write_options_answer, write_reject, write_route_answer};
-use crate::http::forward::{RequestContext, TargetParts, write_request_head};
+use crate::http::field::FieldName;
+use crate::http::forward::{RequestContext, TargetParts, write_asked, write_request_head};
 use crate::http::method::Method;
 use crate::http::reject::Reject;
 use crate::http::request::{self, BodyFraming, Parsed, RequestHead, Target};
 use crate::proxy_header;
 use crate::proxy_protocol::Ends;
+use crate::record::{Circumstances, Record, Traffic, TunnelRecord};
+use crate::request_id::REQUEST_ID_BYTES;
 use crate::route::{Routed, route};
 use crate::site::LocalSite;
 use crate::tunnel::Opening;
 use crate::worker::Worker;
-use meridian_model::limits::{HOSTNAME_BYTES_MAX, LINGER_BYTES_MAX, LINGER_MS};
-use meridian_model::snapshot::{Forward, HostField};
-use meridian_model::usage::Column;
+use meridian_model::limits::{
+    HOSTNAME_BYTES_MAX, LINGER_BYTES_MAX, LINGER_MS, REQUEST_ID_BYTES_MAX,
+};
+use meridian_model::snapshot::{Forward, HostField, SiteId};
+use meridian_model::usage::{Column, NO_SITE};
 use meridian_sys::{ClassId, RecvBuf, Runtime, Socket};
 use std::cell::Cell;
 use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// What happens to a connection after a request.
 #[derive(Debug)]
@@ -67,6 +73,8 @@ pub(crate) struct ClientConnection {
     began_ns: u64,
     /// A response was begun and has not ended.
     responding: Cell<bool>,
+    /// What there is to tell of the current request.
+    record: Record,
 }
 
 impl ClientConnection {
@@ -79,6 +87,7 @@ impl ClientConnection {
             known,
             site: None,
             responding: Cell::new(false),
+            record: Record::default(),
         }
     }
 
@@ -133,7 +142,7 @@ impl ClientConnection {
 
     fn serve_site(&mut self, site: &Rc<LocalSite>, head_bytes: usize) {
         self.site = Some(Rc::clone(site));
-        site.counters().add(Column::BytesIn, head_bytes as u64);
+        self.traffic().came(head_bytes);
         if !self.known.counted {
             self.known.counted = true;
             site.counters().add(Column::Connections, 1);
@@ -148,17 +157,122 @@ impl ClientConnection {
         }
     }
 
+    /// Where the bytes of the current request are counted.
+    pub(crate) fn traffic(&self) -> Traffic<'_> {
+        Traffic {
+            counters: self.counters(),
+            record: &self.record,
+        }
+    }
+
+    /// What there is to tell of the current request.
+    pub(crate) fn record(&self) -> &Record {
+        &self.record
+    }
+
     /// Counts the final response to the current request, just before its head is submitted, with
-    /// the time since the turn in which its first byte had come.
-    pub(crate) fn count_response(&self, status: u16, counters: &SiteCounters) {
-        let took_ns = self.worker.runtime.clock_ns().saturating_sub(self.began_ns);
-        counters.count_response(status, took_ns);
+    /// the time since the turn in which its first byte had come. Gives the time.
+    pub(crate) fn count_response(&self, status: u16, counters: &SiteCounters) -> u64 {
+        let now_ns = self.worker.runtime.clock_ns();
+        counters.count_response(status, now_ns.saturating_sub(self.began_ns));
         self.worker.board().requests.add(1);
+        self.record.responded(status);
+        now_ns
+    }
+
+    /// Counts why the current request ends badly. A request has one cause, the first: what goes
+    /// wrong later follows from it.
+    pub(crate) fn fail(&self, cause: Cause) {
+        if self.record.fail(cause) {
+            self.worker.causes().count(cause);
+        }
+    }
+
+    /// The id that we gave to the current request.
+    fn own_request_id(&self) -> [u8; REQUEST_ID_BYTES] {
+        let ids = self.worker.request_ids();
+        ids.text(self.record.number(ids))
+    }
+
+    /// The current request is over: the access log and the failures get to know of it, where
+    /// they want to.
+    fn finish(&self) {
+        if !self.record.tell() {
+            return;
+        }
+        let logged = self.is_logged();
+        if logged || self.record.cause().is_some() {
+            self.describe(|site, entry| self.worker.tell(site, entry, logged));
+        }
+        self.give_head_back();
+    }
+
+    /// The current request goes on as a tunnel: what is to be told when that ends.
+    fn finish_later(&self) -> TunnelRecord {
+        self.record.tell();
+        let mut told_later = None;
+        self.describe(|site, entry| {
+            told_later = Some(TunnelRecord::new(
+                &entry,
+                site,
+                self.is_logged(),
+                self.began_ns,
+            ));
+        });
+        self.give_head_back();
+        told_later.expect("it was described")
+    }
+
+    fn give_head_back(&self) {
+        if let Some(head) = self.record.take_head() {
+            self.worker.give_head(head);
+        }
+    }
+
+    /// Whether the access log gets the current request.
+    fn is_logged(&self) -> bool {
+        self.site.as_ref().is_some_and(|site| {
+            let number = self.record.number(self.worker.request_ids());
+            site.site().log_share.takes(number.lot()) && self.worker.has_log()
+        })
+    }
+
+    /// Gives `each` what there is to tell, with the site that it is of.
+    #[inline(never)]
+    fn describe(&self, each: impl FnOnce(SiteId, Entry<'_>)) {
+        let own_id = self.own_request_id();
+        let kept_id = self.record.kept_id.borrow();
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let site = self.site.as_ref().map(|site| site.site());
+        let known = Circumstances {
+            request_id: kept_id.as_deref().unwrap_or(&own_id),
+            site: site.map_or(("-", "-"), |site| (&site.tenant, &site.name)),
+            worker: self.worker.index,
+            client: self.socket().peer_address().ok(),
+            wall_us: wall.map_or(0, |since| since.as_micros() as u64),
+            span_ns: (self.began_ns, self.worker.runtime.clock_ns()),
+            sent_bytes: self.socket().sent_bytes(),
+        };
+        let id = site.map_or(NO_SITE, |site| site.id);
+        self.record.describe(&known, |entry| each(id, entry));
+    }
+}
+
+impl ClientConnection {
+    /// A request that the end of a drain meets under way.
+    fn end_unfinished(&self) {
+        if !self.record.is_told() {
+            self.fail(Cause::Cut(Cut::DrainTimeout));
+            self.finish();
+        }
     }
 }
 
 impl Drop for ClientConnection {
     fn drop(&mut self) {
+        if self.site.is_some() && self.socket.is_some() {
+            self.end_unfinished();
+        }
         if let Some(socket) = self.socket.take() {
             // Of a send that did not end well, what the kernel took has gone all the same.
             let counters = match &self.site {
@@ -243,6 +357,11 @@ pub(crate) async fn serve(connection: ClientConnection) {
 async fn serve_first(mut connection: ClientConnection) {
     let next = serve_request(&mut connection).await;
     let worker = Rc::clone(connection.worker());
+    if let Next::Tunnel(opening) = next {
+        let told_later = connection.finish_later();
+        return opening.open(worker, connection.into_socket(), told_later);
+    }
+    connection.finish();
     match next {
         Next::Keep if !worker.is_draining() => {
             let keep_alive = match &connection.site {
@@ -254,7 +373,7 @@ async fn serve_first(mut connection: ClientConnection) {
         Next::Keep | Next::Linger => linger(connection.socket(), &worker.runtime).await,
         Next::Close => {}
         Next::Reset => connection.socket().reset_on_close(),
-        Next::Tunnel(opening) => opening.open(worker, connection.into_socket()),
+        Next::Tunnel(_) => unreachable!("looked at before"),
     }
 }
 
@@ -308,7 +427,7 @@ async fn serve_request(connection: &mut ClientConnection) -> Next {
 }
 
 fn count_in(connection: &ClientConnection, bytes: usize) {
-    connection.counters().add(Column::BytesIn, bytes as u64);
+    connection.traffic().came(bytes);
 }
 
 /// Decides what is to become of a request by its head alone.
@@ -321,11 +440,14 @@ fn admit(connection: &ClientConnection, head: &RequestHead<'_>) -> Admitted {
         && head.framing.is_empty()
         && !head.upgrade_websocket
         && !worker.is_draining();
-    let refused = |reject, site| Admitted::Refused {
-        reject,
-        site,
-        head_only,
-        keep_alive,
+    let refused = |reject, site| {
+        keep_asked(connection, head);
+        Admitted::Refused {
+            reject,
+            site,
+            head_only,
+            keep_alive,
+        }
     };
     if let Err(reject) = head.check_scheme(false) {
         return refused(reject, None);
@@ -368,6 +490,7 @@ fn admit(connection: &ClientConnection, head: &RequestHead<'_>) -> Admitted {
                 date: &worker.date(),
             };
             write_route_answer(&mut bytes, answer, &context);
+            keep_asked(connection, head);
             return Admitted::Answered {
                 status: answer.status,
                 answer: bytes,
@@ -402,15 +525,26 @@ fn write_forwarded(
     way: &Forward,
     target: Option<TargetParts<'_>>,
 ) -> Rc<Vec<u8>> {
+    let record = connection.record();
+    record.admitted_ns.set(connection.worker().runtime.now_ns());
+    record
+        .revision
+        .set(connection.worker().board().revision.get());
+    let own_id = connection.own_request_id();
+    let trusted = site.site().trusted_networks.contains(client);
+    let keeps_id = trusted && keep_request_id(record, head);
     let mut forwarded = connection.worker().take_head();
     if let Some(bytes) = Rc::get_mut(&mut forwarded) {
         let context = RequestContext {
             client,
-            trusted: site.site().trusted_networks.contains(client),
+            trusted,
             forwarded_proto: "http",
             listener_port: connection.known.port,
             via: site.via(),
-            request_id: None,
+            request_id: match keeps_id {
+                true => None,
+                false => std::str::from_utf8(&own_id).ok(),
+            },
             target,
             host: match &way.host {
                 HostField::Asked => None,
@@ -420,7 +554,38 @@ fn write_forwarded(
         };
         write_request_head(bytes, head, &context);
     }
+    if target.is_none() && way.host == HostField::Asked {
+        record.keep_head(&forwarded);
+    } else {
+        keep_asked(connection, head);
+    }
     forwarded
+}
+
+/// Keeps what was asked for, of a request that goes no further or not as it was asked for.
+fn keep_asked(connection: &ClientConnection, head: &RequestHead<'_>) {
+    let worker = connection.worker();
+    let record = connection.record();
+    record.revision.set(worker.board().revision.get());
+    let mut asked = worker.take_head();
+    if let Some(bytes) = Rc::get_mut(&mut asked) {
+        write_asked(bytes, head);
+    }
+    record.keep_head(&asked);
+}
+
+/// Keeps the id of a request that has one which can be passed on and looked for. Whether it has.
+fn keep_request_id(record: &Record, head: &RequestHead<'_>) -> bool {
+    let mut ids = head.fields().values(FieldName::XRequestId);
+    let (Some(id), None) = (ids.next(), ids.next()) else {
+        return false;
+    };
+    let is_good =
+        (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic);
+    if is_good {
+        record.kept_id.replace(Some(id.into()));
+    }
+    is_good
 }
 
 /// Does what was decided. `rest` is what came behind the head.
@@ -494,8 +659,10 @@ pub(crate) async fn refuse(
     keep_alive: bool,
 ) -> Next {
     let worker = connection.worker();
-    worker.causes().count(Cause::Reject(reject));
+    connection.fail(Cause::Reject(reject));
     let keep_alive = keep_alive && !reject.closes() && !worker.is_draining();
+    let own_id = connection.own_request_id();
+    let kept_id = connection.record().kept_id.take();
     let mut answer = Vec::new();
     write_reject(
         &mut answer,
@@ -504,7 +671,9 @@ pub(crate) async fn refuse(
         !keep_alive,
         head_only,
         None,
+        kept_id.as_deref().unwrap_or(&own_id),
     );
+    connection.record().kept_id.replace(kept_id);
     connection.count_response(reject.status(), connection.counters());
     send_answer(connection, answer, keep_alive).await
 }
@@ -521,8 +690,7 @@ async fn send_answer(connection: &ClientConnection, answer: Vec<u8>, keep_alive:
         .await
     {
         Ok(sent) => {
-            let bytes = sent.len() as u64;
-            connection.counters().add(Column::BytesOut, bytes);
+            connection.traffic().went(sent.len());
             if keep_alive { Next::Keep } else { Next::Linger }
         }
         Err(error) => {
@@ -531,7 +699,7 @@ async fn send_answer(connection: &ClientConnection, answer: Vec<u8>, keep_alive:
             } else {
                 Cut::ClientAbort
             };
-            worker.causes().count(Cause::Cut(cut));
+            connection.fail(Cause::Cut(cut));
             Next::Reset
         }
     }

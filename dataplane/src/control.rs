@@ -4,6 +4,7 @@
 //! lost heals, and so that Date is right to the second.
 
 use crate::configuration::Configuration;
+use crate::failures::Question;
 use crate::shared::Shared;
 use crate::status::{self, Facts};
 use futures_lite::{AsyncBufReadExt, AsyncWriteExt};
@@ -11,6 +12,8 @@ use glommio::net::{UnixListener, UnixStream};
 use glommio::timer::sleep;
 use glommio::{LocalExecutorBuilder, Placement};
 use meridian_model::limits::{LOCAL_CONNECTIONS_MAX, LOCAL_LINE_BYTES_MAX};
+use meridian_model::snapshot::SiteId;
+use meridian_model::usage::NO_SITE;
 use meridian_sys::Notifier;
 use serde_json::{Value, json};
 use std::cell::Cell;
@@ -189,12 +192,16 @@ impl ControlThread {
                 (self.status(brief).await, true)
             }
             Some("usage") => (self.usage().await, true),
+            Some("failures") => match asked.get("site").and_then(Value::as_str) {
+                Some(site) => (self.failures(site).await, true),
+                None => (json!({ "error": "site: not a name TENANT/SITE" }), false),
+            },
             Some("follow") => match (number(&asked, "generation"), number(&asked, "length")) {
                 (Ok(generation), Ok(length)) => (self.follow(generation, length).await, true),
                 (Err(fault), _) | (_, Err(fault)) => (json!({ "error": fault }), false),
             },
             _ => (
-                json!({ "error": "op: not one of status, usage, follow" }),
+                json!({ "error": "op: not one of status, usage, failures, follow" }),
                 false,
             ),
         }
@@ -208,6 +215,43 @@ impl ControlThread {
         // It takes a while where many sites are served, and others are waiting.
         let made = glommio::executor().spawn_blocking(move || json!(usage.answer()));
         made.await
+    }
+
+    /// The last requests of a site that ended badly, the newest first.
+    async fn failures(&self, site: &str) -> Value {
+        let Some(id) = self.site_id(site) else {
+            return json!({
+                "error": format!("no site {site} is served here"),
+                "revision": self.live_revision(),
+            });
+        };
+        let question = Arc::new(Question::new(id, self.shared.workers.len()));
+        // As in `usage`: what a worker had heard of when it answers first is in the second answer.
+        let _ = self.hear_from_workers().await;
+        self.shared.open_question(&question);
+        let _ = self.hear_from_workers().await;
+        self.shared.close_question(&question);
+        let (failures, workers_missing) = question.result();
+        let failures = failures
+            .iter()
+            .filter_map(|failure| serde_json::from_str::<Value>(failure).ok());
+        json!({
+            "site": site,
+            "failures": failures.collect::<Vec<_>>(),
+            "workers_missing": workers_missing,
+        })
+    }
+
+    /// The id of the site with this full name; `-/-` is what belongs to no site.
+    fn site_id(&self, full_name: &str) -> Option<SiteId> {
+        if full_name == "-/-" {
+            return Some(NO_SITE);
+        }
+        let (tenant, name) = full_name.split_once('/')?;
+        let routing = self.shared.routing.load();
+        let mut sites = routing.snapshot.sites.iter();
+        let found = sites.find(|(_, site)| *site.tenant == *tenant && *site.name == *name);
+        found.map(|(id, _)| id)
     }
 
     /// Has every worker publish its numbers; whether all did in time.

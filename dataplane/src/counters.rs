@@ -4,7 +4,7 @@
 //! loses nothing and costs no locked instruction. What is billed stands in [`crate::pages`] and
 //! lives through the death of the process; the rest begins at zero with it.
 
-use crate::http::reject::Reject;
+use crate::http::reject::{Fault, Reject};
 use meridian_model::usage::{Column, SLOT_LATENCY_WORD, SLOT_TALLY_WORD, SLOT_WORDS, bucket_of};
 use meridian_sys::CounterWords;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -121,9 +121,11 @@ pub(crate) enum Cut {
     TunnelReset,
     /// The backend took nothing of what came through a tunnel for `timeouts.write`.
     TunnelWriteTimeout,
+    /// It was still under way when the plane had drained for `timeouts.drain`.
+    DrainTimeout,
 }
 
-const CUTS: [Cut; 7] = [
+const CUTS: [Cut; 8] = [
     Cut::ClientAbort,
     Cut::WriteTimeout,
     Cut::ShortBody,
@@ -131,6 +133,7 @@ const CUTS: [Cut; 7] = [
     Cut::TunnelIdleTimeout,
     Cut::TunnelReset,
     Cut::TunnelWriteTimeout,
+    Cut::DrainTimeout,
 ];
 
 impl Cause {
@@ -153,10 +156,39 @@ impl Cause {
             Cause::Cut(Cut::TunnelIdleTimeout) => "tunnel_idle_timeout",
             Cause::Cut(Cut::TunnelReset) => "tunnel_reset",
             Cause::Cut(Cut::TunnelWriteTimeout) => "tunnel_write_timeout",
+            Cause::Cut(Cut::DrainTimeout) => "drain_timeout",
         }
     }
 
-    fn place(self) -> usize {
+    /// Whose fault it is.
+    pub(crate) fn fault(self) -> Fault {
+        match self {
+            Cause::Reject(reject) => reject.fault(),
+            // Of a silent tunnel it is mostly the client that is gone without a word.
+            Cause::Cut(Cut::ClientAbort | Cut::WriteTimeout | Cut::TunnelIdleTimeout) => {
+                Fault::Client
+            }
+            Cause::Cut(
+                Cut::ShortBody
+                | Cut::ResponseGapTimeout
+                | Cut::TunnelReset
+                | Cut::TunnelWriteTimeout,
+            ) => Fault::Backend,
+            Cause::Cut(Cut::DrainTimeout) => Fault::Operator,
+        }
+    }
+
+    /// The cause at this place.
+    pub(crate) fn at(place: usize) -> Option<Cause> {
+        let cut = |place: usize| CUTS.get(place).copied().map(Cause::Cut);
+        match Reject::ALL.get(place) {
+            Some(reject) => Some(Cause::Reject(*reject)),
+            None => cut(place - Reject::ALL.len()),
+        }
+    }
+
+    /// Its place among all of them.
+    pub(crate) fn place(self) -> usize {
         match self {
             Cause::Reject(reject) => reject as usize,
             Cause::Cut(cut) => Reject::ALL.len() + cut as usize,
@@ -200,7 +232,9 @@ mod tests {
     fn every_cause_stands_at_its_place() {
         for (place, cause) in Cause::all().enumerate() {
             assert_eq!(cause.place(), place, "{}", cause.word());
+            assert_eq!(Cause::at(place), Some(cause));
         }
+        assert_eq!(Cause::at(Cause::all().count()), None);
     }
 
     #[test]

@@ -4,11 +4,11 @@
 //! next. A client that does not read holds the backend back.
 
 use crate::body::{self, BodyError, BodyReader};
-use crate::counters::{Cut, SiteCounters};
+use crate::counters::Cut;
 use crate::http::response::ResponseFraming;
+use crate::record::Traffic;
 use crate::stall::Stall;
 use meridian_model::snapshot::Timeouts;
-use meridian_model::usage::Column;
 use meridian_sys::{RecvBuf, SendBuf, Socket};
 use std::task::Poll;
 
@@ -72,7 +72,7 @@ impl Download {
         &mut self,
         client: &Socket,
         upstream: &Socket,
-        counters: &SiteCounters,
+        traffic: Traffic<'_>,
         now_ns: u64,
     ) -> Result<bool, Cut> {
         loop {
@@ -92,7 +92,7 @@ impl Download {
             }
             match client.poll_sent() {
                 Poll::Pending => return Ok(false),
-                Poll::Ready(Ok(sent)) => counters.add(Column::BytesOut, sent.len() as u64),
+                Poll::Ready(Ok(sent)) => traffic.went(sent.len()),
                 Poll::Ready(Err(_)) => return Err(Cut::ClientAbort),
             }
             match self.next.take() {

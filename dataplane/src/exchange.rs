@@ -74,10 +74,7 @@ enum Ended {
 /// Forwards a request and its response.
 pub(crate) async fn run(connection: &ClientConnection, request: Request) -> Next {
     let mut exchange = Exchange::new(connection, request);
-    let next = exchange.run().await;
-    let Exchange { request, .. } = exchange;
-    connection.worker().give_head(request.head);
-    next
+    exchange.run().await
 }
 
 struct Exchange<'c> {
@@ -163,7 +160,7 @@ impl<'c> Exchange<'c> {
             };
             // A pooled connection may have been closed in between, and want of descriptors is
             // ours: neither says anything of the backend.
-            if !failure.reused && failure.reject != Reject::ConnectionLimit {
+            if !failure.reused && failure.reject != Reject::Resources {
                 picked.upstream.counters().failures.add(1);
             }
             if !self.may_retry(failure) {
@@ -247,7 +244,7 @@ impl<'c> Exchange<'c> {
     }
 
     fn cut_for(&self, cause: Cause) -> Next {
-        self.worker.causes().count(cause);
+        self.connection.fail(cause);
         self.count(Column::Cut);
         Next::Reset
     }
@@ -255,6 +252,8 @@ impl<'c> Exchange<'c> {
     async fn attempt(&mut self, picked: &Pick, fresh: bool) -> Attempt {
         let upstream = &*picked.upstream;
         let in_flight = InFlight::begin(upstream.counters());
+        let record = self.connection.record();
+        record.begin_try(&picked.upstream, self.worker.runtime.now_ns());
         let header = upstream.key().proxy_protocol();
         // A connection that began with one client's address is of no use to another.
         let is_shared = header == ProxyProtocol::Off;
@@ -277,6 +276,7 @@ impl<'c> Exchange<'c> {
                 }
             },
         };
+        record.connected(reused, self.worker.runtime.now_ns());
         let result = self.converse(picked, &socket).await;
         drop(in_flight);
         match result {
@@ -321,18 +321,19 @@ impl<'c> Exchange<'c> {
             return Err(Reject::NoBackend);
         }
         if self.worker.is_out_of_descriptors() {
-            return Err(Reject::ConnectionLimit);
+            return Err(Reject::Resources);
         }
         let runtime = &self.worker.runtime;
+        let began_ns = runtime.now_ns();
         let deadline_ns = runtime.deadline(self.request.site.site().timeouts.connect);
-        let socket = runtime
-            .connect(address, deadline_ns)
-            .await
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::TimedOut => Reject::ConnectSlow,
-                _ if meridian_sys::process::is_want_of_resources(&error) => Reject::ConnectionLimit,
-                _ => Reject::ConnectRefused,
-            })?;
+        let connected = runtime.connect(address, deadline_ns).await;
+        let record = self.connection.record();
+        record.add_connecting(runtime.now_ns() - began_ns);
+        let socket = connected.map_err(|error| match error.kind() {
+            io::ErrorKind::TimedOut => Reject::ConnectSlow,
+            _ if meridian_sys::process::is_want_of_resources(&error) => Reject::Resources,
+            _ => Reject::ConnectRefused,
+        })?;
         socket.set_class(self.request.site.class());
         upstream.counters().connections.add(1);
         Ok(socket)
@@ -341,9 +342,8 @@ impl<'c> Exchange<'c> {
     /// Sends the request over an open connection and passes the response on.
     async fn converse(&mut self, picked: &Pick, upstream: &Socket) -> Result<Ended, Attempt> {
         let head = self.head_for(&picked.upstream);
-        let counters = self.request.site.counters();
         self.upload
-            .begin(head, self.client, upstream, counters)
+            .begin(head, self.client, upstream, self.connection.traffic())
             .map_err(Attempt::from)?;
         let begun = self.await_response(upstream).await?;
         if picked.cross_group {
@@ -374,8 +374,8 @@ impl<'c> Exchange<'c> {
     /// Moves the request's body on.
     fn pump_upload(&mut self, upstream: &Socket) -> Result<Pumped, UploadFault> {
         let now_ns = self.worker.runtime.now_ns();
-        let counters = self.request.site.counters();
-        self.upload.pump(self.client, upstream, counters, now_ns)
+        let traffic = self.connection.traffic();
+        self.upload.pump(self.client, upstream, traffic, now_ns)
     }
 
     /// Sends the rest of the request until the final response's head is there. Interim responses
@@ -453,10 +453,7 @@ impl<'c> Exchange<'c> {
         self.client
             .send(head, stall_ns)
             .await
-            .map(|sent| {
-                let counters = self.request.site.counters();
-                counters.add(Column::BytesOut, sent.len() as u64);
-            })
+            .map(|sent| self.connection.traffic().went(sent.len()))
             .map_err(|error| {
                 Attempt::Gone(if error.kind() == io::ErrorKind::TimedOut {
                     Cut::WriteTimeout
@@ -519,8 +516,9 @@ impl<'c> Exchange<'c> {
         let placed = begun.download.place(&scratch, buffer);
         self.worker.give_scratch(scratch);
         let first = placed.map_err(|_| failed(Reject::ResponseHead))?;
-        self.connection
-            .count_response(begun.status, self.request.site.counters());
+        let counters = self.request.site.counters();
+        let now_ns = self.connection.count_response(begun.status, counters);
+        self.connection.record().answered(now_ns);
         self.connection.begin_response();
         begun.download.start(first, self.client);
         Ok(Answer::Final(begun))
@@ -529,7 +527,8 @@ impl<'c> Exchange<'c> {
     /// Counts the answer to a request to switch and sends its head, with what came behind it.
     fn switch(&self, head: &[u8], mut first: RecvBuf) {
         let site = &self.request.site;
-        self.connection.count_response(101, site.counters());
+        let now_ns = self.connection.count_response(101, site.counters());
+        self.connection.record().answered(now_ns);
         let bytes = if first.prepend(head) {
             SendBuf::Received(first)
         } else {
@@ -579,9 +578,8 @@ impl<'c> Exchange<'c> {
         let timeouts = *self.request.site.site().timeouts;
         loop {
             let now_ns = self.worker.runtime.now_ns();
-            let counters = self.request.site.counters();
             let finished = download
-                .pump(self.client, upstream, counters, now_ns)
+                .pump(self.client, upstream, self.connection.traffic(), now_ns)
                 .map_err(|cut| Attempt::Over(self.cut(cut)))?;
             if finished {
                 break;

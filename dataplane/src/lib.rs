@@ -18,6 +18,7 @@
 //! thread that follows the config log, `names` the one that resolves backends' names, `control` the one that keeps the wall clock and answers the
 //! local socket.
 
+mod access_log;
 mod balance;
 mod body;
 mod client;
@@ -28,6 +29,7 @@ mod counters;
 mod download;
 mod entrance;
 mod exchange;
+mod failures;
 pub mod http;
 mod listeners;
 mod local_sites;
@@ -36,6 +38,8 @@ mod pages;
 pub mod plane;
 mod proxy_header;
 pub mod proxy_protocol;
+mod record;
+mod request_id;
 mod route;
 mod routing;
 mod shared;

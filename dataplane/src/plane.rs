@@ -1,5 +1,6 @@
 //! Starting and stopping the plane: one thread per worker, and the control thread.
 
+use crate::access_log::{AccessLog, LogQueue, Reopener};
 use crate::config::{Follower, Started};
 use crate::configuration::Configuration;
 use crate::control;
@@ -7,11 +8,12 @@ use crate::entrance::Entrance;
 use crate::listeners::{self, ByWorker};
 use crate::names::{Names, resolver};
 use crate::pages::{PageSet, PageWriter};
+use crate::request_id::RequestIds;
 use crate::routing::{Joint, Routing};
 use crate::shared::{Means, Shared};
 use crate::slots_file::SlotsFile;
 use crate::usage::{Closing, Usage};
-use crate::worker::{Worker, WorkerListener};
+use crate::worker::{Equipment, Worker};
 use meridian_model::name::Name;
 use meridian_model::usage::{Epoch, slot_of, slots_header};
 use meridian_sys::Notifier;
@@ -85,6 +87,7 @@ pub fn run(state: &Path) -> Result<(), String> {
         workers,
         names: &names,
     };
+    let (log, queues) = start_log(local.host.access_log.as_deref(), workers)?;
     let shared = Shared::new(
         Routing::new(snapshot, joint),
         Arc::clone(&names),
@@ -97,11 +100,13 @@ pub fn run(state: &Path) -> Result<(), String> {
             // Of two workers on a CPU the one that looks would keep the other from its work.
             busy_polling: local.host.busy_polling && workers <= cpus.len(),
         },
+        log.as_ref().map(|log| Arc::clone(log.standing())),
     );
     // Before the first request is served.
     let closing = Closing::start(usage, file)?;
-    let (notifiers, ended) = start_workers(&shared, by_worker, pages, &cpus)?;
-    stop_on_signals(&shared, &notifiers)?;
+    let equipment = equip(by_worker, pages, queues)?;
+    let (notifiers, ended) = start_workers(&shared, equipment, &cpus)?;
+    obey_signals(&shared, &notifiers, log.as_ref().map(AccessLog::reopener))?;
     let places = (0..workers)
         .map(|worker| cpus[worker % cpus.len()])
         .collect();
@@ -126,7 +131,41 @@ pub fn run(state: &Path) -> Result<(), String> {
     }
     control.stop();
     closing.finish();
+    if let Some(log) = log {
+        log.finish();
+    }
     Ok(())
+}
+
+/// The access log, where there is to be one, and each worker's queue to it.
+fn start_log(
+    path: Option<&str>,
+    workers: usize,
+) -> Result<(Option<AccessLog>, Vec<Option<LogQueue>>), String> {
+    let Some(path) = path else {
+        return Ok((None, (0..workers).map(|_| None).collect()));
+    };
+    let (log, queues) = AccessLog::start(Path::new(path), workers)?;
+    Ok((Some(log), queues.into_iter().map(Some).collect()))
+}
+
+/// What each worker is given of its own.
+fn equip(
+    by_worker: ByWorker,
+    pages: Vec<PageWriter>,
+    queues: Vec<Option<LogQueue>>,
+) -> Result<Vec<Equipment>, String> {
+    let each = by_worker.into_iter().zip(pages).zip(queues);
+    each.map(|((listeners, pages), log)| {
+        Ok(Equipment {
+            pages,
+            request_ids: RequestIds::new()
+                .map_err(|error| format!("asking for random bytes: {error}"))?,
+            log,
+            listeners,
+        })
+    })
+    .collect()
 }
 
 /// What a plane counts with.
@@ -204,21 +243,19 @@ fn lock(state: &Path) -> Result<File, String> {
 /// wakes them, and where each tells of its end.
 fn start_workers(
     shared: &Arc<Shared>,
-    by_worker: ByWorker,
-    pages: Vec<PageWriter>,
+    equipment: Vec<Equipment>,
     cpus: &[usize],
 ) -> Result<(Arc<[Notifier]>, mpsc::Receiver<End>), String> {
     let (end, ended) = mpsc::channel();
-    let mut notifiers = Vec::with_capacity(by_worker.len());
-    for (index, (listeners, pages)) in by_worker.into_iter().zip(pages).enumerate() {
+    let mut notifiers = Vec::with_capacity(equipment.len());
+    for (index, equipment) in equipment.into_iter().enumerate() {
         let (report, reports) = mpsc::sync_channel(1);
         let (shared, end) = (Arc::clone(shared), end.clone());
         let cpu = cpus[index % cpus.len()];
         std::thread::Builder::new()
             .name(format!("worker-{index}"))
             .spawn(move || {
-                let worked =
-                    AssertUnwindSafe(|| work(index, cpu, shared, pages, listeners, &report));
+                let worked = AssertUnwindSafe(|| work(index, cpu, shared, equipment, &report));
                 let worked = catch_unwind(worked).unwrap_or_else(|_| Err("panicked".to_owned()));
                 let _ = end.send((index, worked));
             })
@@ -240,12 +277,11 @@ fn work(
     index: usize,
     cpu: usize,
     shared: Arc<Shared>,
-    pages: PageWriter,
-    listeners: Vec<WorkerListener>,
+    equipment: Equipment,
     report: &mpsc::SyncSender<Notifier>,
 ) -> Result<(), String> {
     pin_thread(cpu).map_err(|error| format!("pinning to CPU {cpu}: {error}"))?;
-    let worker = match Worker::new(index, shared, pages, listeners) {
+    let worker = match Worker::new(index, shared, equipment) {
         Ok(worker) => worker,
         Err(error) => return Err(error.to_string()),
     };
@@ -257,8 +293,12 @@ fn work(
     ran
 }
 
-/// SIGTERM and SIGINT drain; a second one stops now. SIGHUP has nothing to open anew yet.
-fn stop_on_signals(shared: &Arc<Shared>, notifiers: &Arc<[Notifier]>) -> Result<(), String> {
+/// SIGTERM and SIGINT drain; a second one stops now. SIGHUP has the access log opened anew.
+fn obey_signals(
+    shared: &Arc<Shared>,
+    notifiers: &Arc<[Notifier]>,
+    log: Option<Reopener>,
+) -> Result<(), String> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|error| format!("handling signals: {error}"))?;
     let shared = Arc::clone(shared);
@@ -268,6 +308,7 @@ fn stop_on_signals(shared: &Arc<Shared>, notifiers: &Arc<[Notifier]>) -> Result<
         .spawn(move || {
             for signal in signals.forever() {
                 if signal == SIGHUP {
+                    log.iter().for_each(Reopener::reopen);
                     continue;
                 }
                 if shared.draining.swap(true, Ordering::AcqRel) {

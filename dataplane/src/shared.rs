@@ -1,14 +1,16 @@
 //! What the threads of a plane share: the routing, the wall clock, and a board per worker.
 
+use crate::access_log::LogStanding;
 use crate::counters::{Causes, Counter};
 use crate::entrance::Entrance;
+use crate::failures::Question;
 use crate::names::Names;
 use crate::routing::{Joint, Routing};
 use crate::usage::Usage;
 use arc_swap::ArcSwap;
 use meridian_model::limits::{CLIENT_DESCRIPTORS_PERCENT, DESCRIPTORS_RESERVED};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What a worker shows of itself. It writes, the control thread reads.
 #[derive(Debug, Default)]
@@ -38,6 +40,10 @@ pub(crate) struct WorkerBoard {
     pub(crate) proxy_headers_late: Counter,
     /// Connections to backends refused by the address policy.
     pub(crate) policy_refusals: Counter,
+    /// Entries of the access log for which there was no room.
+    pub(crate) log_lost: Counter,
+    /// Failures of other sites that were forgotten for want of room.
+    pub(crate) failures_forgotten: Counter,
     /// The numbers below are published when asked for; this grows by one each time.
     pub(crate) published: Counter,
     /// Client connections that are open.
@@ -89,6 +95,10 @@ pub(crate) struct Shared {
     pub(crate) names: Arc<Names>,
     /// Grows with each question for the numbers that workers publish.
     pub(crate) questions: AtomicU64,
+    /// Questions for failures that are open: looked at when `questions` grew.
+    failure_questions: Mutex<Vec<Arc<Question>>>,
+    /// How the access log stands; none where there is no log.
+    pub(crate) log: Option<Arc<LogStanding>>,
     /// A stop was asked for.
     pub(crate) draining: AtomicBool,
     /// By worker.
@@ -124,6 +134,7 @@ impl Shared {
         wall_seconds: u64,
         entrance: Entrance,
         means: Means,
+        log: Option<Arc<LogStanding>>,
     ) -> Arc<Shared> {
         let Means {
             workers,
@@ -143,8 +154,33 @@ impl Shared {
             usage,
             names,
             questions: AtomicU64::new(0),
+            failure_questions: Mutex::default(),
+            log,
             draining: AtomicBool::new(false),
             workers: (0..workers).map(|_| WorkerBoard::default()).collect(),
         })
+    }
+
+    /// Asks the workers; they see it when `questions` grows.
+    pub(crate) fn open_question(&self, question: &Arc<Question>) {
+        self.open_questions().push(Arc::clone(question));
+    }
+
+    /// Nobody needs an answer any more.
+    pub(crate) fn close_question(&self, question: &Arc<Question>) {
+        self.open_questions()
+            .retain(|open| !Arc::ptr_eq(open, question));
+    }
+
+    /// Gives each open question to `answer`.
+    pub(crate) fn each_question(&self, answer: impl Fn(&Question)) {
+        self.open_questions()
+            .iter()
+            .for_each(|question| answer(question));
+    }
+
+    fn open_questions(&self) -> MutexGuard<'_, Vec<Arc<Question>>> {
+        let questions = &self.failure_questions;
+        questions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

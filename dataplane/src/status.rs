@@ -1,5 +1,6 @@
 //! What the plane says of itself over the local socket.
 
+use crate::access_log::LogStanding;
 use crate::configuration::Position;
 use crate::control::PROTOCOL;
 use crate::counters::{BackendCounters, Cause, Counter};
@@ -66,12 +67,17 @@ pub(crate) fn summary(shared: &Shared, facts: &Facts<'_>) -> Value {
         "draining": facts.draining,
         "uptime_s": facts.uptime.as_secs(),
         "workers": workers(shared, facts),
+        "access_log": shared.log.as_deref().map(access_log),
         "kernel": {
             "release": kernel_release(),
             "features": ["single_issuer", "defer_taskrun", "multishot_accept", "multishot_recv", "provided_buffers"],
             "open_files_max": limit(Limit::OpenFiles).0,
         },
     })
+}
+
+fn access_log(log: &LogStanding) -> Value {
+    json!({ "path": log.path(), "lines": log.lines(), "fault": log.fault() })
 }
 
 fn site_row(site: &Site, sums: &HashMap<SiteId, Tally>) -> Value {
@@ -243,6 +249,14 @@ fn limits(shared: &Shared) -> Vec<Value> {
         ),
         ("lookup_failed", shared.names.failed()),
         ("name_addresses", shared.names.over()),
+        (
+            "access_log_lost",
+            sum(&|worker| shared.workers[worker].log_lost.get()),
+        ),
+        (
+            "failures_forgotten",
+            sum(&|worker| shared.workers[worker].failures_forgotten.get()),
+        ),
         ("counters_unbacked", shared.usage.unbacked()),
         ("slots_unwritten", shared.usage.unwritten()),
     ];

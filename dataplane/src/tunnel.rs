@@ -7,6 +7,7 @@
 
 use crate::client;
 use crate::counters::{Cause, Cut, SiteCounters};
+use crate::record::TunnelRecord;
 use crate::site::LocalSite;
 use crate::stall::Stall;
 use crate::upstream::Upstream;
@@ -40,6 +41,10 @@ struct Tunnel {
     backend: BackendEnd,
     worker: Rc<Worker>,
     counters: SiteCounters,
+    /// Until its end was told.
+    record: Option<TunnelRecord>,
+    bytes_in: u64,
+    bytes_out: u64,
     idle_ns: u64,
     write_ns: u64,
     up: Direction,
@@ -97,7 +102,7 @@ impl Opening {
     }
 
     /// Lets it run, from `client`, to whom the head of the 101 is on its way.
-    pub(crate) fn open(self, worker: Rc<Worker>, client: Socket) {
+    pub(crate) fn open(self, worker: Rc<Worker>, client: Socket, record: TunnelRecord) {
         // How much will come nobody knows: whoever reads slowly is to hold the other back at once.
         for sender in [&client, &self.backend.socket] {
             sender.set_mode(RecvMode::OnDemand);
@@ -109,6 +114,9 @@ impl Opening {
             backend: self.backend,
             worker,
             counters: self.counters,
+            record: Some(record),
+            bytes_in: 0,
+            bytes_out: 0,
             idle_ns: self.idle_ns,
             write_ns: self.write_ns,
             up: Direction::new(now_ns),
@@ -127,8 +135,10 @@ impl Tunnel {
                 Err(end) => break end,
             }
         };
-        let End::Cut(cut) = end else { return };
-        self.worker.causes().count(Cause::Cut(cut));
+        let End::Cut(cut) = end else {
+            return self.tell(None);
+        };
+        self.tell(Some(cut));
         self.counters.add(Column::Cut, 1);
         match cut {
             // It may still send, and a reset would take what the backend said last with it.
@@ -142,13 +152,28 @@ impl Tunnel {
         }
     }
 
+    /// Counts why it ended, and lets those know who want to.
+    fn tell(&mut self, cut: Option<Cut>) {
+        let Some(record) = self.record.take() else {
+            return;
+        };
+        let cause = cut.map(Cause::Cut);
+        if let Some(cause) = cause {
+            self.worker.causes().count(cause);
+        }
+        let bytes_out = self.bytes_out + self.client.sent_bytes();
+        record.end(&self.worker, cause, self.bytes_in, bytes_out);
+    }
+
     /// Moves bytes as far as they go. Gives when to look again, or how the tunnel ended.
     fn pump(&mut self) -> Result<u64, End> {
         let (client, backend) = (&self.client, &self.backend.socket);
         let moved = self.up.pump(client, backend);
         self.counters.add(Column::BytesIn, moved.received);
+        self.bytes_in += moved.received;
         let moved = self.down.pump(backend, client);
         self.counters.add(Column::BytesOut, moved.sent);
+        self.bytes_out += moved.sent;
         match (self.up.flow, self.down.flow) {
             (Flow::Broken, _) => return Err(End::Cut(Cut::ClientAbort)),
             (_, Flow::Broken) => return Err(End::Cut(Cut::TunnelReset)),
@@ -223,6 +248,8 @@ impl Direction {
 
 impl Drop for Tunnel {
     fn drop(&mut self) {
+        // Where it did not end by itself, the end of a drain met it.
+        self.tell(Some(Cut::DrainTimeout));
         // Of a send that did not end well, what the kernel took has gone all the same.
         let sent = self.client.sent_bytes();
         self.counters.add(Column::BytesOut, sent);

@@ -5,10 +5,9 @@
 
 use crate::body::{self, BodyError, BodyReader, RateMeter};
 use crate::client::Request;
-use crate::counters::SiteCounters;
 use crate::http::reject::Reject;
 use crate::http::request::BodyFraming;
-use meridian_model::usage::Column;
+use crate::record::Traffic;
 use meridian_sys::{SendBuf, Socket};
 use std::rc::Rc;
 use std::task::Poll;
@@ -88,10 +87,10 @@ impl Upload {
         head: Rc<Vec<u8>>,
         client: &Socket,
         upstream: &Socket,
-        counters: &SiteCounters,
+        traffic: Traffic<'_>,
     ) -> Result<(), UploadFault> {
         self.broken = false;
-        self.fill(client, counters)?;
+        self.fill(client, traffic)?;
         if let Some(SendBuf::Received(buffer)) = &mut self.next
             && buffer.prepend(&head)
             && let Some(bytes) = self.next.take()
@@ -124,12 +123,12 @@ impl Upload {
         &mut self,
         client: &Socket,
         upstream: &Socket,
-        counters: &SiteCounters,
+        traffic: Traffic<'_>,
         now_ns: u64,
     ) -> Result<Pumped, UploadFault> {
         loop {
             if !self.broken {
-                self.fill(client, counters)?;
+                self.fill(client, traffic)?;
             }
             if upstream.is_sending() {
                 if self.reader.is_done() && self.next.is_none() {
@@ -172,7 +171,7 @@ impl Upload {
     }
 
     /// Makes the next piece ready, when the client has sent it.
-    fn fill(&mut self, client: &Socket, counters: &SiteCounters) -> Result<(), UploadFault> {
+    fn fill(&mut self, client: &Socket, traffic: Traffic<'_>) -> Result<(), UploadFault> {
         while self.next.is_none() && !self.reader.is_done() {
             let buffer = match client.poll_recv() {
                 Poll::Pending => return Ok(()),
@@ -187,7 +186,7 @@ impl Upload {
             })?;
             let rest = taken.rest.as_ref().map_or(0, |rest| rest.len());
             self.meter.note(received - rest);
-            counters.add(Column::BytesIn, (received - rest) as u64);
+            traffic.came(received - rest);
             self.next = body::frame(&self.reader, self.chunked, taken.piece);
             self.pieces += u32::from(self.next.is_some());
             if let Some(rest) = taken.rest {

@@ -1,15 +1,19 @@
 //! One worker: a thread with its own ring, listeners, connections, pools and counters.
 
+use crate::access_log::{Entry, LogQueue};
 use crate::client::{self, ClientConnection, Known};
 use crate::counters::{Causes, SiteCounters};
 use crate::entrance::{Arrival, Entrance};
+use crate::failures::Failures;
 use crate::local_sites::LocalSites;
 use crate::pages::PageWriter;
+use crate::request_id::RequestIds;
 use crate::routing::Routing;
 use crate::shared::{Shared, WorkerBoard};
 use crate::site::LocalSite;
 use crate::upstream::Upstream;
 use arc_swap::{ArcSwap, Cache};
+use meridian_model::limits::{FAILURE_TEXT_BYTES_MAX, LOG_TEXT_BYTES_MAX};
 use meridian_model::snapshot::{Site, SiteId, TenantId};
 use meridian_model::usage::NO_SITE;
 use meridian_sys::{
@@ -79,6 +83,19 @@ impl Tag {
     }
 }
 
+/// What a worker is given of its own.
+#[derive(Debug)]
+pub(crate) struct Equipment {
+    /// Where it counts.
+    pub(crate) pages: PageWriter,
+    /// What its requests are called.
+    pub(crate) request_ids: RequestIds,
+    /// Where it tells of requests; none where the host has no access log.
+    pub(crate) log: Option<LogQueue>,
+    /// Where it accepts connections.
+    pub(crate) listeners: Vec<WorkerListener>,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Worker {
@@ -99,6 +116,10 @@ pub(crate) struct Worker {
     ports: RefCell<Vec<u16>>,
     spare_heads: RefCell<Vec<Rc<Vec<u8>>>>,
     scratch: RefCell<Vec<u8>>,
+    request_ids: RequestIds,
+    failures: RefCell<Failures>,
+    /// None where the host has no access log.
+    log: Option<RefCell<LogQueue>>,
     date: Cell<(u64, [u8; 29])>,
     connections: Cell<u64>,
     /// The last question that was answered.
@@ -107,14 +128,18 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Makes the worker of the calling thread, which counts into `pages`, and lets it accept from
-    /// `listeners`.
+    /// Makes the worker of the calling thread and lets it accept connections.
     pub(crate) fn new(
         index: usize,
         shared: Arc<Shared>,
-        mut pages: PageWriter,
-        listeners: Vec<WorkerListener>,
+        equipment: Equipment,
     ) -> Result<Rc<Worker>, SetupError> {
+        let Equipment {
+            mut pages,
+            request_ids,
+            log,
+            listeners,
+        } = equipment;
         let runtime = Runtime::new(RuntimeConfig {
             busy_polling: shared.busy_polling,
             ..RuntimeConfig::default()
@@ -135,6 +160,9 @@ impl Worker {
             ports: RefCell::default(),
             spare_heads: RefCell::default(),
             scratch: RefCell::default(),
+            request_ids,
+            failures: RefCell::default(),
+            log: log.map(RefCell::new),
             date: Cell::new((0, [b' '; 29])),
             connections: Cell::new(0),
             answered: Cell::new(0),
@@ -265,6 +293,9 @@ impl Worker {
         // To count the idle looks at every socket: not for each revision.
         let questions = self.shared.questions.load(Ordering::Acquire);
         if self.answered.replace(questions) != questions {
+            let failures = self.failures.borrow();
+            self.shared
+                .each_question(|question| question.answer(self.index, &failures));
             self.publish();
         }
     }
@@ -454,6 +485,33 @@ impl Worker {
     /// The counters of bad ends.
     pub(crate) fn causes(&self) -> &Causes {
         &self.board().causes
+    }
+
+    /// What its requests are called.
+    pub(crate) fn request_ids(&self) -> &RequestIds {
+        &self.request_ids
+    }
+
+    /// Whether anybody writes an access log.
+    pub(crate) fn has_log(&self) -> bool {
+        self.log.is_some()
+    }
+
+    /// Tells of a request of `site` that is over: the access log if `logged`, and who asks for
+    /// failures if it is one.
+    pub(crate) fn tell(&self, site: SiteId, mut entry: Entry<'_>, logged: bool) {
+        entry.cut_texts(LOG_TEXT_BYTES_MAX);
+        if logged
+            && let Some(log) = &self.log
+            && !log.borrow_mut().put(&entry)
+        {
+            self.board().log_lost.add(1);
+        }
+        if entry.cause.is_some() {
+            entry.cut_texts(FAILURE_TEXT_BYTES_MAX);
+            let forgotten = self.failures.borrow_mut().keep(site, &entry);
+            self.board().failures_forgotten.add(forgotten);
+        }
     }
 
     /// The time for Date (RFC 9110 §5.6.7), written anew once a second.

@@ -664,7 +664,15 @@ fn our_answers_have_a_date_a_length_and_say_when_they_close() {
         "{text}"
     );
     let mut out = Vec::new();
-    write_reject(&mut out, Reject::Framing, DATE, false, false, None);
+    write_reject(
+        &mut out,
+        Reject::Framing,
+        DATE,
+        false,
+        false,
+        None,
+        b"an-id",
+    );
     assert!(
         String::from_utf8(out)
             .expect("text")

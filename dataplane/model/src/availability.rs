@@ -25,7 +25,6 @@ const fn value(key: &'static str, value: &'static str) -> NotBuilt {
 }
 
 const NOT_BUILT: &[NotBuilt] = &[
-    key("host.access_log"),
     key("host.probe"),
     key("listen.https"),
     key("listen.dns"),
@@ -44,7 +43,6 @@ const NOT_BUILT: &[NotBuilt] = &[
     key("site.redirect_to_https"),
     key("site.hsts"),
     key("site.limits"),
-    key("site.access_log"),
     value("site.pool.algorithm", "least-connections"),
     value("site.pool.algorithm", "random"),
     value("site.pool.algorithm", "source-hash"),

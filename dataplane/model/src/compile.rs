@@ -26,8 +26,8 @@ use crate::network_set::NetworkSet;
 use crate::parallel;
 use crate::problem::{Problem, Problems};
 use crate::snapshot::{
-    Algorithm, Backend, BackendKey, ByName, BySite, Forward, HostnameTable, NamedBackend, Pool,
-    ProxyProtocol, Site, SiteId, Snapshot, Suspended, TenantId, Tier, Timeouts,
+    Algorithm, Backend, BackendKey, ByName, BySite, Forward, HostnameTable, LogShare, NamedBackend,
+    Pool, ProxyProtocol, Site, SiteId, Snapshot, Suspended, TenantId, Tier, Timeouts,
 };
 use crate::suspension::{Suspension, Suspensions};
 use routes::Routes;
@@ -658,7 +658,6 @@ impl Compiler<'_> {
             "site.limits",
             *limits != desired::SiteLimits::default(),
         );
-        self.refuse(site, "site.access_log", access_log.is_some());
         if *id == SiteId(0) || pools.iter().any(|pool| pool.id.0 == 0) {
             self.report(site, "id", String::from("was never assigned"));
         }
@@ -702,6 +701,7 @@ impl Compiler<'_> {
             backend_networks: Arc::clone(&tenant.networks),
             trusted_networks: self.networks(trusted_networks),
             deny_networks: self.networks(deny_networks),
+            log_share: access_log.map_or(LogShare::NONE, |log| LogShare::of(log.sample)),
         };
         let has_limits = tenant.has_limits;
         self.refuse(site, "tenant.limits", has_limits);

@@ -198,6 +198,31 @@ pub const NAME_HOLD_GONE_MS: u64 = 30_000;
 /// Addresses of a name that are used, the lowest first. Counted as `name_addresses` when met.
 pub const ADDRESSES_PER_NAME_MAX: usize = 64;
 
+// --- the access log and failures ---
+
+/// What a worker may have told of requests that the access log's thread has not taken yet, in
+/// bytes. Beyond it lines are lost, counted as `access_log_lost`.
+pub const LOG_QUEUE_BYTES: usize = 1024 * 1024;
+
+/// What the thread has taken and the file has not, in bytes, before it takes more.
+pub const LOG_BATCH_BYTES: usize = 256 * 1024;
+
+/// A method, host or path in the access log, in bytes; longer ones are cut off.
+pub const LOG_TEXT_BYTES_MAX: usize = REQUEST_LINE_BYTES_MAX;
+
+/// An X-Request-Id of a trusted peer that is kept, in bytes. A longer one is replaced.
+pub const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// Requests of a site that ended badly and are remembered.
+pub const FAILURES_PER_SITE: usize = 100;
+
+/// A method, host or path of such a request, in bytes; longer ones are cut off.
+pub const FAILURE_TEXT_BYTES_MAX: usize = 1024;
+
+/// What a worker may remember of failures of all sites, in bytes. Beyond it the site that
+/// failed longest ago forgets its oldest, counted as `failures_forgotten`.
+pub const FAILURES_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 // --- the local socket ---
 
 /// The longest line that a plane reads from its local socket.
@@ -230,6 +255,12 @@ const _: () = {
     assert!(NAME_TTL_MS_MIN <= NAME_TTL_MS_MAX && NAME_RETRY_MS_MIN <= NAME_RETRY_MS_MAX);
     // An answer that is held is asked for again meanwhile.
     assert!(NAME_RETRY_MS_MAX <= NAME_HOLD_GONE_MS && NAME_HOLD_GONE_MS < NAME_HOLD_SILENT_MS);
+    // A line with three texts of which each byte is escaped fits the queue many times.
+    assert!(20 * 3 * LOG_TEXT_BYTES_MAX < LOG_QUEUE_BYTES);
+    assert!(LOG_BATCH_BYTES < LOG_QUEUE_BYTES);
+    assert!(FAILURE_TEXT_BYTES_MAX <= LOG_TEXT_BYTES_MAX);
+    // One site alone forgets nothing for want of room.
+    assert!(FAILURES_PER_SITE * 5 * FAILURE_TEXT_BYTES_MAX < FAILURES_BYTES_MAX);
     // Hours and days are sums of slots.
     assert!(3600_u64.is_multiple_of(SLOT_SECONDS));
     assert!(REQUEST_LINE_BYTES_MAX < REQUEST_HEAD_BYTES_MAX);

@@ -66,7 +66,7 @@ pub struct Host {
     pub resolvers: Vec<SocketAddr>,
     /// Where other hosts probe this one; none without an address and an HTTP listener.
     pub probe: Option<SocketAddr>,
-    /// The file of the access log, relative to the manifest; none means no log.
+    /// The file of the access log; none means no log.
     pub access_log: Option<String>,
     /// What holds where a site sets nothing.
     pub timeouts: Timeouts,

@@ -18,6 +18,8 @@ mod references;
 mod values;
 mod written;
 
+use std::path::Path;
+
 use toml::de::DeTable;
 
 use crate::desired::Desired;
@@ -86,6 +88,15 @@ impl Manifest {
             not_built: _,
         } = self;
         conversion::convert(written, host)
+    }
+
+    /// Has relative paths of the host's files begin at `directory`, where the manifest stands.
+    #[must_use]
+    pub fn standing_in(mut self, directory: &Path) -> Manifest {
+        if let Some(access_log) = &mut self.host.access_log {
+            *access_log = directory.join(&access_log).to_string_lossy().into_owned();
+        }
+        self
     }
 
     pub(crate) fn not_built(&self) -> &[Problem] {

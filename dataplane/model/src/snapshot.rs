@@ -91,6 +91,32 @@ pub struct Site {
     pub trusted_networks: Arc<NetworkSet>,
     /// Clients that are answered 403.
     pub deny_networks: Arc<NetworkSet>,
+    /// How many of its requests the access log gets.
+    pub log_share: LogShare,
+}
+
+/// The share of a site's requests that the access log gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogShare {
+    /// Of 2^32 requests.
+    requests: u64,
+}
+
+impl LogShare {
+    /// No lines.
+    pub const NONE: LogShare = LogShare { requests: 0 };
+
+    /// The share `sample`, over 0 and up to 1.
+    pub fn of(sample: f64) -> LogShare {
+        LogShare {
+            requests: (sample.clamp(0.0, 1.0) * (1_u64 << 32) as f64).ceil() as u64,
+        }
+    }
+
+    /// Whether a request that drew `lot` is one of them. Every lot must be as likely.
+    pub fn takes(self, lot: u32) -> bool {
+        u64::from(lot) < self.requests
+    }
 }
 
 /// Why a site is not served: it is as long as any of these holds.

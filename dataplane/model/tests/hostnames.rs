@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use meridian_model::snapshot::{HostnameTable, PathReading, Site, SiteId, TenantId, Timeouts};
+use meridian_model::snapshot::{
+    HostnameTable, LogShare, PathReading, Site, SiteId, TenantId, Timeouts,
+};
 use proptest::prelude::*;
 
 fn site(id: u64) -> Arc<Site> {
@@ -23,6 +25,7 @@ fn site(id: u64) -> Arc<Site> {
         backend_networks: Arc::new([]),
         trusted_networks: Arc::default(),
         deny_networks: Arc::default(),
+        log_share: LogShare::NONE,
     })
 }
 

@@ -63,7 +63,8 @@ pub fn write_answer(
     }
 }
 
-/// Appends the answer to a request that we refuse.
+/// Appends the answer to a request that we refuse. It names the request's id, for whom the
+/// client asks what happened.
 pub fn write_reject(
     out: &mut Vec<u8>,
     reject: Reject,
@@ -71,8 +72,10 @@ pub fn write_reject(
     close: bool,
     head_only: bool,
     retry_after: Option<u32>,
+    request_id: &[u8],
 ) {
     let close = close || reject.closes();
+    let request_id = std::str::from_utf8(request_id).unwrap_or_default();
     write_answer(
         out,
         reject.status(),
@@ -80,7 +83,7 @@ pub fn write_reject(
         close,
         head_only,
         retry_after,
-        &[],
+        &[("X-Request-Id", request_id)],
     );
 }
 

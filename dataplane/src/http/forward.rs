@@ -68,15 +68,8 @@ impl TargetParts<'_> {
 pub fn write_request_head(out: &mut Vec<u8>, head: &RequestHead<'_>, context: &RequestContext<'_>) {
     // What we add is below 400 bytes, but for the authority, which stands in it three times.
     out.reserve(head.head_bytes + 3 * head.authority.len() + 512);
-    out.extend_from_slice(head.method_text.as_bytes());
-    out.push(b' ');
-    match &context.target {
-        None => head.target.write(out),
-        Some(target) => target.write(out),
-    }
-    out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
-    out.extend_from_slice(context.host.unwrap_or(head.authority));
-    out.extend_from_slice(b"\r\n");
+    let target = context.target.as_ref();
+    write_first_lines(out, head, target, context.host.unwrap_or(head.authority));
 
     let change = context.fields;
     // Most sites drop nothing and most clients name nothing away: one test for both.
@@ -98,13 +91,13 @@ pub fn write_request_head(out: &mut Vec<u8>, head: &RequestHead<'_>, context: &R
 
     write_forwarding_fields(out, head, context);
     write_via(out, head.version, context.via);
-    if let Some(hops) = head.max_forwards {
-        write_number(out, b"Max-Forwards: ", hops.saturating_sub(1));
-    }
     if let Some(request_id) = context.request_id {
         out.extend_from_slice(b"X-Request-Id: ");
         out.extend_from_slice(request_id.as_bytes());
         out.extend_from_slice(b"\r\n");
+    }
+    if let Some(hops) = head.max_forwards {
+        write_number(out, b"Max-Forwards: ", hops.saturating_sub(1));
     }
     // Both are for one hop, which Connection has to say (RFC 9110 §7.8, §10.1.4): in one line,
     // since servers are about that look at the first alone.
@@ -121,6 +114,30 @@ pub fn write_request_head(out: &mut Vec<u8>, head: &RequestHead<'_>, context: &R
         BodyFraming::Length(length) => write_number(out, b"Content-Length: ", length),
         BodyFraming::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
     }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the first two lines of the head that a backend gets where nothing of them is changed:
+/// what is asked for, and of which host.
+pub fn write_asked(out: &mut Vec<u8>, head: &RequestHead<'_>) {
+    write_first_lines(out, head, None, head.authority);
+}
+
+#[inline]
+fn write_first_lines(
+    out: &mut Vec<u8>,
+    head: &RequestHead<'_>,
+    target: Option<&TargetParts<'_>>,
+    host: &[u8],
+) {
+    out.extend_from_slice(head.method_text.as_bytes());
+    out.push(b' ');
+    match target {
+        None => head.target.write(out),
+        Some(target) => target.write(out),
+    }
+    out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+    out.extend_from_slice(host);
     out.extend_from_slice(b"\r\n");
 }
 

@@ -9,6 +9,21 @@ pub enum Fault {
     Backend,
     /// Whoever configured the site or its limits.
     Operator,
+    /// This host: it ran out of something that it should have.
+    Us,
+}
+
+impl Fault {
+    /// The word for the access log. A promise to those who read it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Fault::Client => "client",
+            Fault::Backend => "backend",
+            Fault::Operator => "operator",
+            Fault::Us => "us",
+        }
+    }
 }
 
 /// A request that we answer ourselves with an error. One variant for each case
@@ -77,11 +92,13 @@ pub enum Reject {
     BodyShort,
     /// The backend's connection broke.
     Reset,
+    /// This host has no descriptor, port or memory left for a connection to the backend.
+    Resources,
 }
 
 impl Reject {
     /// Every variant, in their order.
-    pub const ALL: [Reject; 31] = [
+    pub const ALL: [Reject; 32] = [
         Reject::RequestLine,
         Reject::RequestLineLong,
         Reject::Version,
@@ -113,6 +130,7 @@ impl Reject {
         Reject::ResponseHead,
         Reject::BodyShort,
         Reject::Reset,
+        Reject::Resources,
     ];
 
     /// The status code of our answer.
@@ -139,7 +157,9 @@ impl Reject {
             Reject::ConnectRefused | Reject::ResponseHead | Reject::BodyShort | Reject::Reset => {
                 502
             }
-            Reject::Suspended | Reject::ConnectionLimit | Reject::NoBackend => 503,
+            Reject::Suspended | Reject::ConnectionLimit | Reject::NoBackend | Reject::Resources => {
+                503
+            }
             Reject::ConnectSlow | Reject::FirstByteSlow => 504,
             Reject::Version => 505,
             Reject::Loop => 508,
@@ -183,7 +203,8 @@ impl Reject {
             | Reject::FirstByteSlow
             | Reject::ResponseHead
             | Reject::BodyShort
-            | Reject::Reset => false,
+            | Reject::Reset
+            | Reject::Resources => false,
         }
     }
 
@@ -222,6 +243,7 @@ impl Reject {
             Reject::ResponseHead => "bad_response_head",
             Reject::BodyShort => "short_body",
             Reject::Reset => "reset",
+            Reject::Resources => "out_of_resources",
         }
     }
 
@@ -237,6 +259,7 @@ impl Reject {
             | Reject::BodyShort
             | Reject::Reset => Fault::Backend,
             Reject::Suspended | Reject::ConnectionLimit | Reject::Loop => Fault::Operator,
+            Reject::Resources => Fault::Us,
             _ => Fault::Client,
         }
     }

@@ -116,6 +116,9 @@ pub fn random_bytes<const BYTES: usize>() -> io::Result<[u8; BYTES]> {
     }
 }
 
+/// What makes opening and writing a FIFO that nobody reads an error instead of a wait (O_NONBLOCK).
+pub const NEVER_WAIT: i32 = libc::O_NONBLOCK;
+
 /// The kernel's release, as `uname -r` gives it.
 pub fn kernel_release() -> String {
     std::fs::read_to_string("/proc/sys/kernel/osrelease")

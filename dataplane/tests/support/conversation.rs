@@ -4,6 +4,7 @@ use super::manifest::Declared;
 use super::peer::{Backend, End, PATIENCE, Peer};
 use super::plane::{Plane, Reserved, hits, number};
 use super::script::{Act, Reachable, Script, Step, Who};
+use super::told;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,6 +14,8 @@ use std::time::Duration;
 const QUIET: Duration = Duration::from_millis(100);
 /// The form of a date (RFC 9110 §5.6.7), for its length.
 const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+/// The form of a request's id, for its length.
+const ID: &str = "00000000000000000000000000000000";
 
 const SITE_COUNTERS: [&str; 9] = [
     "requests",
@@ -32,7 +35,10 @@ const NOT_COUNTED: [&str; 2] = ["receive_without_buffer", "receive_over_share"];
 pub(crate) fn play(script: &Script) -> Result<(), String> {
     let backends = script.backends.iter();
     let backends: Vec<Place> = backends.map(|(_, it)| Place::new(*it)).collect();
+    let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let log = directory.path().join("access.log");
     let declared = Declared {
+        log: Some(log.clone()),
         timeouts: script.timeouts.clone(),
         site_timeouts: script.site_timeouts.clone(),
         hostnames: script.hostnames.clone(),
@@ -63,8 +69,10 @@ pub(crate) fn play(script: &Script) -> Result<(), String> {
     stage.peers.clear();
     let status = plane.settle();
     check_counters(script, &status, sent, received)?;
+    let failures = told::failures(&plane)?;
+    told::check_failures(&failures, &status)?;
     plane.finish();
-    Ok(())
+    told::check_log(&log, &failures, &status)
 }
 
 enum Place {
@@ -229,12 +237,14 @@ impl Stage<'_> {
                 Some(("forwarding", host)) => format!(
                     "X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\n\
                      X-Forwarded-Host: {host}\r\nX-Forwarded-Port: {port}\r\n\
-                     Forwarded: for=127.0.0.1;host={host};proto=http\r\nVia: 1.1 meridian-wire"
+                     Forwarded: for=127.0.0.1;host={host};proto=http\r\nVia: 1.1 meridian-wire\r\n\
+                     X-Request-Id: {ID}"
                 ),
                 Some(("answer", status)) => own_answer(status, ""),
                 Some(("closing", status)) => own_answer(status, "Connection: close\r\n"),
                 None if word == "port" => port.clone(),
                 None if word == "date" => "{date}".to_owned(),
+                None if word == "id" => ID.to_owned(),
                 None if word == "backend" => self.backends[0].address().to_string(),
                 _ => panic!("{{{word}}}?"),
             };
@@ -251,7 +261,7 @@ fn own_answer(status: &str, connection: &str) -> String {
     let length = status.len() + 1;
     format!(
         "HTTP/1.1 {status}\r\nDate: {{date}}\r\nContent-Type: text/plain; charset=utf-8\r\n\
-         Content-Length: {length}\r\n{connection}\r\n{status}\n"
+         Content-Length: {length}\r\nX-Request-Id: {ID}\r\n{connection}\r\n{status}\n"
     )
 }
 
@@ -270,7 +280,7 @@ fn replace(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Equal, but for dates where [`DATE`] stands.
+/// Equal, but for dates where [`DATE`] stands, and ids where [`ID`] does.
 fn is_as_wanted(got: &[u8], wanted: &[u8]) -> bool {
     if got.len() != wanted.len() {
         return false;
@@ -283,6 +293,12 @@ fn is_as_wanted(got: &[u8], wanted: &[u8]) -> bool {
                 return false;
             }
             at += DATE.len();
+        } else if wanted[at..].starts_with(ID.as_bytes()) {
+            let id = &got[at..at + ID.len()];
+            if !id.iter().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f')) {
+                return false;
+            }
+            at += ID.len();
         } else if got[at] == wanted[at] {
             at += 1;
         } else {

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What a test says of its host and its one site.
 #[derive(Clone, Debug)]
@@ -33,6 +33,10 @@ pub(crate) struct Declared {
     pub(crate) pools: Vec<String>,
     /// Further lines of `[[site]]`.
     pub(crate) site_keys: String,
+    /// `[host] access_log`; the site then asks for all of its lines.
+    pub(crate) log: Option<PathBuf>,
+    /// `[[site]] access_log.sample`.
+    pub(crate) log_sample: f64,
     /// Further lines.
     pub(crate) more: String,
 }
@@ -51,6 +55,8 @@ impl Default for Declared {
             listen: String::new(),
             pools: Vec::new(),
             site_keys: String::new(),
+            log: None,
+            log_sample: 1.0,
             more: String::new(),
         }
     }
@@ -74,14 +80,23 @@ impl Declared {
     /// The manifest of a host with these listeners.
     pub(crate) fn text(&self, listeners: &[SocketAddr]) -> String {
         let listeners: Vec<String> = listeners.iter().map(SocketAddr::to_string).collect();
+        let (host_log, site_log) = match &self.log {
+            Some(path) => (
+                format!("access_log = {path:?}\n"),
+                format!("access_log = {{ sample = {:?} }}\n", self.log_sample),
+            ),
+            None => Default::default(),
+        };
         let resolvers: Vec<String> = self.resolvers.iter().map(SocketAddr::to_string).collect();
         let mut text = format!(
             "[host]\nname = \"ams-1\"\nworkers = {}\nbackend_networks = {:?}\ntimeouts = {}\n\
              resolvers = {resolvers:?}\n{}\n\
+             {host_log}\
              [listen]\nhttp = {listeners:?}\n{}\n\
              [fleet]\nname = \"wire\"\n\
              [[tenant]]\nname = \"acme\"\n\
-             [[site]]\ntenant = \"acme\"\nname = \"shop\"\nhostnames = {:?}\ntimeouts = {}\n{}",
+             [[site]]\ntenant = \"acme\"\nname = \"shop\"\nhostnames = {:?}\ntimeouts = {}\n{}\
+             {site_log}",
             self.workers,
             self.backend_networks,
             self.timeouts,

@@ -7,6 +7,7 @@ pub(crate) mod name_server;
 pub(crate) mod peer;
 pub(crate) mod plane;
 pub(crate) mod script;
+pub(crate) mod told;
 
 /// Runs `check` again and again until it holds, for `seconds` at most. Whether it ever held.
 pub(crate) fn eventually(seconds: u64, mut check: impl FnMut() -> bool) -> bool {
