@@ -100,6 +100,15 @@ requests under way end as they began.
     Get(Get),
     /// Show what the planes of this host run: revision, workers, sites, backends
     Status(Status),
+    /// Show the last requests of a site that ended badly, each with cause, backend and times
+    #[command(
+        long_about = "Show the last requests of a site that ended badly, each with cause, backend and times.
+
+The proxy remembers the last 100 of each site since its start, whatever the access log samples: every request that was answered with an error of our own or cut off. CAUSE is what happened, FAULT whose it is: client, backend, operator or us (docs/operations.md lists them). Newest first; `-/-` is what belongs to no site. --format json has all fields of the access log.
+
+  meridianctl failures acme/shop"
+    )]
+    Failures(Failures),
     /// Show what was served, for bills: by tenant, site and time
     #[command(
         long_about = "Show what was served, for bills: by tenant, site and time.
@@ -241,6 +250,16 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// `meridianctl status`
 #[derive(Args, Debug)]
 pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) state: State,
+}
+
+/// `meridianctl failures`
+#[derive(Args, Debug)]
+pub(crate) struct Failures {
+    /// The site's full name, or -/- for what belongs to no site
+    #[arg(value_name = "TENANT/SITE", allow_hyphen_values = true)]
+    pub(crate) site: String,
     #[command(flatten)]
     pub(crate) state: State,
 }

@@ -11,6 +11,7 @@ mod control_socket;
 mod durable_file;
 mod event;
 mod failure;
+mod failures;
 mod file_limit;
 mod ledger;
 mod listeners;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         Command::Resume(resume) => changing::resume(resume, output),
         Command::Get(get) => changing::get(get, output),
         Command::Status(status) => status::run(status, output),
+        Command::Failures(of) => failures::run(of, output),
         Command::Usage(usage) => usage::run(usage, output),
     };
     match done {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use meridian_model::usage;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::plane_status::{PROTOCOL, PlaneStatus};
 use crate::store::Announcement;
@@ -79,6 +79,31 @@ fn ask_status(socket: &Path, question: &[u8], within: Duration) -> Result<Answer
 /// [`NoAnswer`] says why there is none.
 pub(crate) fn usage(socket: &Path, within: Duration) -> Result<usage::Answer, NoAnswer> {
     let line = exchange(socket, b"{\"op\":\"usage\"}\n", Instant::now() + within)
+        .map_err(|error| NoAnswer::of(&error, within))?;
+    serde_json::from_slice(&line).map_err(|error| NoAnswer::Broken(error.to_string()))
+}
+
+/// What a plane remembers of a site.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Failures {
+    /// One object each, the newest first.
+    #[serde(default)]
+    pub(crate) failures: Vec<Value>,
+    /// How many workers did not say what they remember.
+    #[serde(default)]
+    pub(crate) workers_missing: u64,
+    /// Why there is no answer.
+    #[serde(default)]
+    pub(crate) error: Option<String>,
+}
+
+/// Asks the plane behind `socket` for the last failures of a site, waiting `within` at most.
+///
+/// # Errors
+/// [`NoAnswer`] says why there is none.
+pub(crate) fn failures(socket: &Path, site: &str, within: Duration) -> Result<Failures, NoAnswer> {
+    let question = format!("{}\n", json!({ "op": "failures", "site": site }));
+    let line = exchange(socket, question.as_bytes(), Instant::now() + within)
         .map_err(|error| NoAnswer::of(&error, within))?;
     serde_json::from_slice(&line).map_err(|error| NoAnswer::Broken(error.to_string()))
 }

@@ -22,6 +22,8 @@ pub(crate) struct PlaneStatus {
     #[serde(default)]
     pub(crate) workers: Vec<Worker>,
     #[serde(default)]
+    pub(crate) access_log: Option<AccessLog>,
+    #[serde(default)]
     pub(crate) sites: Vec<Site>,
     #[serde(default)]
     pub(crate) backends: Vec<Backend>,
@@ -37,6 +39,16 @@ pub(crate) struct PlaneStatus {
 pub(crate) struct Kernel {
     pub(crate) release: String,
     pub(crate) features: Vec<String>,
+}
+
+/// The host's access log.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct AccessLog {
+    pub(crate) path: String,
+    pub(crate) lines: u64,
+    /// Why lines can not be written now.
+    pub(crate) fault: Option<String>,
 }
 
 /// One worker.

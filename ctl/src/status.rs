@@ -34,7 +34,8 @@ pub(crate) fn run(call: &cli::Status, output: Output) -> Result<(), Failure> {
     Ok(())
 }
 
-fn unreachable_plane(no_answer: &NoAnswer, state: &Path, socket: &Path) -> Failure {
+/// What the call ends with when the plane did not answer.
+pub(crate) fn unreachable_plane(no_answer: &NoAnswer, state: &Path, socket: &Path) -> Failure {
     let (state, socket) = (state.display(), socket.display());
     match no_answer {
         NoAnswer::NotRunning => Failure::new(
@@ -65,7 +66,7 @@ fn unreachable_plane(no_answer: &NoAnswer, state: &Path, socket: &Path) -> Failu
         ),
         NoAnswer::Broken(what) => Failure::new(
             Exit::Unreachable,
-            format!("{socket}: what {DATAPLANE} answered is no status: {what}"),
+            format!("{socket}: what {DATAPLANE} answered is no answer: {what}"),
         ),
     }
 }
@@ -107,6 +108,14 @@ fn heading(status: &PlaneStatus) -> String {
             text.push_str(&format!(" with {}", status.kernel.features.join(", ")));
         }
         text.push('\n');
+    }
+    if let Some(log) = &status.access_log {
+        let fault = log
+            .fault
+            .as_ref()
+            .map(|fault| format!(", NOT WRITTEN: {fault}"));
+        let (path, lines, fault) = (&log.path, log.lines, fault.unwrap_or_default());
+        text.push_str(&format!("access log {path}, {lines} lines{fault}\n"));
     }
     text
 }

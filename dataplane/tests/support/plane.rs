@@ -426,11 +426,16 @@ impl Plane {
         status
     }
 
-    /// Looks that nothing is left, and ends it in order.
-    pub(crate) fn finish(mut self) {
-        self.settle();
+    /// Ends it in order, with whatever its backends still hold.
+    pub(crate) fn stop(mut self) {
         self.signal("TERM");
         assert_eq!(self.wait(PATIENCE_S).code(), Some(0));
+    }
+
+    /// Looks that nothing is left, and ends it in order.
+    pub(crate) fn finish(self) {
+        self.settle();
+        self.stop();
     }
 }
 
