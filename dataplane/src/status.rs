@@ -201,10 +201,8 @@ fn name_row(name: &FollowedName) -> Value {
 fn limits(shared: &Shared) -> Vec<Value> {
     let sum = |pick: &dyn Fn(usize) -> u64| (0..shared.workers.len()).map(pick).sum::<u64>();
     let causes = Cause::all().map(|cause| {
-        (
-            cause.word(),
-            sum(&|worker| shared.workers[worker].causes.get(cause)),
-        )
+        let hits = sum(&|worker| shared.workers[worker].causes.get(cause));
+        json!({ "name": cause.word(), "hits": hits, "fault": cause.fault().word() })
     });
     let others = [
         (
@@ -260,8 +258,6 @@ fn limits(shared: &Shared) -> Vec<Value> {
         ("counters_unbacked", shared.usage.unbacked()),
         ("slots_unwritten", shared.usage.unwritten()),
     ];
-    causes
-        .chain(others)
-        .map(|(name, hits)| json!({ "name": name, "hits": hits }))
-        .collect()
+    let others = others.map(|(name, hits)| json!({ "name": name, "hits": hits }));
+    causes.chain(others).collect()
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 
 use meridian_model::snapshot::{
-    Answer, Backend, Base, FieldChange, Forward, HostField, Location, Match, NamedBackend, Outcome,
+    Answer, Backend, Base, FieldChange, Forward, HostField, Location, LogShare, Match, NamedBackend, Outcome,
     Pair, PathMatch, Pool, Rewrite, Route, Site, Snapshot, Tier,
 };
 use meridian_model::{Manifest, compile};
@@ -99,6 +99,7 @@ fn describe_site(out: &mut String, site: &Site) {
         backend_networks,
         trusted_networks,
         deny_networks,
+        log_share,
     } = site;
     writeln!(out, "site {tenant}/{name} networks {backend_networks:?}").unwrap();
     writeln!(out, "  suspended {}", suspended.holds()).unwrap();
@@ -108,6 +109,9 @@ fn describe_site(out: &mut String, site: &Site) {
         "  trusted {trusted_networks:?} denied {deny_networks:?}"
     )
     .unwrap();
+    if *log_share != LogShare::NONE {
+        writeln!(out, "  {log_share:?}").unwrap();
+    }
     for pool in pools {
         let Pool {
             id: _,

@@ -4,7 +4,7 @@
 use crate::support::eventually;
 use crate::support::manifest::Declared;
 use crate::support::peer::{Backend, PATIENCE, Peer, answer_each, field, ok, status};
-use crate::support::plane::{Plane, number};
+use crate::support::plane::{Plane, Reserved, number};
 use crate::support::told::{check_failures, failures_of, read_line, read_log};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -127,6 +127,32 @@ fn a_line_tells_who_asked_what_and_what_became_of_it() {
 }
 
 #[test]
+fn tries_are_told_with_the_backend_that_answered() {
+    let place = Place::new();
+    let refusing = Reserved::new();
+    let mut declared = place.declared(refusing.address);
+    declared.backends.push(backend());
+    let plane = Plane::start(&declared);
+    let mut client = Peer::connect(plane.address());
+    for _ in 0..2 {
+        client.send(GET);
+        assert_eq!(status(&client.receive_response().0), 200);
+    }
+    let lines = lines_eventually(&place.log, 2);
+    // Each that began with the first backend went on to the second.
+    let tries = lines.iter().map(|line| number(line, "tries"));
+    assert_eq!(tries.sum::<u64>(), 2 + plane.backend(0, "failures"));
+    assert!(plane.backend(0, "failures") > 0);
+    for line in &lines {
+        assert_eq!(line["backend"], "acme/shop/default/b2");
+        assert!(line["cause"].is_null());
+    }
+    assert!(failures_of(&plane, "acme/shop").is_empty());
+    drop(client);
+    plane.stop();
+}
+
+#[test]
 fn a_site_gets_the_share_of_lines_that_it_asks_for_and_every_failure_is_remembered() {
     let place = Place::new();
     let declared = Declared {
@@ -212,6 +238,36 @@ fn failures_of_no_site_and_of_an_unknown_one() {
     let answer = answer.expect("it answers");
     assert_eq!(answer["error"], "no site acme/none is served here");
     plane.stop();
+}
+
+#[test]
+fn want_of_descriptors_is_our_fault_and_no_backends() {
+    let backend = Backend::new();
+    let plane = Plane::start(&Declared::with_backends([backend.address]));
+    let mut client = Peer::connect(plane.address());
+    // Whoever has connected already needs no descriptor any more.
+    client.send(b"GET / HTTP/1.1\r\nHost: nobody.test\r\n\r\n");
+    client.receive_response();
+    let pid = plane.pid().to_string();
+    let limit_open_files = |limit: &str| {
+        let status = Command::new("prlimit")
+            .args(["--pid", &pid, &format!("--nofile={limit}:")])
+            .status();
+        assert!(status.is_ok_and(|status| status.success()), "prlimit");
+    };
+    limit_open_files("3");
+    client.send(GET);
+    let (head, _) = client.receive_response();
+    limit_open_files("1024");
+    assert_eq!(status(&head), 503);
+    let failures = failures_of(&plane, "acme/shop");
+    assert_eq!(failures.len(), 1, "{failures:#?}");
+    assert_eq!(failures[0]["cause"], "out_of_resources");
+    assert_eq!(failures[0]["fault"], "us");
+    assert_eq!(plane.hits("out_of_resources"), 1);
+    assert_eq!(plane.backend(0, "failures"), 0);
+    drop(client);
+    plane.finish();
 }
 
 #[test]

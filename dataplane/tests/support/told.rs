@@ -6,21 +6,6 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Limits that are no cause of a bad end.
-const NO_CAUSES: [&str; 11] = [
-    "retry_budget",
-    "backend_refused_by_policy",
-    "client_connections",
-    "receive_without_buffer",
-    "receive_over_share",
-    "accept_failed",
-    "stale_completion",
-    "access_log_lost",
-    "failures_forgotten",
-    "counters_unbacked",
-    "slots_unwritten",
-];
-
 /// The promised names, in their order.
 pub(crate) const NAMES: [&str; 23] = [
     "time",
@@ -67,9 +52,11 @@ pub(crate) fn failures(plane: &Plane) -> Result<Vec<Value>, String> {
 pub(crate) fn check_failures(failures: &[Value], status: &Value) -> Result<(), String> {
     let told = causes(failures.iter());
     let limits = status["limits"].as_array().expect("there are limits");
-    for name in limits.iter().filter_map(|limit| limit["name"].as_str()) {
+    // What is somebody's fault is a cause.
+    let causes = limits.iter().filter(|limit| limit["fault"].is_string());
+    for name in causes.filter_map(|limit| limit["name"].as_str()) {
         let told = told.get(name).copied().unwrap_or(0);
-        if !NO_CAUSES.contains(&name) && told != hits(status, name) {
+        if told != hits(status, name) {
             return Err(format!(
                 "{name}: {} counted, {told} among {failures:#?}",
                 hits(status, name)
