@@ -271,6 +271,49 @@ fn want_of_descriptors_is_our_fault_and_no_backends() {
 }
 
 #[test]
+fn a_tunnel_is_told_of_when_it_ends_with_all_of_its_bytes() {
+    const ASK: &[u8] =
+        b"GET /ws HTTP/1.1\r\nHost: shop.test\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n";
+    let place = Place::new();
+    let backend = Backend::new();
+    let declared = place
+        .declared(backend.address)
+        .timeouts("{ drain = \"200ms\" }");
+    let mut plane = Plane::start(&declared);
+    let open = || {
+        let mut client = Peer::connect(plane.address());
+        client.send(ASK);
+        let mut server = backend.accept();
+        server.receive_head();
+        server.send(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n");
+        let head_bytes = client.receive_head().len() as u64;
+        client.send(&[b'u'; 1000]);
+        assert_eq!(server.receive(1000, PATIENCE).len(), 1000);
+        server.send(&[b'd'; 3000]);
+        assert_eq!(client.receive(3000, PATIENCE).len(), 3000);
+        (client, server, head_bytes)
+    };
+    let (client, server, head_bytes) = open();
+    let _still_open = open();
+    drop((client, server));
+    let line = &lines_eventually(&place.log, 1)[0];
+    assert_eq!(
+        (&line["path"], number(line, "status")),
+        (&"/ws".into(), 101)
+    );
+    assert!(line["cause"].is_null(), "{line}");
+    assert_eq!(number(line, "bytes_in"), ASK.len() as u64 + 1000);
+    assert_eq!(number(line, "bytes_out"), head_bytes + 3000);
+    assert!(number(line, "total_us") > number(line, "first_byte_us"));
+    plane.signal("TERM");
+    assert_eq!(plane.wait(10).code(), Some(0));
+    let lines = read_log(&place.log).expect("whole lines");
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    assert_eq!(lines[1]["cause"], "drain_timeout");
+    assert_eq!(number(&lines[1], "bytes_out"), head_bytes + 3000);
+}
+
+#[test]
 fn a_request_that_a_stop_cuts_off_is_told_of() {
     let place = Place::new();
     let backend = Backend::new();
