@@ -5,8 +5,8 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 
 use meridian_model::snapshot::{
-    Answer, Backend, Base, FieldChange, Forward, HostField, Location, LogShare, Match, NamedBackend, Outcome,
-    Pair, PathMatch, Pool, Rewrite, Route, Site, Snapshot, Tier,
+    Answer, Backend, Base, FieldChange, Forward, HostField, Location, LogShare, Match,
+    NamedBackend, Outcome, Pair, PathMatch, Pool, Rewrite, Route, Site, Snapshot, Tier,
 };
 use meridian_model::{Manifest, compile};
 

@@ -95,8 +95,8 @@ impl Declared {
              [listen]\nhttp = {listeners:?}\n{}\n\
              [fleet]\nname = \"wire\"\n\
              [[tenant]]\nname = \"acme\"\n\
-             [[site]]\ntenant = \"acme\"\nname = \"shop\"\nhostnames = {:?}\ntimeouts = {}\n{}\
-             {site_log}",
+             [[site]]\ntenant = \"acme\"\nname = \"shop\"\nhostnames = {:?}\ntimeouts = {}\n\
+             {site_log}{}",
             self.workers,
             self.backend_networks,
             self.timeouts,
