@@ -440,8 +440,14 @@ fn admit(connection: &ClientConnection, head: &RequestHead<'_>) -> Admitted {
         && head.framing.is_empty()
         && !head.upgrade_websocket
         && !worker.is_draining();
-    let refused = |reject, site| {
+    let refused = |reject, site: Option<Rc<LocalSite>>| {
         keep_asked(connection, head);
+        let client = connection.socket().peer_address();
+        if let (Some(site), Ok(client)) = (&site, client)
+            && (site.site().trusted_networks).contains(client.ip().to_canonical())
+        {
+            keep_request_id(connection.record(), head);
+        }
         Admitted::Refused {
             reject,
             site,

@@ -324,7 +324,7 @@ fn want_of_descriptors_is_no_fault_of_a_backend() {
     let mut servers = accepting.join().expect("it only accepts");
     let refused = (CLIENTS - servers.len()) as u64;
     assert!(refused >= 10, "only {refused} clients found no descriptor");
-    assert!(eventually(10, || plane.hits("limit_connections") == refused));
+    assert!(eventually(10, || plane.hits("out_of_resources") == refused));
     for server in &mut servers {
         server.receive_head();
         server.send(&ok(b"ok"));
