@@ -22,6 +22,8 @@ enum Framing {
 pub(crate) struct BodyReader {
     framing: Framing,
     done: bool,
+    /// Trailer fields end here.
+    drops_trailers: bool,
 }
 
 /// Why a body cannot go on.
@@ -59,10 +61,12 @@ impl BodyReader {
             BodyFraming::Length(bytes) => BodyReader {
                 framing: Framing::Length(bytes),
                 done: false,
+                drops_trailers: false,
             },
             BodyFraming::Chunked => BodyReader {
                 framing: Framing::Chunked(Box::default()),
                 done: false,
+                drops_trailers: false,
             },
         }
     }
@@ -74,14 +78,17 @@ impl BodyReader {
             ResponseFraming::Length(bytes) => BodyReader {
                 framing: Framing::Length(bytes),
                 done: false,
+                drops_trailers: false,
             },
             ResponseFraming::Chunked => BodyReader {
                 framing: Framing::Chunked(Box::default()),
                 done: false,
+                drops_trailers: false,
             },
             ResponseFraming::UntilClose => BodyReader {
                 framing: Framing::UntilClose,
                 done: false,
+                drops_trailers: false,
             },
         }
     }
@@ -90,7 +97,15 @@ impl BodyReader {
         BodyReader {
             framing: Framing::Length(0),
             done: true,
+            drops_trailers: false,
         }
+    }
+
+    /// Lets no trailer field pass, where fields of its message are dropped: a receiver may take one
+    /// for the other (RFC 9110 §6.5.1).
+    pub(crate) fn drop_trailers(mut self, drops: bool) -> BodyReader {
+        self.drops_trailers = drops;
+        self
     }
 
     /// Whether the body ended.
@@ -101,8 +116,8 @@ impl BodyReader {
     /// Trailer fields, written anew; empty when there are none.
     fn trailers(&self) -> &[u8] {
         match &self.framing {
-            Framing::Chunked(decoder) => decoder.trailers(),
-            Framing::Length(_) | Framing::UntilClose => &[],
+            Framing::Chunked(decoder) if !self.drops_trailers => decoder.trailers(),
+            Framing::Chunked(_) | Framing::Length(_) | Framing::UntilClose => &[],
         }
     }
 

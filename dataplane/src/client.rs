@@ -370,7 +370,10 @@ async fn serve_first(mut connection: ClientConnection) {
             };
             connection.park(keep_alive);
         }
-        Next::Keep | Next::Linger => linger(connection.socket(), &worker.runtime).await,
+        Next::Keep | Next::Linger => {
+            let bytes = linger(connection.socket(), &worker.runtime).await;
+            count_in(&connection, bytes);
+        }
         Next::Close => {}
         Next::Reset => connection.socket().reset_on_close(),
         Next::Tunnel(_) => unreachable!("looked at before"),
@@ -634,10 +637,16 @@ async fn act(
             head_only,
             keep_alive,
         } => {
-            connection.socket().unread(rest);
             match &site {
-                Some(site) => connection.serve_site(site, head_bytes),
-                None => count_in(connection, head_bytes),
+                // Whoever is refused by a site is its tenant's to pay for.
+                Some(site) => {
+                    enter_class(connection, site.class(), rest).await;
+                    connection.serve_site(site, head_bytes);
+                }
+                None => {
+                    connection.socket().unread(rest);
+                    count_in(connection, head_bytes);
+                }
             }
             refuse(connection, reject, head_only, keep_alive).await
         }
@@ -713,14 +722,15 @@ async fn send_answer(connection: &ClientConnection, answer: Vec<u8>, keep_alive:
 
 /// Ends our side and reads on for a while: a client that still sends would otherwise get a reset
 /// that takes our last answer with it (RFC 9112 §9.6).
-pub(crate) async fn linger(socket: &Socket, runtime: &Runtime) {
+pub(crate) async fn linger(socket: &Socket, runtime: &Runtime) -> usize {
     socket.shutdown_write();
     let deadline_ns = runtime.deadline(Duration::from_millis(LINGER_MS));
-    let mut left = LINGER_BYTES_MAX;
+    let mut read = 0;
     while let Ok(Some(bytes)) = socket.recv(deadline_ns).await {
-        left = left.saturating_sub(bytes.len());
-        if left == 0 {
-            return;
+        read += bytes.len();
+        if read >= LINGER_BYTES_MAX {
+            break;
         }
     }
+    read
 }

@@ -27,9 +27,14 @@ pub(crate) struct Download {
 
 impl Download {
     /// The body of a response that is framed as `from` and goes on as `to`.
-    pub(crate) fn new(from: ResponseFraming, to: ResponseFraming, now_ns: u64) -> Download {
+    pub(crate) fn new(
+        from: ResponseFraming,
+        to: ResponseFraming,
+        drops_trailers: bool,
+        now_ns: u64,
+    ) -> Download {
         Download {
-            reader: BodyReader::of_response(from),
+            reader: BodyReader::of_response(from).drop_trailers(drops_trailers),
             chunked: to == ResponseFraming::Chunked,
             next: None,
             progress_ns: now_ns,

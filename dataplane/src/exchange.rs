@@ -320,7 +320,7 @@ impl<'c> Exchange<'c> {
             self.worker.board().policy_refusals.add(1);
             return Err(Reject::NoBackend);
         }
-        if self.worker.is_out_of_descriptors() {
+        if !self.worker.has_room_for_backend() {
             return Err(Reject::Resources);
         }
         let runtime = &self.worker.runtime;
@@ -561,7 +561,12 @@ impl<'c> Exchange<'c> {
         });
         let upstream_idle = self.request.site.site().timeouts.upstream_idle;
         Begun {
-            download: Download::new(head.framing, framing, self.worker.runtime.now_ns()),
+            download: Download::new(
+                head.framing,
+                framing,
+                !self.request.forward().response_fields.dropped.is_empty(),
+                self.worker.runtime.now_ns(),
+            ),
             status: head.status,
             keep_for: if head.reusable {
                 upstream_idle.min(announced)

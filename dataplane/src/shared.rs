@@ -32,6 +32,8 @@ pub(crate) struct WorkerBoard {
     pub(crate) retries_refused: Counter,
     /// Idle client connections that were closed for want of descriptors.
     pub(crate) client_connections_closed: Counter,
+    /// Pooled connections to backends that were closed for want of descriptors.
+    pub(crate) upstream_connections_closed: Counter,
     /// Connections closed because the host denies their clients.
     pub(crate) clients_denied: Counter,
     /// Connections of proxies that did not begin with a header of the PROXY protocol.

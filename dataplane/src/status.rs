@@ -218,6 +218,10 @@ fn limits(shared: &Shared) -> Vec<Value> {
             sum(&|worker| shared.workers[worker].client_connections_closed.get()),
         ),
         (
+            "upstream_connections",
+            sum(&|worker| shared.workers[worker].upstream_connections_closed.get()),
+        ),
+        (
             "client_denied",
             sum(&|worker| shared.workers[worker].clients_denied.get()),
         ),

@@ -54,7 +54,8 @@ impl Upload {
     pub(crate) fn new(request: &Request, now_ns: u64) -> Upload {
         let timeouts = &request.site.site().timeouts;
         Upload {
-            reader: BodyReader::of_request(request.framing),
+            reader: BodyReader::of_request(request.framing)
+                .drop_trailers(!request.forward().request_fields.dropped.is_empty()),
             chunked: request.framing == BodyFraming::Chunked,
             next: None,
             meter: RateMeter::new(timeouts.body, now_ns),

@@ -253,10 +253,41 @@ impl Worker {
         }
     }
 
-    /// Whether a connection to a backend would take a descriptor that is kept for other things:
-    /// without those nobody could ask what is wrong.
-    pub(crate) fn is_out_of_descriptors(&self) -> bool {
-        self.runtime.statistics().sockets >= self.shared.sockets_max
+    /// Whether there is a descriptor for a connection to a backend that is not kept for other
+    /// things: without those nobody could ask what is wrong. Pooled connections make room, those
+    /// first of the tenant that has most of them.
+    pub(crate) fn has_room_for_backend(&self) -> bool {
+        if self.runtime.statistics().sockets < self.shared.sockets_max {
+            return true;
+        }
+        let is_pooled = |tag| matches!(Tag::unpack(tag), Tag::Upstream(_));
+        let mut by_class: HashMap<ClassId, Vec<(SocketId, Rc<Upstream>)>> = HashMap::new();
+        for (id, tag) in self.runtime.idlest(usize::MAX, is_pooled) {
+            if let Tag::Upstream(number) = Tag::unpack(tag)
+                && let Some(upstream) = self.upstream(number)
+                && let Some(site) = self.sites.borrow().get(upstream.key().site())
+            {
+                let of_class = by_class.entry(site.class()).or_default();
+                of_class.push((id, upstream));
+            }
+        }
+        // Finding them looks at all, so it is some at a time.
+        let count = (self.shared.sockets_max / 64).max(1) as usize;
+        let most = by_class.into_values().max_by_key(Vec::len);
+        let mut closed = 0;
+        for (id, upstream) in most.unwrap_or_default().into_iter().take(count) {
+            if let Some(socket) = self.runtime.unpark(id) {
+                upstream.forget_idle(id, socket);
+                closed += 1;
+            }
+        }
+        self.board().upstream_connections_closed.add(closed);
+        closed > 0
+    }
+
+    fn upstream(&self, number: u32) -> Option<Rc<Upstream>> {
+        let upstreams = self.upstreams.borrow();
+        upstreams.get(number as usize).cloned().flatten()
     }
 
     fn close_idle_client(self: &Rc<Self>, id: SocketId, tag: u64) -> bool {
@@ -271,13 +302,7 @@ impl Worker {
     }
 
     fn upstream_stirred(&self, number: u32, id: SocketId, socket: Socket) {
-        let upstream = self
-            .upstreams
-            .borrow()
-            .get(number as usize)
-            .cloned()
-            .flatten();
-        match upstream {
+        match self.upstream(number) {
             Some(upstream) => upstream.forget_idle(id, socket),
             None => drop(socket),
         }

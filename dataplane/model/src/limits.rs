@@ -15,6 +15,13 @@ pub const REQUEST_HEAD_BYTES_MAX: usize = 32 * 1024;
 /// Fields in the head of a request or response. More: 431, or 502 from a backend.
 pub const FIELDS_MAX: usize = 100;
 
+/// Options in all Connection fields of a head, and their bytes: each other field of the head is
+/// looked for among them.
+pub const CONNECTION_OPTIONS_MAX: usize = 32;
+
+/// See [`CONNECTION_OPTIONS_MAX`].
+pub const CONNECTION_BYTES_MAX: usize = 1024;
+
 /// Trailer section of one message, in bytes. Longer: 431, or a cut response.
 pub const TRAILER_BYTES_MAX: usize = 8 * 1024;
 

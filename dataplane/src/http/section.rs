@@ -1,6 +1,6 @@
 //! The field lines of a head: checked, classified, and kept as offsets.
 
-use meridian_model::limits::FIELDS_MAX;
+use meridian_model::limits::{CONNECTION_BYTES_MAX, CONNECTION_OPTIONS_MAX, FIELDS_MAX};
 
 use super::field::{FieldName, NameSet, classify};
 use super::list;
@@ -216,13 +216,14 @@ pub struct ConnectionOptions {
 }
 
 impl ConnectionOptions {
-    /// Reads all Connection fields. `None` when they hold more options than a head
-    /// may hold fields, which would make removing them slow for us and serves nobody.
+    /// Reads all Connection fields. `None` when they hold more than is of use to anybody:
+    /// every other field is looked for in all of them.
     /// An option that is no token names no field, and is passed over.
     pub(crate) fn read(section: &Section<'_>) -> Option<ConnectionOptions> {
         let mut options = ConnectionOptions::default();
-        let mut count = 0;
+        let (mut count, mut bytes) = (0, 0);
         for value in section.values(FieldName::Connection) {
+            bytes += value.len();
             for element in list::elements(value) {
                 count += 1;
                 if element.eq_ignore_ascii_case(b"keep-alive") {
@@ -236,7 +237,8 @@ impl ConnectionOptions {
                 }
             }
         }
-        (count <= FIELDS_MAX).then_some(options)
+        let is_bounded = count <= CONNECTION_OPTIONS_MAX && bytes <= CONNECTION_BYTES_MAX;
+        is_bounded.then_some(options)
     }
 }
 

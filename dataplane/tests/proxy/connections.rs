@@ -302,6 +302,21 @@ fn at_the_limit_of_descriptors_the_idlest_clients_make_room() {
     plane.finish();
 }
 
+/// Pooled connections are nobody's to hoard: they make room before anybody is refused.
+#[test]
+fn pooled_connections_make_room_for_others() {
+    let backend = serve_ok();
+    let declared = Declared::with_backends([backend; 400]).timeouts("{ upstream_idle = \"1d\" }");
+    let plane = Plane::start_with_open_files(&declared, OPEN_FILES);
+    let mut client = Peer::connect(plane.address());
+    for request in 0..800 {
+        client.send(GET);
+        assert_eq!(client.receive_response().1, b"ok", "request {request}");
+    }
+    assert!(plane.hits("upstream_connections") > 0);
+    assert_eq!(plane.hits("out_of_resources"), 0);
+}
+
 /// Want of descriptors for a backend's connection is ours: 503, and nothing against the backend.
 #[test]
 fn want_of_descriptors_is_no_fault_of_a_backend() {

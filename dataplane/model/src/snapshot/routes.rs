@@ -115,12 +115,20 @@ pub struct FieldChange {
 }
 
 impl FieldChange {
-    /// Whether fields of this name do not pass.
+    /// Whether fields of this name do not pass. Underscores are read as hyphens, as gateways read
+    /// them that turn names into variables (RFC 3875 §4.1.18).
     pub fn drops(&self, name: &[u8]) -> bool {
-        self.dropped
-            .iter()
-            .any(|dropped| dropped.eq_ignore_ascii_case(name))
+        self.dropped.iter().any(|dropped| reads_as(dropped, name))
     }
+}
+
+fn reads_as(one: &[u8], other: &[u8]) -> bool {
+    let fold = |byte: u8| match byte {
+        b'_' => b'-',
+        byte => byte.to_ascii_lowercase(),
+    };
+    let mut bytes = one.iter().zip(other);
+    one.len() == other.len() && bytes.all(|(&one, &other)| fold(one) == fold(other))
 }
 
 /// An answer of our own that a route gives.
