@@ -370,10 +370,7 @@ async fn serve_first(mut connection: ClientConnection) {
             };
             connection.park(keep_alive);
         }
-        Next::Keep | Next::Linger => {
-            let bytes = linger(connection.socket(), &worker.runtime).await;
-            count_in(&connection, bytes);
-        }
+        Next::Keep | Next::Linger => linger(connection.socket(), &worker.runtime).await,
         Next::Close => {}
         Next::Reset => connection.socket().reset_on_close(),
         Next::Tunnel(_) => unreachable!("looked at before"),
@@ -722,15 +719,14 @@ async fn send_answer(connection: &ClientConnection, answer: Vec<u8>, keep_alive:
 
 /// Ends our side and reads on for a while: a client that still sends would otherwise get a reset
 /// that takes our last answer with it (RFC 9112 §9.6).
-pub(crate) async fn linger(socket: &Socket, runtime: &Runtime) -> usize {
+pub(crate) async fn linger(socket: &Socket, runtime: &Runtime) {
     socket.shutdown_write();
     let deadline_ns = runtime.deadline(Duration::from_millis(LINGER_MS));
-    let mut read = 0;
+    let mut left = LINGER_BYTES_MAX;
     while let Ok(Some(bytes)) = socket.recv(deadline_ns).await {
-        read += bytes.len();
-        if read >= LINGER_BYTES_MAX {
-            break;
+        left = left.saturating_sub(bytes.len());
+        if left == 0 {
+            return;
         }
     }
-    read
 }

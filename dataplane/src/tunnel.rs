@@ -142,10 +142,7 @@ impl Tunnel {
         self.counters.add(Column::Cut, 1);
         match cut {
             // It may still send, and a reset would take what the backend said last with it.
-            Cut::TunnelReset => {
-                let bytes = client::linger(&self.client, &self.worker.runtime).await;
-                self.counters.add(Column::BytesIn, bytes as u64);
-            }
+            Cut::TunnelReset => client::linger(&self.client, &self.worker.runtime).await,
             // What was on its way is lost.
             Cut::WriteTimeout | Cut::TunnelWriteTimeout => {
                 self.client.reset_on_close();
