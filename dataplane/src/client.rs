@@ -483,8 +483,12 @@ fn admit(connection: &ClientConnection, head: &RequestHead<'_>) -> Admitted {
     if site.site().deny_networks.contains(client) {
         return refused(Reject::Denied, Some(site));
     }
+    let asker = Asker {
+        address: client,
+        trusted: site.site().trusted_networks.contains(client),
+    };
     let mut room = Vec::new();
-    let (forward, target) = match route(site.site(), head, &mut room) {
+    let (forward, target) = match route(site.site(), head, asker.trusted, &mut room) {
         Ok(Routed::Forward(forward, target)) => (forward, target),
         Ok(Routed::Answer(answer, location)) => {
             let mut bytes = Vec::new();
@@ -507,7 +511,7 @@ fn admit(connection: &ClientConnection, head: &RequestHead<'_>) -> Admitted {
         Err(reject) => return refused(reject, Some(Rc::clone(&site))),
     };
     let way = &site.site().forwards[forward];
-    let forwarded = write_forwarded(connection, client, &site, head, way, target);
+    let forwarded = write_forwarded(connection, asker, &site, head, way, target);
     Admitted::Forward(Request {
         site,
         forward,
@@ -521,11 +525,19 @@ fn admit(connection: &ClientConnection, head: &RequestHead<'_>) -> Admitted {
     })
 }
 
+/// Who sent a request.
+#[derive(Debug, Clone, Copy)]
+struct Asker {
+    address: IpAddr,
+    /// It is a proxy whose forwarding fields the site believes.
+    trusted: bool,
+}
+
 /// The head that a backend gets of a request that goes this way.
 #[inline]
 fn write_forwarded(
     connection: &ClientConnection,
-    client: IpAddr,
+    asker: Asker,
     site: &LocalSite,
     head: &RequestHead<'_>,
     way: &Forward,
@@ -537,13 +549,12 @@ fn write_forwarded(
         .revision
         .set(connection.worker().board().revision.get());
     let own_id = connection.own_request_id();
-    let trusted = site.site().trusted_networks.contains(client);
-    let keeps_id = trusted && keep_request_id(record, head);
+    let keeps_id = asker.trusted && keep_request_id(record, head);
     let mut forwarded = connection.worker().take_head();
     if let Some(bytes) = Rc::get_mut(&mut forwarded) {
         let context = RequestContext {
-            client,
-            trusted,
+            client: asker.address,
+            trusted: asker.trusted,
             forwarded_proto: "http",
             listener_port: connection.known.port,
             via: site.via(),

@@ -3,7 +3,7 @@
 //! A request's path is brought into one form, the routes compare that, and the backend gets that:
 //! what is decided upon is what is served ([`meridian_model::path`]).
 
-use crate::http::forward::TargetParts;
+use crate::http::forward::{TargetParts, passes_to_backend};
 use crate::http::query::has_parameter;
 use crate::http::reject::Reject;
 use crate::http::request::RequestHead;
@@ -22,7 +22,8 @@ pub(crate) enum Routed<'r> {
     Answer(&'r Answer, Option<TargetParts<'r>>),
 }
 
-/// Takes a request through the routes of its site. `room` is for a path that was not in its form.
+/// Takes a request through the routes of its site. `trusted` is whether the site believes what the
+/// client says of others; `room` is for a path that was not in its form.
 ///
 /// # Errors
 ///
@@ -31,17 +32,19 @@ pub(crate) enum Routed<'r> {
 pub(crate) fn route<'r>(
     site: &'r Site,
     head: &'r RequestHead<'_>,
+    trusted: bool,
     room: &'r mut Vec<u8>,
 ) -> Result<Routed<'r>, Reject> {
     if site.routes.is_empty() {
         return Ok(Routed::Forward(0, None));
     }
-    try_routes(site, head, room)
+    try_routes(site, head, trusted, room)
 }
 
 fn try_routes<'r>(
     site: &'r Site,
     head: &'r RequestHead<'_>,
+    trusted: bool,
     room: &'r mut Vec<u8>,
 ) -> Result<Routed<'r>, Reject> {
     let received = head.target.path();
@@ -58,7 +61,7 @@ fn try_routes<'r>(
         query,
     };
     for route in &site.routes {
-        let Some(rest) = match_rest(&route.matching, head, path, query) else {
+        let Some(rest) = match_rest(&route.matching, head, trusted, path, query) else {
             continue;
         };
         return Ok(match &route.outcome {
@@ -102,6 +105,7 @@ fn joined<'r>(base: &'r Base, rest: &'r [u8], query: &'r [u8]) -> TargetParts<'r
 fn match_rest<'p>(
     matching: &Match,
     head: &RequestHead<'_>,
+    trusted: bool,
     path: &'p [u8],
     query: &[u8],
 ) -> Option<&'p [u8]> {
@@ -120,7 +124,9 @@ fn match_rest<'p>(
         PathMatch::At(wanted) => is_at(path, wanted).then_some(&b""[..])?,
         PathMatch::Below(prefix) => below(path, prefix)?,
     };
-    let holds = headers.iter().all(|header| has_field(head, header))
+    let holds = headers
+        .iter()
+        .all(|header| has_field(head, trusted, header))
         && parameters
             .iter()
             .all(|it| has_parameter(query, &it.name, &it.value));
@@ -128,10 +134,11 @@ fn match_rest<'p>(
 }
 
 /// Whether a field of this name and value goes on to a backend.
-fn has_field(head: &RequestHead<'_>, wanted: &Pair) -> bool {
+fn has_field(head: &RequestHead<'_>, trusted: bool, wanted: &Pair) -> bool {
     head.fields().iter().any(|field| {
         field.name_text.eq_ignore_ascii_case(&wanted.name)
             && *field.value == *wanted.value
+            && passes_to_backend(field.name, trusted)
             && !head.names_away(field)
     })
 }

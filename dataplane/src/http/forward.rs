@@ -62,6 +62,13 @@ impl TargetParts<'_> {
     }
 }
 
+/// Whether a client's field of this name goes to a backend as the client sent it, as far as the
+/// name says: Connection and the site may have it end here all the same.
+#[inline]
+pub(crate) fn passes_to_backend(name: FieldName, trusted: bool) -> bool {
+    name.is_passed_in_request() || trusted && passes_from_trusted(name)
+}
+
 /// Appends the head that a backend gets. The body goes behind it as it is, or
 /// chunked, as `head.framing` says. Max-Forwards of an OPTIONS request is sent
 /// lower by one; a request with 0 is answered by us and never comes here.
@@ -84,7 +91,7 @@ pub fn write_request_head(out: &mut Vec<u8>, head: &RequestHead<'_>, context: &R
         FieldName::Expect => head.version == Version::Http11,
         FieldName::MaxForwards => head.method != Method::Options,
         FieldName::XRequestId => context.request_id.is_none(),
-        name => name.is_passed_in_request() || context.trusted && passes_from_trusted(name),
+        name => passes_to_backend(name, context.trusted),
     };
     head.fields().copy_lines(out, passes);
     out.extend_from_slice(&change.added);

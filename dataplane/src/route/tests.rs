@@ -107,6 +107,10 @@ fn site(keys: &str) -> Arc<Site> {
 
 /// What happens, in words: the pool and the target, or the status and the Location.
 fn routed(site: &Site, request: &str) -> String {
+    routed_from(site, false, request)
+}
+
+fn routed_from(site: &Site, trusted: bool, request: &str) -> String {
     let head = match request::parse(request.as_bytes()) {
         Ok(Parsed::Complete(head)) => head,
         other => panic!("{other:?} of {request:?}"),
@@ -116,7 +120,7 @@ fn routed(site: &Site, request: &str) -> String {
         String::from_utf8(bytes).expect("text")
     };
     let mut room = Vec::new();
-    match route(site, &head, &mut room) {
+    match route(site, &head, trusted, &mut room) {
         Err(reject) => reject.cause().to_owned(),
         Ok(Routed::Forward(place, target)) => {
             let pool = &site.pools[site.forwards[place].pool].name;
@@ -281,4 +285,27 @@ fn paths_are_left_alone_where_no_route_looks_at_them() {
     assert_eq!(get(&with_slashes, "/a%2fb/c"), "403 ");
     assert_eq!(get(&with_slashes, "/a/b/c"), "default /a/b/c");
     assert_eq!(get(&with_slashes, "/a/..%2fb"), "bad_path");
+}
+
+/// What a client may only say of others when it is trusted decides nothing when it is not.
+#[test]
+fn a_field_that_no_backend_gets_holds_for_no_route() {
+    let names = [
+        "cf-connecting-ip",
+        "client-ip",
+        "fastly-client-ip",
+        "forwarded-for",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "x-forwarded",
+        "x-original-forwarded-for",
+    ];
+    for name in names {
+        let site = site(&format!(
+            "route = [{{ match = {{ headers = {{ {name} = \"10.0.0.1\" }} }}, respond = {{ status = 403 }} }}]"
+        ));
+        let request = format!("GET / HTTP/1.1\r\nHost: shop.test\r\n{name}: 10.0.0.1\r\n\r\n");
+        assert_eq!(routed_from(&site, false, &request), "default /", "{name}");
+        assert_eq!(routed_from(&site, true, &request), "403 ", "{name}");
+    }
 }

@@ -120,7 +120,15 @@ const CLAUSES: &[(&str, &[&str])] = &[
             "framing_lookalikes",
         ],
     ),
-    ("forwarding fields", &["get", "forwarding_spoofed"]),
+    (
+        "forwarding fields",
+        &[
+            "get",
+            "forwarding_spoofed",
+            "route_forwarding_spoofed",
+            "route_forwarding_trusted",
+        ],
+    ),
     ("Via, 508", &["loop", "via_of_others"]),
     (
         "our own version",
