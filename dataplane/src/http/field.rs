@@ -1,4 +1,7 @@
-//! Names of fields that mean something to a proxy.
+//! Names of fields that mean something to a proxy. What of them a tenant may touch is said in
+//! [`meridian_model::fields`]; a test holds the two together.
+
+use meridian_model::fields::looks_like_framing;
 
 /// What a field name is to us. Compared without case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -224,45 +227,10 @@ pub fn classify(name: &[u8]) -> FieldName {
 /// A name that we do not know. Nearly all of those in use end at the first question.
 fn classify_unknown(name: &[u8], first: u8) -> FieldName {
     let may_look_alike = matches!(first | 0x20, b'c' | b't') || !first.is_ascii_alphanumeric();
-    if may_look_alike
-        && name.len() >= b"contentlength".len()
-        && (has_letters_of(name, b"content", b"length")
-            || has_letters_of(name, b"transfer", b"encoding"))
-    {
+    if may_look_alike && looks_like_framing(name) {
         return FieldName::FramingLookalike;
     }
     FieldName::Other
-}
-
-/// Whether the letters and digits of `name` are those of the two words, with one more between
-/// them at most, in the place of the hyphen. The last ones may be missing where something else
-/// stands in their place.
-fn has_letters_of(name: &[u8], first_word: &[u8], second_word: &[u8]) -> bool {
-    let mut letters = name
-        .iter()
-        .filter(|byte| byte.is_ascii_alphanumeric())
-        .map(u8::to_ascii_lowercase);
-    if !first_word.iter().all(|&byte| letters.next() == Some(byte)) {
-        return false;
-    }
-    let letters_min = match name.len() > first_word.len() + second_word.len() {
-        true => 1,
-        false => second_word.len(),
-    };
-    is_beginning_of(letters.clone(), second_word, letters_min)
-        || is_beginning_of(letters.skip(1), second_word, letters_min)
-}
-
-/// Whether `letters`, at least `letters_min` of them, are what `word` begins with.
-fn is_beginning_of(letters: impl Iterator<Item = u8>, word: &[u8], letters_min: usize) -> bool {
-    let mut count = 0;
-    for letter in letters {
-        if word.get(count) != Some(&letter) {
-            return false;
-        }
-        count += 1;
-    }
-    count >= letters_min
 }
 
 /// What a name that begins with `X-Forwarded-` says.

@@ -88,6 +88,9 @@ pub fn write_request_head(out: &mut Vec<u8>, head: &RequestHead<'_>, context: &R
         FieldName::Cookie | FieldName::SetCookie => {
             !(some_end_here && change.drops(field.name_text))
         }
+        FieldName::XForwarded => {
+            context.trusted && !(some_end_here && change.drops(field.name_text))
+        }
         FieldName::Expect => head.version == Version::Http11,
         FieldName::MaxForwards => head.method != Method::Options,
         FieldName::XRequestId => context.request_id.is_none(),

@@ -127,6 +127,7 @@ const CLAUSES: &[(&str, &[&str])] = &[
             "forwarding_spoofed",
             "route_forwarding_spoofed",
             "route_forwarding_trusted",
+            "forwarding_trusted_changed",
         ],
     ),
     ("Via, 508", &["loop", "via_of_others"]),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Compiler;
 use crate::desired::{self, FieldRules};
-use crate::fields;
+use crate::fields::{self, FieldKind};
 use crate::path::EncodedSlashes;
 use crate::snapshot::{
     Answer, Base, FieldChange, Forward, HostField, Location, Match, Outcome, Pair, PathMatch,
@@ -113,7 +113,11 @@ impl Compiler<'_> {
     fn check_fields(&mut self, site: &desired::Site, rules: &FieldRules) {
         for (name, value) in rules.set.iter().chain(&rules.add) {
             self.check_line(site, name, value);
-            if !fields::is_token(name) || fields::kind(name) == fields::FieldKind::Reserved {
+            let may_be_set = match fields::kind(name) {
+                FieldKind::Free | FieldKind::Host => fields::is_token(name),
+                FieldKind::Reserved | FieldKind::Lookalike => false,
+            };
+            if !may_be_set {
                 self.report(site, name, String::from("can not be set"));
             }
         }

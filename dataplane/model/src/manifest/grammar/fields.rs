@@ -131,6 +131,11 @@ fn check_name(
             let hint = "remove it; see \"Headers\" in docs/manifest.md";
             reader.report(line, key, what, hint);
         }
+        FieldKind::Lookalike => {
+            let what = format!("{text} could be read as the name of another field");
+            let hint = "leave it out; see \"Headers\" in docs/manifest.md";
+            reader.report(line, key, what, hint);
+        }
     }
 }
 

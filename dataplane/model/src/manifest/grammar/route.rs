@@ -154,7 +154,7 @@ fn check_header(reader: &mut Reader<'_>, name: &Located<String>, value: &str) {
             let hint = "make it a [[site]] with this hostname";
             reader.report(line, &key, "a route can not ask for a host", hint);
         }
-        FieldKind::Reserved => {
+        FieldKind::Reserved | FieldKind::Lookalike => {
             let what = "no backend gets this as the client sent it";
             reader.report(line, &key, what, "compare another field");
         }
