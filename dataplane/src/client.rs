@@ -326,9 +326,7 @@ enum Admitted {
     Gone,
     Forward(Request),
     /// OPTIONS that goes no further.
-    Options {
-        keep_alive: bool,
-    },
+    Options(AnswerContext),
     /// A route of the site answers, with these bytes.
     Answered {
         site: Rc<LocalSite>,
@@ -339,8 +337,7 @@ enum Admitted {
     Refused {
         reject: Reject,
         site: Option<Rc<LocalSite>>,
-        head_only: bool,
-        keep_alive: bool,
+        context: AnswerContext,
     },
 }
 
@@ -395,7 +392,7 @@ async fn serve_request(connection: &mut ClientConnection) -> Next {
             // An empty line alone is no request (RFC 9112 §2.2).
             Err(_) if parts == b"\r\n" => return Next::Close,
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                return refuse(connection, Reject::HeadSlow, false, false).await;
+                return refuse(connection, Reject::HeadSlow, AnswerContext::NOT_UNDERSTOOD).await;
             }
             Ok(None) | Err(_) => return Next::Close,
         };
@@ -417,7 +414,7 @@ async fn serve_request(connection: &mut ClientConnection) -> Next {
             Err(reject) => {
                 count_in(connection, bytes.len());
                 drop(buffer);
-                return refuse(connection, reject, false, false).await;
+                return refuse(connection, reject, AnswerContext::NOT_UNDERSTOOD).await;
             }
         };
         // A head ends in the last buffer: before that came, it had no end.
@@ -433,13 +430,17 @@ fn count_in(connection: &ClientConnection, bytes: usize) {
 /// Decides what is to become of a request by its head alone.
 fn admit(connection: &ClientConnection, head: &RequestHead<'_>) -> Admitted {
     let worker = connection.worker();
-    let head_only = head.method == Method::Head;
     // A body that nobody reads would be taken for the next request, and so would what a client
     // sends ahead through the tunnel that it will not get.
     let keep_alive = head.keep_alive
         && head.framing.is_empty()
         && !head.upgrade_websocket
         && !worker.is_draining();
+    let context = AnswerContext {
+        client_version: head.version,
+        keep_alive,
+        head_only: head.method == Method::Head,
+    };
     let refused = |reject, site: Option<Rc<LocalSite>>| {
         keep_asked(connection, head);
         let client = connection.socket().peer_address();
@@ -451,15 +452,14 @@ fn admit(connection: &ClientConnection, head: &RequestHead<'_>) -> Admitted {
         Admitted::Refused {
             reject,
             site,
-            head_only,
-            keep_alive,
+            context,
         }
     };
     if let Err(reject) = head.check_scheme(false) {
         return refused(reject, None);
     }
     if head.target == Target::Asterisk || head.max_forwards == Some(0) {
-        return Admitted::Options { keep_alive };
+        return Admitted::Options(context);
     }
     let mut lower = [0; HOSTNAME_BYTES_MAX];
     let site = lower.get_mut(..head.host.len()).and_then(|lower| {
@@ -492,14 +492,7 @@ fn admit(connection: &ClientConnection, head: &RequestHead<'_>) -> Admitted {
         Ok(Routed::Forward(forward, target)) => (forward, target),
         Ok(Routed::Answer(answer, location)) => {
             let mut bytes = Vec::new();
-            let context = AnswerContext {
-                client_version: head.version,
-                keep_alive,
-                head_only,
-                location,
-                date: &worker.date(),
-            };
-            write_route_answer(&mut bytes, answer, &context);
+            write_route_answer(&mut bytes, answer, location, &worker.date(), context);
             keep_asked(connection, head);
             return Admitted::Answered {
                 status: answer.status,
@@ -631,19 +624,18 @@ async fn act(
             connection.count_response(status, site.counters());
             send_answer(connection, answer, keep_alive).await
         }
-        Admitted::Options { keep_alive } => {
+        Admitted::Options(context) => {
             connection.socket().unread(rest);
             count_in(connection, head_bytes);
             let mut answer = Vec::new();
-            write_options_answer(&mut answer, &connection.worker().date(), !keep_alive);
+            write_options_answer(&mut answer, &connection.worker().date(), context);
             connection.count_response(204, connection.counters());
-            send_answer(connection, answer, keep_alive).await
+            send_answer(connection, answer, context.keep_alive).await
         }
         Admitted::Refused {
             reject,
             site,
-            head_only,
-            keep_alive,
+            context,
         } => {
             match &site {
                 // Whoever is refused by a site is its tenant's to pay for.
@@ -656,7 +648,7 @@ async fn act(
                     count_in(connection, head_bytes);
                 }
             }
-            refuse(connection, reject, head_only, keep_alive).await
+            refuse(connection, reject, context).await
         }
     }
 }
@@ -678,23 +670,23 @@ async fn enter_class(connection: &ClientConnection, class: ClassId, rest: RecvBu
 pub(crate) async fn refuse(
     connection: &ClientConnection,
     reject: Reject,
-    head_only: bool,
-    keep_alive: bool,
+    context: AnswerContext,
 ) -> Next {
     let worker = connection.worker();
     connection.fail(Cause::Reject(reject));
-    let keep_alive = keep_alive && !reject.closes() && !worker.is_draining();
+    let keep_alive = context.keep_alive && !reject.closes() && !worker.is_draining();
     let own_id = connection.own_request_id();
     let kept_id = connection.record().kept_id.take();
     let mut answer = Vec::new();
     write_reject(
         &mut answer,
         reject,
-        &worker.date(),
-        !keep_alive,
-        head_only,
-        None,
         kept_id.as_deref().unwrap_or(&own_id),
+        &worker.date(),
+        AnswerContext {
+            keep_alive,
+            ..context
+        },
     );
     connection.record().kept_id.replace(kept_id);
     connection.count_response(reject.status(), connection.counters());

@@ -7,6 +7,7 @@ use crate::client::{self, ClientConnection, Next, Request};
 use crate::counters::{BackendCounters, Cause, Cut};
 use crate::download::Download;
 use crate::http::Version;
+use crate::http::answer::AnswerContext;
 use crate::http::forward::{
     ResponseContext, write_interim_head, write_response_head, write_switch_head,
 };
@@ -229,9 +230,12 @@ impl<'c> Exchange<'c> {
     }
 
     async fn refuse(&self, reject: Reject) -> Next {
-        let keep_alive = self.may_keep_client() && self.upload.is_read();
-        let head_only = self.request.method == Method::Head;
-        client::refuse(self.connection, reject, head_only, keep_alive).await
+        let context = AnswerContext {
+            client_version: self.request.version,
+            keep_alive: self.may_keep_client() && self.upload.is_read(),
+            head_only: self.request.method == Method::Head,
+        };
+        client::refuse(self.connection, reject, context).await
     }
 
     fn count(&self, column: Column) {

@@ -2,7 +2,7 @@
 
 use meridian_dataplane::http::Version;
 use meridian_dataplane::http::answer::{
-    AnswerContext, write_answer, write_options_answer, write_reject, write_route_answer,
+    AnswerContext, write_options_answer, write_reject, write_route_answer,
 };
 use meridian_dataplane::http::field::{FieldName, classify};
 use meridian_dataplane::http::forward::{
@@ -513,9 +513,9 @@ proptest! {
     }
 }
 
-fn answered(answer: &Answer, context: &AnswerContext<'_>) -> String {
+fn answered(answer: &Answer, context: AnswerContext) -> String {
     let mut out = Vec::new();
-    write_route_answer(&mut out, answer, context);
+    write_route_answer(&mut out, answer, None, DATE, context);
     String::from_utf8(out).expect("text")
 }
 
@@ -525,8 +525,6 @@ fn the_answer_of_a_route_is_framed_by_its_status_method_and_version() {
         client_version: Version::Http11,
         keep_alive: true,
         head_only: false,
-        location: None,
-        date: DATE,
     };
     let answer = |status: u16, body: &str| Answer {
         status,
@@ -536,7 +534,7 @@ fn the_answer_of_a_route_is_framed_by_its_status_method_and_version() {
     };
     let date = "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
     assert_eq!(
-        answered(&answer(418, "tea"), &context),
+        answered(&answer(418, "tea"), context),
         format!("HTTP/1.1 418 \r\n{date}X-A: 1\r\nContent-Length: 3\r\n\r\ntea")
     );
     let head_only = AnswerContext {
@@ -545,14 +543,14 @@ fn the_answer_of_a_route_is_framed_by_its_status_method_and_version() {
         ..context
     };
     assert_eq!(
-        answered(&answer(200, "tea"), &head_only),
+        answered(&answer(200, "tea"), head_only),
         format!(
             "HTTP/1.1 200 OK\r\n{date}X-A: 1\r\nContent-Length: 3\r\nConnection: close\r\n\r\n"
         )
     );
     for (status, reason) in [(204, "No Content"), (304, "Not Modified")] {
         assert_eq!(
-            answered(&answer(status, ""), &context),
+            answered(&answer(status, ""), context),
             format!("HTTP/1.1 {status} {reason}\r\n{date}X-A: 1\r\n\r\n")
         );
     }
@@ -561,18 +559,18 @@ fn the_answer_of_a_route_is_framed_by_its_status_method_and_version() {
         ..context
     };
     assert_eq!(
-        answered(&answer(205, ""), &old),
+        answered(&answer(205, ""), old),
         format!(
             "HTTP/1.1 205 Reset Content\r\n{date}X-A: 1\r\nContent-Length: 0\r\nConnection: keep-alive\r\n\r\n"
         )
     );
-    let allowed = answered(&answer(405, ""), &context);
+    let allowed = answered(&answer(405, ""), context);
     assert!(allowed.contains("\r\nAllow: GET, HEAD,"), "{allowed}");
     let own = Answer {
         fields: b"X-A: 1\r\nallow: GET\r\n".as_slice().into(),
         ..answer(405, "")
     };
-    let allowed = answered(&own, &context);
+    let allowed = answered(&own, context);
     assert_eq!(
         allowed.to_ascii_lowercase().matches("allow:").count(),
         1,
@@ -586,12 +584,11 @@ fn a_location_holds_only_what_a_uri_may() {
         client_version: Version::Http11,
         keep_alive: true,
         head_only: false,
-        location: Some(TargetParts {
-            base: b"https://www.example.com",
-            rest: b"/a\"<b>^`{|}~",
-            query: b"?q=\\[1]'",
-        }),
-        date: DATE,
+    };
+    let location = TargetParts {
+        base: b"https://www.example.com",
+        rest: b"/a\"<b>^`{|}~",
+        query: b"?q=\\[1]'",
     };
     let answer = Answer {
         status: 308,
@@ -599,7 +596,9 @@ fn a_location_holds_only_what_a_uri_may() {
         fields: Box::default(),
         body: Box::default(),
     };
-    let out = answered(&answer, &context);
+    let mut out = Vec::new();
+    write_route_answer(&mut out, &answer, Some(location), DATE, context);
+    let out = String::from_utf8(out).expect("text");
     let wanted = "\r\nLocation: https://www.example.com/a%22%3Cb%3E%5E%60%7B%7C%7D~?q=%5C[1]'\r\nContent-Length: 0\r\n\r\n";
     assert!(out.ends_with(wanted), "{out}");
 }
@@ -735,62 +734,72 @@ fn an_interim_response_has_no_framing() {
     );
 }
 
+fn refused(reject: Reject, context: AnswerContext) -> String {
+    let mut out = Vec::new();
+    write_reject(&mut out, reject, b"an-id", DATE, context);
+    String::from_utf8(out).expect("text")
+}
+
 #[test]
-fn our_answers_have_a_date_a_length_and_say_when_they_close() {
-    let answer = |code, close, head_only, retry_after, extra: &[(&str, &str)]| {
-        let mut out = Vec::new();
-        write_answer(&mut out, code, DATE, close, head_only, retry_after, extra);
-        String::from_utf8(out).expect("text")
+fn our_answers_have_a_date_a_length_and_say_what_becomes_of_the_connection() {
+    let kept = AnswerContext {
+        client_version: Version::Http11,
+        keep_alive: true,
+        head_only: false,
     };
+    let old = AnswerContext {
+        client_version: Version::Http10,
+        ..kept
+    };
+    let head = "HTTP/1.1 404 Not Found\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+        Content-Type: text/plain; charset=utf-8\r\nContent-Length: 14\r\nX-Request-Id: an-id\r\n";
     assert_eq!(
-        answer(404, false, false, None, &[]),
-        "HTTP/1.1 404 Not Found\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
-         Content-Type: text/plain; charset=utf-8\r\nContent-Length: 14\r\n\r\n404 Not Found\n"
+        refused(Reject::NoSite, kept),
+        format!("{head}\r\n404 Not Found\n")
     );
-    let refused = answer(503, true, true, Some(30), &[("A", "b")]);
-    assert!(
-        refused.ends_with("Retry-After: 30\r\nA: b\r\nConnection: close\r\n\r\n"),
-        "{refused}"
+    let head_only = AnswerContext {
+        head_only: true,
+        ..kept
+    };
+    assert_eq!(refused(Reject::NoSite, head_only), format!("{head}\r\n"));
+    assert_eq!(
+        refused(Reject::NoSite, old),
+        format!("{head}Connection: keep-alive\r\n\r\n404 Not Found\n")
     );
-    for code in [
-        400, 404, 405, 408, 413, 414, 421, 429, 431, 500, 501, 502, 503, 504, 505, 508,
-    ] {
-        let text = answer(code, true, false, None, &[]);
+    for reject in Reject::ALL {
+        let text = refused(reject, AnswerContext::NOT_UNDERSTOOD);
         let parsed = response::parse(text.as_bytes(), Method::Get);
         let Ok(response::Parsed::Complete(head)) = parsed else {
             panic!("{parsed:?} of {text:?}");
         };
-        assert_eq!(head.status, code);
-        assert!(!head.reason.is_empty(), "{code} has no name");
+        assert_eq!(head.status, reject.status());
+        assert!(!head.reason.is_empty(), "{reject:?} has no name");
         let body_bytes = (text.len() - head.head_bytes) as u64;
         assert_eq!(head.framing, ResponseFraming::Length(body_bytes));
         assert!(head.connection().close);
         assert!(head.fields().contains(FieldName::Date));
-        assert_eq!(code == 405, text.contains("\r\nAllow: GET, "), "{text}");
+        let is_405 = reject.status() == 405;
+        assert_eq!(is_405, text.contains("\r\nAllow: GET, "), "{text}");
+        for context in [kept, old] {
+            let closes = refused(reject, context).contains("\r\nConnection: close\r\n");
+            assert_eq!(closes, reject.closes(), "{reject:?}");
+        }
     }
-    let mut out = Vec::new();
-    write_options_answer(&mut out, DATE, false);
-    let text = String::from_utf8(out).expect("text");
-    assert!(text.starts_with("HTTP/1.1 204 No Content\r\n"), "{text}");
-    assert!(
-        text.contains("\r\nAllow: GET, ") && !text.contains("Content-Length"),
-        "{text}"
-    );
-    let mut out = Vec::new();
-    write_reject(
-        &mut out,
-        Reject::Framing,
-        DATE,
-        false,
-        false,
-        None,
-        b"an-id",
-    );
-    assert!(
-        String::from_utf8(out)
-            .expect("text")
-            .contains("\r\nConnection: close\r\n")
-    );
+    for (context, connection) in [
+        (kept, ""),
+        (old, "Connection: keep-alive\r\n"),
+        (AnswerContext::NOT_UNDERSTOOD, "Connection: close\r\n"),
+    ] {
+        let mut out = Vec::new();
+        write_options_answer(&mut out, DATE, context);
+        assert_eq!(
+            String::from_utf8(out).expect("text"),
+            format!(
+                "HTTP/1.1 204 No Content\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+                 Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n{connection}\r\n"
+            )
+        );
+    }
 }
 
 /// A field that a client may send and that means nothing to a proxy.

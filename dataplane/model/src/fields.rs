@@ -41,7 +41,7 @@ const RESERVED: [&str; 20] = [
 ];
 
 /// Further names with a hyphen that mean something to the proxy, and are a tenant's all the same.
-/// Proxies in front give the client's address in the most of them.
+/// Proxies in front give the client's address in most of them.
 const KNOWN: [&str; 9] = [
     "cf-connecting-ip",
     "client-ip",

@@ -11,20 +11,103 @@ use meridian_model::snapshot::Answer;
 /// may take others, which pass through.
 pub const ALLOW: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
-/// Appends a whole response. Its body is one line of plain text, the status itself:
-/// it names no site, no tenant and no reason that another tenant could learn from.
-///
-/// `date` is in the form of RFC 9110 §5.6.7, `close` says that we end the connection
-/// with it, `head_only` that it answers a HEAD, `retry_after` is in seconds, `extra`
-/// are fields to add. A 405 carries Allow.
-pub fn write_answer(
+/// What an answer of ours is told of the request that it answers.
+#[derive(Clone, Copy, Debug)]
+pub struct AnswerContext {
+    /// The client's version.
+    pub client_version: Version,
+    /// Whether we keep the client's connection.
+    pub keep_alive: bool,
+    /// It answers a HEAD.
+    pub head_only: bool,
+}
+
+impl AnswerContext {
+    /// Of a request that was not understood: the connection ends with the answer.
+    pub const NOT_UNDERSTOOD: AnswerContext = AnswerContext {
+        client_version: Version::Http11,
+        keep_alive: false,
+        head_only: false,
+    };
+}
+
+/// Appends the answer to a request that we refuse. It names the request's id, for whom the
+/// client asks what happened. `date` is in the form of RFC 9110 §5.6.7.
+pub fn write_reject(
+    out: &mut Vec<u8>,
+    reject: Reject,
+    request_id: &[u8],
+    date: &[u8],
+    context: AnswerContext,
+) {
+    let context = AnswerContext {
+        keep_alive: context.keep_alive && !reject.closes(),
+        ..context
+    };
+    let field = ("X-Request-Id", request_id);
+    write_answer(out, reject.status(), field, date, context);
+}
+
+/// Appends the answer to `OPTIONS *` and to an OPTIONS request that may go no
+/// further (RFC 9110 §7.6.2, §9.3.7).
+pub fn write_options_answer(out: &mut Vec<u8>, date: &[u8], context: AnswerContext) {
+    write_answer(out, 204, ("Allow", ALLOW.as_bytes()), date, context);
+}
+
+/// Appends the answer that a route gives, with what stands in Location.
+pub fn write_route_answer(
+    out: &mut Vec<u8>,
+    answer: &Answer,
+    location: Option<TargetParts<'_>>,
+    date: &[u8],
+    context: AnswerContext,
+) {
+    let Answer {
+        status,
+        location: _, // worked out for this request
+        fields,
+        body,
+    } = answer;
+    out.reserve(fields.len() + body.len() + 512);
+    out.extend_from_slice(b"HTTP/1.1 ");
+    push_decimal(out, u64::from(*status));
+    out.push(b' ');
+    out.extend_from_slice(status::reason(*status).as_bytes());
+    write_field(out, "\r\nDate", date);
+    if let Some(TargetParts { base, rest, query }) = location {
+        out.extend_from_slice(b"Location: ");
+        [base, rest, query]
+            .iter()
+            .for_each(|part| push_uri(out, part));
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(fields);
+    if *status == 405 && !has_line_of(fields, b"allow:") {
+        write_field(out, "Allow", ALLOW.as_bytes());
+    }
+    // They have no content, and no length of one (RFC 9110 §8.6).
+    let has_no_content = matches!(status, 204 | 304);
+    if !has_no_content {
+        out.extend_from_slice(b"Content-Length: ");
+        push_decimal(out, body.len() as u64);
+        out.extend_from_slice(b"\r\n");
+    }
+    write_connection(out, context);
+    out.extend_from_slice(b"\r\n");
+    if !context.head_only && !has_no_content {
+        out.extend_from_slice(body);
+    }
+}
+
+/// Appends a whole response with one field of its own. Its body is one line of plain text, the
+/// status itself: it names no site, no tenant and no reason that another tenant could learn from.
+/// A 405 carries Allow.
+fn write_answer(
     out: &mut Vec<u8>,
     code: u16,
+    field: (&str, &[u8]),
     date: &[u8],
-    close: bool,
-    head_only: bool,
-    retry_after: Option<u32>,
-    extra: &[(&str, &str)],
+    context: AnswerContext,
 ) {
     let reason = status::reason(code);
     let has_no_content = matches!(code, 204 | 304);
@@ -43,19 +126,11 @@ pub fn write_answer(
     if code == 405 {
         write_field(out, "Allow", ALLOW.as_bytes());
     }
-    if let Some(seconds) = retry_after {
-        out.extend_from_slice(b"Retry-After: ");
-        push_decimal(out, u64::from(seconds));
-        out.extend_from_slice(b"\r\n");
-    }
-    for (name, value) in extra {
-        write_field(out, name, value.as_bytes());
-    }
-    if close {
-        write_field(out, "Connection", b"close");
-    }
+    let (name, value) = field;
+    write_field(out, name, value);
+    write_connection(out, context);
     out.extend_from_slice(b"\r\n");
-    if !has_no_content && !head_only {
+    if !has_no_content && !context.head_only {
         push_decimal(out, u64::from(code));
         out.push(b' ');
         out.extend_from_slice(reason.as_bytes());
@@ -63,91 +138,13 @@ pub fn write_answer(
     }
 }
 
-/// Appends the answer to a request that we refuse. It names the request's id, for whom the
-/// client asks what happened.
-pub fn write_reject(
-    out: &mut Vec<u8>,
-    reject: Reject,
-    date: &[u8],
-    close: bool,
-    head_only: bool,
-    retry_after: Option<u32>,
-    request_id: &[u8],
-) {
-    let close = close || reject.closes();
-    let request_id = std::str::from_utf8(request_id).unwrap_or_default();
-    write_answer(
-        out,
-        reject.status(),
-        date,
-        close,
-        head_only,
-        retry_after,
-        &[("X-Request-Id", request_id)],
-    );
-}
-
-/// Appends the answer to `OPTIONS *` and to an OPTIONS request that may go no
-/// further (RFC 9110 §7.6.2, §9.3.7).
-pub fn write_options_answer(out: &mut Vec<u8>, date: &[u8], close: bool) {
-    write_answer(out, 204, date, close, false, None, &[("Allow", ALLOW)]);
-}
-
-/// What an answer of a route is told of the request that it answers.
-#[derive(Clone, Copy, Debug)]
-pub struct AnswerContext<'a> {
-    /// The client's version.
-    pub client_version: Version,
-    /// Whether we keep the client's connection.
-    pub keep_alive: bool,
-    /// It answers a HEAD.
-    pub head_only: bool,
-    /// What stands in Location.
-    pub location: Option<TargetParts<'a>>,
-    /// The time in the form of RFC 9110 §5.6.7.
-    pub date: &'a [u8],
-}
-
-/// Appends the answer that a route gives.
-pub fn write_route_answer(out: &mut Vec<u8>, answer: &Answer, context: &AnswerContext<'_>) {
-    let Answer {
-        status,
-        location: _, // worked out for this request
-        fields,
-        body,
-    } = answer;
-    out.reserve(fields.len() + body.len() + 512);
-    out.extend_from_slice(b"HTTP/1.1 ");
-    push_decimal(out, u64::from(*status));
-    out.push(b' ');
-    out.extend_from_slice(status::reason(*status).as_bytes());
-    write_field(out, "\r\nDate", context.date);
-    if let Some(TargetParts { base, rest, query }) = context.location {
-        out.extend_from_slice(b"Location: ");
-        [base, rest, query]
-            .iter()
-            .for_each(|part| push_uri(out, part));
-        out.extend_from_slice(b"\r\n");
-    }
-    out.extend_from_slice(fields);
-    if *status == 405 && !has_line_of(fields, b"allow:") {
-        write_field(out, "Allow", ALLOW.as_bytes());
-    }
-    // They have no content, and no length of one (RFC 9110 §8.6).
-    let has_no_content = matches!(status, 204 | 304);
-    if !has_no_content {
-        out.extend_from_slice(b"Content-Length: ");
-        push_decimal(out, body.len() as u64);
-        out.extend_from_slice(b"\r\n");
-    }
+/// Appends what a client has to be told of its connection: HTTP/1.0 takes one for ended that is
+/// not said to stay (RFC 9112 §9.3).
+fn write_connection(out: &mut Vec<u8>, context: AnswerContext) {
     match (context.keep_alive, context.client_version) {
         (false, _) => write_field(out, "Connection", b"close"),
         (true, Version::Http10) => write_field(out, "Connection", b"keep-alive"),
         (true, Version::Http11) => {}
-    }
-    out.extend_from_slice(b"\r\n");
-    if !context.head_only && !has_no_content {
-        out.extend_from_slice(body);
     }
 }
 

@@ -133,7 +133,12 @@ const CLAUSES: &[(&str, &[&str])] = &[
     ("Via, 508", &["loop", "via_of_others"]),
     (
         "our own version",
-        &["http10", "http10_keep_alive", "interim_for_http10"],
+        &[
+            "http10",
+            "http10_keep_alive",
+            "http10_keep_alive_refused",
+            "interim_for_http10",
+        ],
     ),
     (
         "interim responses",

@@ -241,6 +241,7 @@ impl Stage<'_> {
                      X-Request-Id: {ID}"
                 ),
                 Some(("answer", status)) => own_answer(status, ""),
+                Some(("keeping", status)) => own_answer(status, "Connection: keep-alive\r\n"),
                 Some(("closing", status)) => own_answer(status, "Connection: close\r\n"),
                 None if word == "port" => port.clone(),
                 None if word == "date" => "{date}".to_owned(),

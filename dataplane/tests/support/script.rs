@@ -24,8 +24,9 @@
 //! Peers are `client`, `client2`, … and `backend`, `backend2`, …; what they do is one of
 //! [`Act`]. In data `{x*20}` is twenty times x, `{port}` the listener's, `{date}` any date in the
 //! form of RFC 9110 §5.6.7, `{id}` any id of a request, `{forwarding HOST}` the fields that the proxy adds to a request, and
-//! `{backend}` the first backend's address; `{answer STATUS}` and `{closing STATUS}` are answers of
-//! the proxy itself, the second with `Connection: close`. Counters that are not named must not have moved;
+//! `{backend}` the first backend's address; `{answer STATUS}`, `{keeping STATUS}` and
+//! `{closing STATUS}` are answers of the proxy itself, the second with `Connection: keep-alive`, the
+//! third with `Connection: close`. Counters that are not named must not have moved;
 //! `bytes_in` and `bytes_out` of a routed conversation are all bytes that its clients sent and
 //! received, when they are not named.
 
