@@ -88,8 +88,6 @@ pub enum Reject {
     FirstByteSlow,
     /// The backend's response is not HTTP as we accept it.
     ResponseHead,
-    /// The backend's body ended before its length.
-    BodyShort,
     /// The backend's connection broke.
     Reset,
     /// This host has no descriptor, port or memory left for a connection to the backend.
@@ -98,7 +96,7 @@ pub enum Reject {
 
 impl Reject {
     /// Every variant, in their order.
-    pub const ALL: [Reject; 32] = [
+    pub const ALL: [Reject; 31] = [
         Reject::RequestLine,
         Reject::RequestLineLong,
         Reject::Version,
@@ -128,7 +126,6 @@ impl Reject {
         Reject::ConnectSlow,
         Reject::FirstByteSlow,
         Reject::ResponseHead,
-        Reject::BodyShort,
         Reject::Reset,
         Reject::Resources,
     ];
@@ -154,9 +151,7 @@ impl Reject {
             Reject::RateLimit => 429,
             Reject::HeadLong | Reject::FieldsMany | Reject::TrailersLong => 431,
             Reject::Coding => 501,
-            Reject::ConnectRefused | Reject::ResponseHead | Reject::BodyShort | Reject::Reset => {
-                502
-            }
+            Reject::ConnectRefused | Reject::ResponseHead | Reject::Reset => 502,
             Reject::Suspended | Reject::ConnectionLimit | Reject::NoBackend | Reject::Resources => {
                 503
             }
@@ -202,7 +197,6 @@ impl Reject {
             | Reject::ConnectSlow
             | Reject::FirstByteSlow
             | Reject::ResponseHead
-            | Reject::BodyShort
             | Reject::Reset
             | Reject::Resources => false,
         }
@@ -241,7 +235,6 @@ impl Reject {
             Reject::ConnectSlow => "connect_timeout",
             Reject::FirstByteSlow => "first_byte_timeout",
             Reject::ResponseHead => "bad_response_head",
-            Reject::BodyShort => "short_body",
             Reject::Reset => "reset",
             Reject::Resources => "out_of_resources",
         }
@@ -256,7 +249,6 @@ impl Reject {
             | Reject::ConnectSlow
             | Reject::FirstByteSlow
             | Reject::ResponseHead
-            | Reject::BodyShort
             | Reject::Reset => Fault::Backend,
             Reject::Suspended | Reject::ConnectionLimit | Reject::Loop => Fault::Operator,
             Reject::Resources => Fault::Us,
