@@ -230,6 +230,9 @@ fn text(changed: &Changed) -> String {
             "{key} differs: it holds from the next start of meridianctl up\n"
         ));
     }
+    if let Some(note) = &changed.note {
+        text.push_str(&format!("{note}\n"));
+    }
     let revision = changed.revision;
     text.push_str(&match (
         changed.dry_run,

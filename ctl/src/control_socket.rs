@@ -137,8 +137,27 @@ pub(crate) struct Changed {
     pub(crate) changes: Vec<Difference>,
     /// Local settings that differ and hold from the next start of `up`.
     pub(crate) restart: Vec<String>,
+    /// What it did not bring about, and why.
+    pub(crate) note: Option<String>,
     /// Whether anything was changed at all.
     pub(crate) dry_run: bool,
+}
+
+/// A change that was asked for, with what else the asker is told.
+struct Asked {
+    change: Change,
+    restart: Vec<String>,
+    note: Option<String>,
+}
+
+impl From<Change> for Asked {
+    fn from(change: Change) -> Asked {
+        Asked {
+            change,
+            restart: Vec::new(),
+            note: None,
+        }
+    }
 }
 
 /// Why nothing was done.
@@ -287,7 +306,10 @@ impl Server {
             } => self.change(how, |store| {
                 let restart = change_request::restart_keys(store.local(), &local);
                 let change = change_request::apply(store, &local, desired)?;
-                Ok((change, restart))
+                Ok(Asked {
+                    restart,
+                    ..Asked::from(change)
+                })
             }),
             Question::Set {
                 kind,
@@ -295,16 +317,20 @@ impl Server {
                 keys,
                 how,
             } => self.change(how, |store| {
-                change_request::set(store, &kind, &name, &keys).map(|change| (change, Vec::new()))
+                change_request::set(store, &kind, &name, &keys).map(Asked::from)
             }),
             Question::Delete { kind, name, how } => self.change(how, |store| {
-                change_request::delete(store, &kind, &name).map(|change| (change, Vec::new()))
+                change_request::delete(store, &kind, &name).map(Asked::from)
             }),
             Question::Suspend { kind, name, how } => self.change(how, |store| {
-                suspending::suspend(store, &kind, &name).map(|change| (change, Vec::new()))
+                suspending::suspend(store, &kind, &name).map(Asked::from)
             }),
             Question::Resume { kind, name, how } => self.change(how, |store| {
-                suspending::resume(store, &kind, &name).map(|change| (change, Vec::new()))
+                let (change, note) = suspending::resume(store, &kind, &name)?;
+                Ok(Asked {
+                    note,
+                    ..Asked::from(change)
+                })
             }),
             Question::Get { kind, name } => {
                 change_request::get(self.store().desired(), &kind, name.as_deref())
@@ -323,7 +349,7 @@ impl Server {
     fn change(
         &self,
         how: How,
-        make: impl FnOnce(&Store) -> Result<(Change, Vec<String>), Refusal>,
+        make: impl FnOnce(&Store) -> Result<Asked, Refusal>,
     ) -> Result<Value, Refusal> {
         let mut store = self.store();
         let current = store.announcement();
@@ -334,7 +360,11 @@ impl Server {
                 current.revision
             )));
         }
-        let (change, restart) = make(&store)?;
+        let Asked {
+            change,
+            restart,
+            note,
+        } = make(&store)?;
         let changes = differences(store.desired(), &change);
         let mut answer = Changed {
             revision: current.revision,
@@ -343,6 +373,7 @@ impl Server {
             pending: Vec::new(),
             changes,
             restart,
+            note,
             dry_run: how.dry_run,
         };
         if how.dry_run {

@@ -26,21 +26,29 @@ pub(crate) fn suspend(store: &Store, kind: &str, name: &str) -> Result<Change, R
     Ok(change)
 }
 
-/// Ends a suspension. What it was about need not be there any more.
-pub(crate) fn resume(store: &Store, kind: &str, name: &str) -> Result<Change, Refusal> {
+/// Ends a suspension. What it was about need not be there any more. Beside the change stands what
+/// keeps the object from being served all the same.
+pub(crate) fn resume(
+    store: &Store,
+    kind: &str,
+    name: &str,
+) -> Result<(Change, Option<String>), Refusal> {
     let suspension = suspension(kind, name)?;
     let desired = store.desired();
     let mut change = no_change(store);
-    let order = ObjectName::Suspension(suspension.clone());
+    let object = desired.object(&subject(&suspension));
+    let reason = object.as_ref().and_then(|it| reason(desired, it));
+    let order = ObjectName::Suspension(suspension);
     if desired.object(&order).is_some() {
         change.deletes.push(order);
-        return Ok(change);
+        let still = |(object, reason)| format!("{object} is still {reason}");
+        let named = object.map(|it| it.name());
+        return Ok((change, named.zip(reason).map(still)));
     }
-    let object = desired.object(&subject(&suspension));
     let object = object.ok_or_else(|| none_such(kind, name))?;
-    match reason(desired, &object) {
-        None => Ok(change),
-        Some(reason) => Err(Refusal::conflict(format!("{} {reason}", object.name()))),
+    match reason {
+        None => Ok((change, None)),
+        Some(reason) => Err(Refusal::conflict(format!("{} is {reason}", object.name()))),
     }
 }
 
@@ -57,13 +65,22 @@ pub(crate) fn mark(desired: &Desired, kind: &str, shown: &mut Value) {
 }
 
 fn is_suspended(desired: &Desired, tenant: &Name) -> bool {
+    is_ordered(desired, tenant) || owner_suspending(desired, tenant).is_some()
+}
+
+fn is_ordered(desired: &Desired, tenant: &Name) -> bool {
     let order = Suspension {
         tenant: tenant.clone(),
         site: None,
     };
-    let place = desired.tenants.binary_search_by(|it| it.name.cmp(tenant));
     desired.suspensions.binary_search(&order).is_ok()
-        || place.is_ok_and(|place| desired.tenants[place].suspended)
+}
+
+/// The owner of a tenant, where that one suspends it.
+fn owner_suspending<'a>(desired: &'a Desired, tenant: &Name) -> Option<&'a Owner> {
+    let place = desired.tenants.binary_search_by(|it| it.name.cmp(tenant));
+    let tenant = &desired.tenants[place.ok()?];
+    tenant.suspended.then_some(&tenant.owner)
 }
 
 fn suspension(kind: &str, name: &str) -> Result<Suspension, Refusal> {
@@ -89,20 +106,39 @@ fn subject(suspension: &Suspension) -> ObjectName {
     }
 }
 
-/// What keeps an object from being served beside a suspension of its own.
+/// What keeps an object from being served beside a suspension of its own: all of it, each with the
+/// remedy.
 fn reason(desired: &Desired, object: &Object) -> Option<String> {
-    let by_owner = |owner: &Owner| match owner {
-        Owner::Api => String::from("is suspended by its key `suspended`; set it anew without"),
-        owner @ Owner::Manifest(_) => format!("is suspended by {owner}; change it there"),
-    };
+    let mut reasons = Vec::new();
     match object {
-        Object::Tenant(tenant) if tenant.suspended => Some(by_owner(&tenant.owner)),
-        Object::Site(site) if site.suspended => Some(by_owner(&site.owner)),
-        Object::Site(site) if is_suspended(desired, &site.tenant) => Some(format!(
-            "is suspended with its tenant; resume tenant {}",
-            site.tenant
-        )),
-        _ => None,
+        Object::Tenant(tenant) if tenant.suspended => reasons.push(by_owner(&tenant.owner)),
+        Object::Site(site) => {
+            let tenant = &site.tenant;
+            if site.suspended {
+                reasons.push(by_owner(&site.owner));
+            }
+            if is_ordered(desired, tenant) {
+                let with_tenant = "suspended with its tenant; resume tenant";
+                reasons.push(format!("{with_tenant} {tenant}"));
+            }
+            if let Some(owner) = owner_suspending(desired, tenant) {
+                let by_owner = by_owner(owner);
+                reasons.push(format!(
+                    "suspended with its tenant; tenant {tenant} is {by_owner}"
+                ));
+            }
+        }
+        _ => {}
+    }
+    (!reasons.is_empty()).then(|| reasons.join("; and it is "))
+}
+
+fn by_owner(owner: &Owner) -> String {
+    match owner {
+        Owner::Api => {
+            format!("suspended by {owner}, with its key `suspended`; set it anew without")
+        }
+        Owner::Manifest(_) => format!("suspended by {owner}; change it there"),
     }
 }
 

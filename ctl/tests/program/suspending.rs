@@ -134,8 +134,15 @@ fn sites_are_suspended_one_by_one_and_by_their_owners() {
     .expect(0, &[]);
     assert_eq!(served(&host, LIVE).0, 503);
     assert!(is_shown_suspended(&host, "site", "live/shop"));
-    host.run(&["resume", "tenant", "live"])
-        .expect(4, &["tenant live is suspended by its key `suspended`"]);
+    host.run(&["resume", "tenant", "live"]).expect(
+        4,
+        &["tenant live is suspended by api, with its key `suspended`; set it anew"],
+    );
+    // Its site names who it is, too.
+    host.run(&["resume", "site", "live/shop"]).expect(
+        4,
+        &["site live/shop is suspended with its tenant; tenant live is suspended by api, with"],
+    );
     host.run(&[
         "set",
         "tenant",
@@ -153,6 +160,28 @@ fn sites_are_suspended_one_by_one_and_by_their_owners() {
         4,
         &["site acme/shop is suspended by manifest:h1; change it there"],
     );
+
+    // An order ends, and what is still in its way is said: all of it.
+    host.run(&["suspend", "site", "acme/shop"]).expect(0, &[]);
+    let said = host.run(&["resume", "site", "acme/shop"]).expect(0, &[]);
+    assert_eq!(
+        said.stdout.lines().take(2).collect::<Vec<_>>(),
+        [
+            "delete suspension of site acme/shop",
+            "site acme/shop is still suspended by manifest:h1; change it there"
+        ]
+    );
+    host.run(&["suspend", "site", "acme/shop"]).expect(0, &[]);
+    host.run(&["suspend", "tenant", "acme"]).expect(0, &[]);
+    let said = host.run(&["resume", "site", "acme/shop", "--format", "json"]);
+    assert_eq!(
+        said.expect(0, &[]).json()["note"],
+        "site acme/shop is still suspended by manifest:h1; change it there; and it is suspended with \
+         its tenant; resume tenant acme"
+    );
+    assert_eq!(served(&host, ACME).0, 503);
+    let said = host.run(&["resume", "tenant", "acme", "--format", "json"]);
+    assert!(said.expect(0, &[]).json()["note"].is_null());
 
     for (args, code, why) in [
         (["suspend", "tenant", "acne"], 1, "there is no tenant acne"),
