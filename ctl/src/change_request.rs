@@ -88,6 +88,36 @@ pub(crate) fn apply(store: &Store, local: &Local, declared: Desired) -> Result<C
         })
 }
 
+/// Refuses to claim what sites of other owners have: only these can give a hostname up.
+pub(crate) fn leave_hostnames_of_others(store: &Store, change: &Change) -> Result<(), Refusal> {
+    let mut problems = Vec::new();
+    for object in &change.puts {
+        let Object::Site(site) = object else {
+            continue;
+        };
+        for hostname in &site.hostnames {
+            let of_other = store
+                .claimant(hostname.as_str())
+                .filter(|it| it.owner != site.owner);
+            if let Some(other) = of_other {
+                let (tenant, name, owner) = (&other.tenant, &other.name, &other.owner);
+                problems.push(Problem {
+                    file: String::new(),
+                    line: None,
+                    key: format!("{}/{}: hostname {hostname}", site.tenant, site.name),
+                    what: format!("is claimed by {tenant}/{name}, which belongs to {owner}"),
+                    hint: "take it from that site there first, or use another".to_string(),
+                });
+            }
+        }
+    }
+    Problems::refuse_any(problems).map_err(|problems| Refusal {
+        exit: Exit::Refused,
+        message: "nothing was changed".to_string(),
+        problems: Some(problems),
+    })
+}
+
 /// The paths of local settings in which a manifest differs from what `up` was started with.
 pub(crate) fn restart_keys(running: &Local, asked: &Local) -> Vec<String> {
     let mut keys = Vec::new();
@@ -398,7 +428,7 @@ fn parse(store: &Store, text: &str) -> Result<Desired, Refusal> {
                     line: None,
                     key: "site.backend.address".to_string(),
                     what: format!("{address}: {refusal}"),
-                    hint: String::new(),
+                    hint: "see \"Where a backend may be\" in docs/manifest.md".to_string(),
                 })));
             }
         }

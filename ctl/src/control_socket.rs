@@ -365,6 +365,7 @@ impl Server {
             restart,
             note,
         } = make(&store)?;
+        change_request::leave_hostnames_of_others(&store, &change)?;
         let changes = differences(store.desired(), &change);
         let mut answer = Changed {
             revision: current.revision,

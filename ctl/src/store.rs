@@ -3,9 +3,12 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use meridian_model::config_log::journal::{encode_change, encode_seal};
 use meridian_model::config_log::{FORMAT, Header};
+use meridian_model::desired::{Site, SiteName};
+use meridian_model::name::Name;
 use meridian_model::{Change, Compiled, Desired, Local, Problems};
 
 use crate::config_directory::{ConfigDirectory, LastGood, LogPosition};
@@ -129,6 +132,15 @@ impl Store {
     /// The state of the newest revision.
     pub(crate) fn desired(&self) -> &Desired {
         &self.desired
+    }
+
+    /// The site that claims exactly this hostname.
+    pub(crate) fn claimant(&self, hostname: &str) -> Option<&Arc<Site>> {
+        let site = self.compiled.snapshot().hostnames.get(hostname)?;
+        self.desired.site(&SiteName {
+            tenant: Name::parse(&site.tenant).ok()?,
+            site: Name::parse(&site.name).ok()?,
+        })
     }
 
     /// The host's own settings, as this `up` was started with.
@@ -306,7 +318,6 @@ mod tests {
     use super::*;
     use meridian_model::Manifest;
     use std::path::Path;
-    use std::sync::Arc;
 
     fn parts(hosts: usize) -> (Local, Desired) {
         let names: Vec<String> = (0..hosts).map(|n| format!("\"h{n}.test\"")).collect();
@@ -435,8 +446,7 @@ mod tests {
         let mut store = begun(at.path());
         let before = store.announcement();
         let mut next = store.desired().clone();
-        Arc::make_mut(&mut next.sites[0]).tenant =
-            meridian_model::name::Name::parse("nobody").unwrap();
+        Arc::make_mut(&mut next.sites[0]).tenant = Name::parse("nobody").unwrap();
         let change = store.desired().change_to(&next, store.next_revision());
         assert!(store.check(&change).is_err());
         assert!(matches!(store.commit(change), Err(NotMade::Wrong(_))));

@@ -287,7 +287,25 @@ fn owners_keep_what_is_theirs() {
         "live/other",
         "hostnames=[\"shop.example.com\"]",
     ])
-    .expect(1, &["shop.example.com", "claimed by acme/shop"]);
+    .expect(
+        4,
+        &[
+            "live/other: hostname shop.example.com: is claimed by acme/shop, which belongs to \
+             manifest:h1; take it",
+        ],
+    );
+    // Nor a manifest one of the API's. Among one owner's sites it is a mistake.
+    let claiming = "[[site]]\ntenant = \"acme\"\nname = \"x\"\nhostnames = [\"live.test\"]\n";
+    host.write_manifest(&(host.manifest() + claiming));
+    for more in [&[][..], &["--dry-run"]] {
+        let args = ["apply", "-f", "h1.toml"].iter().chain(more);
+        host.run(&args.copied().collect::<Vec<_>>()).expect(
+            4,
+            &["acme/x: hostname live.test: is claimed by live/shop, which belongs to api"],
+        );
+    }
+    host.run(&["set", "site", "live/other", "hostnames=[\"live.test\"]"])
+        .expect(1, &["is claimed by live/shop too; leave it to one of them"]);
     // A manifest that says less deletes what is its own, and leaves the rest.
     host.write_manifest(&host.larger_manifest());
     let applied = host

@@ -867,7 +867,10 @@ impl Compiler<'_> {
 /// Two sites claim a hostname: this one, and that of `owner`.
 fn claimed_too(site: (&str, &str), hostname: &str, owner: (&str, &str)) -> Problem {
     let what = format!("is claimed by {}/{} too", owner.0, owner.1);
-    problem(site, &format!("hostname {hostname}"), what)
+    Problem {
+        hint: String::from("leave it to one of them"),
+        ..problem(site, &format!("hostname {hostname}"), what)
+    }
 }
 
 fn problem((tenant, name): (&str, &str), key: &str, what: String) -> Problem {

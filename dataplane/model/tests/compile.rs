@@ -140,7 +140,7 @@ fn other_algorithms_are_refused() {
         .map(ToString::to_string)
         .collect();
     assert_eq!(said.len(), 1);
-    let expected = "\"random\" is not available in this version";
+    let expected = "\"random\" is not available in this version; leave it out";
     assert!(said[0].ends_with(expected), "{said:?}");
     let (local, desired) = parts(&text);
     assert!(refusals(&local, &desired).contains("not available in this version"));
@@ -228,7 +228,8 @@ fn a_log_that_does_not_fit_itself_is_refused() {
             let claimed = it.sites[1].hostnames.clone();
             site(it, 0).hostnames = claimed;
         }),
-        "acme/shop: hostname shop.example.com: is claimed by acme/blog too"
+        "acme/shop: hostname shop.example.com: is claimed by acme/blog too; leave it to one \
+         of them"
     );
     assert_eq!(
         refused(|it| site(it, 0).pools.clear()),
