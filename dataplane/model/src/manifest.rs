@@ -114,7 +114,7 @@ fn report_not_toml(reader: &mut Reader<'_>, text: &str, fault: &toml::de::Error)
              the one without a name is \"default\""
         }
         ("duplicate key", _) => "write each key once, and lists of tables with [[...]]",
-        _ => "",
+        _ => "mend it and check again, for no key was looked at yet",
     };
     let mut what = format!("not TOML: {}", fault.message());
     if !seen.is_empty() && seen.len() <= 40 && !seen.contains('\n') {

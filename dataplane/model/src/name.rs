@@ -36,7 +36,7 @@ impl Name {
         let lower = text.to_ascii_lowercase().replace(['_', ' ', '.'], "-");
         let hint = match Name::parse_quietly(&lower) {
             Some(name) if lower != text => format!("write {:?}", name.as_str()),
-            _ => String::new(),
+            _ => String::from("write it like \"shop-1\""),
         };
         Err(Malformed { what, hint })
     }
@@ -112,7 +112,7 @@ impl Hostname {
             let what = format!(
                 "{text:?} is not a hostname: labels of 1 to 63 letters, digits, - or _, 253 in all"
             );
-            return refuse(what, "");
+            return refuse(what, "write it like \"www.example.com\"");
         }
         Ok(Hostname(name.into()))
     }
@@ -175,6 +175,16 @@ pub struct Malformed {
     pub what: String,
     /// How to mend it.
     pub hint: String,
+}
+
+impl Malformed {
+    /// The hint, or where there is none that of who knows what the value is for.
+    pub(crate) fn hint_or(&self, of_key: impl FnOnce() -> String) -> String {
+        match self.hint.is_empty() {
+            true => of_key(),
+            false => self.hint.clone(),
+        }
+    }
 }
 
 impl fmt::Display for Malformed {

@@ -345,6 +345,7 @@ fn go_through(text: &str) {
                     "{problem}"
                 );
                 assert!(!problem.what.is_empty());
+                assert!(!problem.hint.is_empty(), "{problem}: and now?");
             }
             return;
         }

@@ -4,7 +4,11 @@
 use meridian_model::{Manifest, Problems};
 
 fn problems(text: &str) -> Problems {
-    Manifest::parse(text, "ams.toml").expect_err("the file is wrong")
+    let all = Manifest::parse(text, "ams.toml").expect_err("the file is wrong");
+    for problem in &all {
+        assert!(!problem.hint.is_empty(), "{problem}: and now?");
+    }
+    all
 }
 
 fn check(text: &str, expected: &str) {
@@ -139,6 +143,21 @@ fn of_lists_without_a_listener() {
         "[host]\nname = \"ams-1\"\n[listen]\nhttp = []\ndns = []\n",
         "ams.toml:3: listen: one listener is required; \
          write [listen] and http = [\"0.0.0.0:80\", \"[::]:80\"]\n",
+    );
+}
+
+/// Who wrote a listener wrong has written one.
+#[test]
+fn of_a_listener_that_is_wrong() {
+    let wrong = "[host]\nname = \"ams-1\"\n[listen]\nhttp = [\"x\"]\n";
+    check(
+        wrong,
+        "ams.toml:4: listen.http: \"x\" is not an address with a port; \
+         write it like \"0.0.0.0:80\" or \"[::]:80\"\n",
+    );
+    check(
+        &wrong.replace("[\"x\"]", "\"0.0.0.0:80\""),
+        "ams.toml:4: listen.http: must be a list (was \"0.0.0.0:80\"); put it in [ ]\n",
     );
 }
 

@@ -107,7 +107,7 @@ impl<'t> Reader<'t> {
             _ => String::from("not available in this version"),
         };
         let key = section.key_path(key);
-        let problem = self.problem(Some(line), &key, what, String::new());
+        let problem = self.problem(Some(line), &key, what, String::from("leave it out"));
         self.not_built.push(problem);
     }
 
@@ -154,7 +154,8 @@ impl<'t> Section<'t> {
         key: &'static str,
         read: impl Fn(&DeValue<'_>) -> Result<T, Malformed>,
     ) -> Option<Located<T>> {
-        self.take_hinted(reader, key, String::new, read)
+        let hint = || String::from("mend it, or remove the line");
+        self.take_hinted(reader, key, hint, read)
     }
 
     /// The value of `key`, or `default`, which a hint calls `shown`.
@@ -181,7 +182,7 @@ impl<'t> Section<'t> {
         if !self.table.contains_key(key) {
             self.report_missing(reader, key, example);
         }
-        self.take(reader, key, read)
+        self.take_hinted(reader, key, || format!("write it like {example}"), read)
     }
 
     /// The items of the list at `key`; wrong ones are reported and left out.
@@ -203,7 +204,9 @@ impl<'t> Section<'t> {
             match read(item.get_ref()) {
                 Ok(value) => read_items.push(Located { value, line }),
                 Err(wrong) => {
-                    reader.report(Some(line), &self.key_path(key), wrong.what, wrong.hint);
+                    let hint =
+                        wrong.hint_or(|| String::from("mend it, or remove it from the list"));
+                    reader.report(Some(line), &self.key_path(key), wrong.what, hint);
                 }
             }
         }
@@ -258,8 +261,13 @@ impl<'t> Section<'t> {
         }
     }
 
-    /// Every key with its text, for tables whose keys are the operator's own.
-    pub(super) fn texts(self, reader: &mut Reader<'_>) -> Vec<(Located<String>, String)> {
+    /// Every key with its text, for tables whose keys are the operator's own; `hint` is for what is
+    /// no text, or empty.
+    pub(super) fn texts(
+        self,
+        reader: &mut Reader<'_>,
+        hint: &str,
+    ) -> Vec<(Located<String>, String)> {
         let mut texts = Vec::new();
         for (key, value) in self.table.iter() {
             let line = reader.line_at(key.span().start);
@@ -268,7 +276,8 @@ impl<'t> Section<'t> {
                 Ok(text) => texts.push((Located { value: name, line }, text)),
                 Err(wrong) => {
                     let path = format!("{}.{name}", self.path);
-                    reader.report(Some(line), &path, wrong.what, wrong.hint);
+                    let hint = wrong.hint_or(|| hint.to_owned());
+                    reader.report(Some(line), &path, wrong.what, hint);
                 }
             }
         }
@@ -284,6 +293,12 @@ impl<'t> Section<'t> {
 
     pub(super) fn contains(&self, key: &str) -> bool {
         self.table.contains_key(key)
+    }
+
+    /// Whether `key` is there and no empty list.
+    pub(super) fn lists_any(&self, key: &str) -> bool {
+        let value = self.table.get(key).map(|value| value.get_ref());
+        value.is_some_and(|value| value.as_array().is_none_or(|items| !items.is_empty()))
     }
 
     pub(super) fn report_missing(&self, reader: &mut Reader<'_>, key: &str, example: &str) {
@@ -339,11 +354,7 @@ impl<'t> Section<'t> {
         match read(value) {
             Ok(value) => Some(Located { value, line }),
             Err(wrong) => {
-                let hint = if wrong.hint.is_empty() {
-                    hint()
-                } else {
-                    wrong.hint
-                };
+                let hint = wrong.hint_or(hint);
                 reader.report(Some(line), &self.key_path(key), wrong.what, hint);
                 None
             }

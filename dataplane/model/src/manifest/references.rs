@@ -326,7 +326,8 @@ fn check_pools(reader: &mut Reader<'_>, site: &Site) {
         *count += 1;
         if *count == BACKENDS_PER_POOL_MAX + 1 {
             let what = format!("at most {BACKENDS_PER_POOL_MAX} backends in a pool");
-            reader.report(backend.line, "site.backend", what, "");
+            let hint = "spread them over several pools";
+            reader.report(backend.line, "site.backend", what, hint);
         }
     }
 }
@@ -465,7 +466,16 @@ fn hint_for(refusal: Refusal, address: SocketAddr, of_host: &[IpNet]) -> String 
             format!("add {network:?} or a part of it to [host] backend_networks")
         }
         Refusal::OwnService => String::from("name a server of the tenant"),
-        _ => String::new(),
+        Refusal::Embedded(_) => String::from("write it like \"203.0.113.10:80\""),
+        Refusal::NoPort
+        | Refusal::Unspecified
+        | Refusal::LinkLocal
+        | Refusal::Metadata
+        | Refusal::Multicast
+        | Refusal::Reserved
+        | Refusal::Broadcast => {
+            String::from("name a server at an address of its own, or remove the backend")
+        }
     }
 }
 

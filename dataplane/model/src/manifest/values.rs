@@ -69,7 +69,8 @@ pub(super) fn hostname(value: &DeValue<'_>) -> Result<Hostname, Malformed> {
 pub(super) fn plain_hostname(value: &DeValue<'_>) -> Result<Hostname, Malformed> {
     let name = hostname(value)?;
     if name.as_str().starts_with('*') {
-        return Err(malformed("must be one name, without `*`", ""));
+        let hint = "write it like \"www.example.com\"";
+        return Err(malformed("must be one name, without `*`", hint));
     }
     Ok(name)
 }
@@ -188,10 +189,7 @@ pub(super) fn listener(value: &DeValue<'_>) -> Result<SocketAddr, Malformed> {
         ));
     };
     if address.port() == 0 {
-        return Err(malformed(
-            format!("the port must be 1 to 65535 (was {text})"),
-            "",
-        ));
+        return Err(port_is_0(&text));
     }
     Ok(address)
 }
@@ -234,10 +232,7 @@ pub(super) fn backend_address(value: &DeValue<'_>) -> Result<BackendAddress, Mal
     let hint = "write it like \"203.0.113.10:80\", \"[2001:db8::10]:80\" or \"app.example.net:80\"";
     if let Ok(address) = text.parse::<SocketAddr>() {
         return match address.port() {
-            0 => Err(malformed(
-                format!("the port must be 1 to 65535 (was {text})"),
-                "",
-            )),
+            0 => Err(port_is_0(text)),
             _ => Ok(BackendAddress::Ip(address)),
         };
     }
@@ -257,6 +252,11 @@ pub(super) fn backend_address(value: &DeValue<'_>) -> Result<BackendAddress, Mal
         return Err(refuse());
     }
     Ok(BackendAddress::Name { host, port })
+}
+
+fn port_is_0(text: &str) -> Malformed {
+    let hint = "write a port, such as 80";
+    malformed(format!("the port must be 1 to 65535 (was {text})"), hint)
 }
 
 /// One of a closed list of words.

@@ -54,8 +54,10 @@ pub(super) fn read_fields(
     let add = section.table(reader, "add", table.add);
     let removed = section.list(reader, "remove", super::values::text);
     section.finish(reader);
-    let set = set.map(|section| section.texts(reader)).unwrap_or_default();
-    let add = add.map(|section| section.texts(reader)).unwrap_or_default();
+    let hint = "write a text, or name the field under `remove`";
+    let set = set.map(|section| section.texts(reader, hint));
+    let add = add.map(|section| section.texts(reader, "write a text, or remove it"));
+    let (set, add) = (set.unwrap_or_default(), add.unwrap_or_default());
     let removed: Vec<Located<String>> = removed
         .unwrap_or_default()
         .into_iter()
@@ -205,11 +207,11 @@ fn check_sizes(
         .sum();
     if names.len() > FIELD_CHANGES_MAX {
         let what = format!("at most {FIELD_CHANGES_MAX} fields (was {})", names.len());
-        reader.report(line, table.path, what, "");
+        reader.report(line, table.path, what, "remove some");
     }
     if bytes > FIELD_CHANGE_BYTES_MAX {
         let what = format!("at most {FIELD_CHANGE_BYTES_MAX} bytes in all (was {bytes})");
-        reader.report(line, table.path, what, "");
+        reader.report(line, table.path, what, "shorten the values");
     }
 }
 

@@ -79,11 +79,7 @@ pub(super) fn read_listen(reader: &mut Reader<'_>, section: Option<Section<'_>>)
     );
     let [http, https, dns] = PLANES.map(|key| section.list(reader, key, values::listener));
     // One that was written and can not be read has its own problem.
-    let is_none = |(key, read): (&str, &Option<Vec<_>>)| match read {
-        Some(listeners) => listeners.is_empty(),
-        None => !section.contains(key),
-    };
-    if PLANES.into_iter().zip([&http, &https, &dns]).all(is_none) {
+    if !PLANES.into_iter().any(|key| section.lists_any(key)) {
         let line = section.line();
         reader.report(
             line,

@@ -86,9 +86,10 @@ fn read_algorithm(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Algorit
 }
 
 fn proxy_protocol(value: &DeValue<'_>) -> Result<ProxyProtocol, Malformed> {
-    match values::integer(1, 2)(value)? {
-        1u8 => Ok(ProxyProtocol::V1),
-        _ => Ok(ProxyProtocol::V2),
+    match values::integer(1, 2)(value) {
+        Ok(1u8) => Ok(ProxyProtocol::V1),
+        Ok(_) => Ok(ProxyProtocol::V2),
+        Err(wrong) => Err(malformed(wrong.what, "write 1 or 2, the version")),
     }
 }
 

@@ -16,6 +16,9 @@ use crate::path::{EncodedSlashes, PathFault, normal_form};
 
 const REDIRECT_STATUSES: [u16; 5] = [301, 302, 303, 307, 308];
 
+/// For a value that can not be compared with.
+const COMPARED: &str = "write the text that a request has there, or remove it";
+
 /// Statuses whose answers have no content (RFC 9110 §15.3.5, §15.3.6, §15.4.5).
 const WITHOUT_CONTENT: [u16; 3] = [204, 205, 304];
 
@@ -104,17 +107,20 @@ fn read_match(reader: &mut Reader<'_>, mut section: Section<'_>, slashes: Encode
     }
     section.finish(reader);
     let mut headers = headers
-        .map(|headers| headers.texts(reader))
+        .map(|headers| headers.texts(reader, COMPARED))
         .unwrap_or_default();
     for (name, value) in &mut headers {
         name.value.make_ascii_lowercase();
         check_header(reader, name, value);
     }
-    let query = query.map(|query| query.texts(reader)).unwrap_or_default();
+    let query = query
+        .map(|query| query.texts(reader, COMPARED))
+        .unwrap_or_default();
     for (name, value) in headers.iter().chain(&query) {
         if name.value.len() + value.len() > ROUTE_TEXT_BYTES_MAX {
             let what = format!("at most {ROUTE_TEXT_BYTES_MAX} bytes");
-            reader.report(Some(name.line), "site.route.match", what, "");
+            let hint = "compare a shorter value";
+            reader.report(Some(name.line), "site.route.match", what, hint);
         }
     }
     let mut methods = plain(methods);
@@ -122,7 +128,8 @@ fn read_match(reader: &mut Reader<'_>, mut section: Section<'_>, slashes: Encode
     methods.dedup();
     if methods.len() > METHODS_PER_ROUTE_MAX {
         let what = format!("at most {METHODS_PER_ROUTE_MAX} (was {})", methods.len());
-        reader.report(line, "site.route.match.methods", what, "");
+        let hint = "make it several routes, or leave `methods` out for all of them";
+        reader.report(line, "site.route.match.methods", what, hint);
     }
     Match {
         path: path.map(|located| located.value),
@@ -176,7 +183,7 @@ fn path_of(slashes: EncodedSlashes) -> impl Fn(&DeValue<'_>) -> Result<String, M
         }
         if path.len() > ROUTE_TEXT_BYTES_MAX {
             let what = format!("at most {ROUTE_TEXT_BYTES_MAX} bytes (was {})", path.len());
-            return Err(malformed(what, ""));
+            return Err(malformed(what, "write a shorter path"));
         }
         if path.contains(';') {
             let what = format!("{path:?} has parameters, which are passed over");

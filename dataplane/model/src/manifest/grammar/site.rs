@@ -44,32 +44,34 @@ pub(super) fn read_site(reader: &mut Reader<'_>, mut section: Section<'_>) -> Op
     if !section.contains("hostnames") {
         section.report_missing(reader, "hostnames", "hostnames = [\"shop.example.com\"]");
     }
+    let (split, join) = ("split the site", "join neighbours into larger networks");
     let counts = [
         (
             "site.hostnames",
             hostnames.as_ref().map_or(0, Vec::len),
             HOSTNAMES_PER_SITE_MAX,
+            split,
         ),
-        ("site.pool", pools.len(), POOLS_PER_SITE_MAX),
-        ("site.route", routes.len(), ROUTES_PER_SITE_MAX),
+        ("site.pool", pools.len(), POOLS_PER_SITE_MAX, split),
+        ("site.route", routes.len(), ROUTES_PER_SITE_MAX, split),
         (
             "site.trusted_networks",
             trusted_networks.as_ref().map_or(0, Vec::len),
             SITE_NETWORKS_MAX,
+            join,
         ),
         (
             "site.deny_networks",
             deny_networks.as_ref().map_or(0, Vec::len),
             SITE_NETWORKS_MAX,
+            join,
         ),
     ];
-    for (key, count, count_max) in counts.into_iter().filter(|(_, count, max)| count > max) {
-        reader.report(
-            section.line(),
-            key,
-            format!("at most {count_max} (was {count})"),
-            "",
-        );
+    for (key, count, count_max, hint) in counts {
+        if count > count_max {
+            let what = format!("at most {count_max} (was {count})");
+            reader.report(section.line(), key, what, hint);
+        }
     }
     let line = section.line();
     section.finish(reader);

@@ -177,7 +177,11 @@ fn read_record(reader: &mut Reader<'_>, mut section: Section<'_>) -> Option<Reco
     };
     if !fits {
         let what = format!("{:?} is not an address of this type", data.value);
-        reader.report(Some(data.line), "zone.record.data", what, "");
+        let hint = match kind {
+            RecordType::A => "write it like \"192.0.2.1\"",
+            _ => "write it like \"2001:db8::1\"",
+        };
+        reader.report(Some(data.line), "zone.record.data", what, hint);
     }
     Some(Record {
         name: name?.value,
