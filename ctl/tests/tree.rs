@@ -523,6 +523,43 @@ fn every_limit_is_explained_to_operators() {
     assert_none("docs/operations.md does not name", &faults);
 }
 
+/// The words of LIMIT MET, as the code has them.
+#[test]
+fn everything_that_can_be_met_is_explained_to_operators() {
+    let page = read("docs/operations.md");
+    let (_, section) = page
+        .split_once("## What is refused or cut")
+        .expect("docs/operations.md says what is refused");
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let mut faults = Vec::new();
+    for (file, function) in [
+        ("dataplane/src/http/reject.rs", "fn cause("),
+        ("dataplane/src/counters.rs", "fn word("),
+        ("dataplane/src/status.rs", "fn limits("),
+    ] {
+        let words = quoted_words(&read(file), function);
+        assert!(words.len() > 5, "{file}: {words:?}");
+        for word in words {
+            if !section.contains(&format!("`{word}`")) {
+                faults.push(format!("{file}: {word}"));
+            }
+        }
+    }
+    assert_none("\"What is refused or cut\" does not name", &faults);
+}
+
+/// What stands in quotes in a function, but for names of JSON.
+fn quoted_words(text: &str, function: &str) -> Vec<String> {
+    let (_, body) = text.split_once(function).expect(function);
+    let ends = ["\n}\n", "\n    }\n"]
+        .iter()
+        .filter_map(|end| body.find(end));
+    let body = &body[..ends.min().expect("a function ends")];
+    let lines = body.lines().filter(|line| !line.contains("json!"));
+    let words = lines.flat_map(|line| line.split('"').skip(1).step_by(2));
+    words.map(str::to_string).collect()
+}
+
 #[test]
 fn every_key_that_is_not_available_is_listed() {
     let page = read("docs/manifest.md");
