@@ -1,8 +1,10 @@
-//! What HTTP.md promises, and the conversations that show it.
+//! What HTTP.md promises, and what shows it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-/// A clause, in the order of that page, and the files of `tests/wire` that show it.
+/// A clause, in the order of that page, and the files of `tests/wire` that show it; behind them
+/// what stands on other pages.
 const CLAUSES: &[(&str, &[&str])] = &[
     (
         "Content-Length with Transfer-Encoding",
@@ -32,7 +34,13 @@ const CLAUSES: &[(&str, &[&str])] = &[
     ("501 for an unknown coding", &["reject_unknown_coding"]),
     (
         "bare CR, bare LF, NUL",
-        &["reject_bare_cr_in_pieces", "reject_bare_lf", "reject_nul"],
+        &[
+            "reject_bare_cr_in_pieces",
+            "reject_bare_lf",
+            "reject_nul",
+            "reject_garbage",
+            "head_in_pieces",
+        ],
     ),
     (
         "space before the colon, obs-fold",
@@ -48,7 +56,7 @@ const CLAUSES: &[(&str, &[&str])] = &[
     ),
     (
         "field-name, control characters",
-        &["reject_field_name", "reject_control"],
+        &["reject_field_name", "reject_control", "obs_text"],
     ),
     (
         "chunk sizes",
@@ -94,12 +102,26 @@ const CLAUSES: &[(&str, &[&str])] = &[
         ],
     ),
     ("505, 1.2", &["reject_version", "version_12"]),
-    ("CONNECT, TRACE", &["reject_connect", "reject_trace"]),
+    (
+        "CONNECT, TRACE",
+        &["reject_connect", "reject_trace", "unknown_method"],
+    ),
     (
         "OPTIONS with Max-Forwards",
         &["options", "reject_max_forwards"],
     ),
     ("no site", &["not_found", "post_to_nobody"]),
+    (
+        "denied, suspended",
+        &[
+            "denied_by_host",
+            "denied_by_host_behind_proxy",
+            "denied_by_site",
+            "denied_by_site_before_routes",
+            "denied_by_site_others",
+            "suspended",
+        ],
+    ),
     (
         "no backend, broke, lied, slow",
         &[
@@ -108,6 +130,10 @@ const CLAUSES: &[(&str, &[&str])] = &[
             "lie_no_http",
             "first_byte_timeout",
         ],
+    ),
+    (
+        "keep-alive, and close on both sides",
+        &["close_asked", "keep_alive"],
     ),
     ("Host matching", &["host_case_port_dot", "wildcard"]),
     (
@@ -130,6 +156,17 @@ const CLAUSES: &[(&str, &[&str])] = &[
             "forwarding_trusted_changed",
         ],
     ),
+    (
+        "trusted ranges",
+        &[
+            "forwarding_trusted",
+            "forwarding_not_trusted",
+            "proxy_trusted",
+            "proxy_not_trusted",
+            "request_id_trusted",
+        ],
+    ),
+    ("X-Request-Id", &["request_id", "request_id_trusted"]),
     ("Via, 508", &["loop", "via_of_others"]),
     (
         "our own version",
@@ -156,12 +193,50 @@ const CLAUSES: &[(&str, &[&str])] = &[
             "expect_continue_late",
             "expect_continue_never",
             "expect_refused",
+            "upload_after_continue_takes_time",
         ],
     ),
     ("early final response", &["early_response"]),
     (
+        "Upgrade",
+        &[
+            "tunnel",
+            "tunnel_not_asked_for",
+            "tunnel_http10",
+            "tunnel_to_something_else",
+            "tunnel_interim_first",
+            "tunnel_refused",
+            "tunnel_retry",
+            "tunnel_switch_in_pieces",
+            "route_upgrade",
+        ],
+    ),
+    (
+        "nothing is tunnelled before the 101",
+        &[
+            "tunnel_early_bytes",
+            "tunnel_refused_early_bytes",
+            "tunnel_unreachable_early_bytes",
+            "tunnel_bytes_with_the_switch",
+        ],
+    ),
+    (
+        "the ends of a tunnel",
+        &[
+            "tunnel_half_close_of_client",
+            "tunnel_half_close_of_backend",
+            "tunnel_client_ends_before_switch",
+            "tunnel_client_resets",
+            "tunnel_backend_resets",
+        ],
+    ),
+    (
         "trailers",
-        &["chunked_with_trailers", "bad_trailer_of_backend"],
+        &[
+            "chunked_with_trailers",
+            "bad_trailer_of_backend",
+            "trailers_many_of_backend",
+        ],
     ),
     (
         "HEAD, 204, 304",
@@ -178,6 +253,7 @@ const CLAUSES: &[(&str, &[&str])] = &[
             "client_ends_in_body",
             "client_aborts",
             "client_aborts_in_body",
+            "client_ends_in_head",
         ],
     ),
     (
@@ -186,6 +262,7 @@ const CLAUSES: &[(&str, &[&str])] = &[
             "pipelining",
             "pipelining_stops_at_refusal",
             "nothing_after_refusal",
+            "route_pipelined",
         ],
     ),
     (
@@ -202,6 +279,8 @@ const CLAUSES: &[(&str, &[&str])] = &[
             "lie_fields_many",
             "lie_head_long",
             "lie_head_cut",
+            "bytes_between_responses",
+            "response_before_request",
         ],
     ),
     (
@@ -215,6 +294,7 @@ const CLAUSES: &[(&str, &[&str])] = &[
             "bad_chunk_of_backend",
             "bad_chunk_after_response_began",
             "bytes_behind_response",
+            "until_close",
         ],
     ),
     (
@@ -229,6 +309,9 @@ const CLAUSES: &[(&str, &[&str])] = &[
             "upstream_idle",
             "site_first_byte",
             "site_keep_alive",
+            "proxy_header_timeout",
+            "tunnel_idle",
+            "tunnel_idle_not_response_gap",
         ],
     ),
     (
@@ -243,6 +326,19 @@ const CLAUSES: &[(&str, &[&str])] = &[
             "retry_not_after_head",
             "retry_not_after_interim",
             "stale_pooled",
+            "route_retry",
+            "proxy_sent_retried",
+        ],
+    ),
+    (
+        "retry of a body that is held",
+        &[
+            "retry_body",
+            "retry_body_behind_head",
+            "retry_body_chunked",
+            "retry_body_not_post",
+            "retry_body_not_sent",
+            "retry_body_pooled",
         ],
     ),
     (
@@ -253,18 +349,121 @@ const CLAUSES: &[(&str, &[&str])] = &[
             "backend_says_close",
         ],
     ),
+    (
+        "PROXY protocol, accepted",
+        &[
+            "proxy_v1",
+            "proxy_v1_in_pieces",
+            "proxy_v1_unknown",
+            "proxy_v1_not_listed",
+            "proxy_v2",
+            "proxy_v2_local",
+            "proxy_v2_not_listed",
+            "proxy_header_bad",
+            "proxy_header_cut",
+            "proxy_header_long",
+            "proxy_header_missing",
+            "proxy_header_none_at_all",
+        ],
+    ),
+    ("PROXY protocol, sent", &["proxy_sent_v1", "proxy_sent_v2"]),
+    (
+        "routes",
+        &[
+            "route_pools",
+            "route_paths",
+            "route_path_alone",
+            "route_redirect",
+            "route_redirect_body",
+            "route_respond",
+            "route_rewrite",
+        ],
+    ),
+    (
+        "fields set, added and removed",
+        &["route_fields", "route_fields_trailers"],
+    ),
+    ("Balancing", &["round_robin"]),
+];
+
+/// Clauses that no conversation can show, for they need many connections, much data or the end of
+/// a plane: the file of `tests/proxy`, and its test.
+const CLAUSES_OF_TESTS: &[(&str, &str, &str)] = &[
+    ("`write`", "bodies", "a_reader_without_progress_is_cut_off"),
+    (
+        "`write`",
+        "bodies",
+        "a_reader_that_is_slow_but_steady_is_not_cut_off",
+    ),
+    (
+        "`write` in a tunnel",
+        "tunnels",
+        "a_side_that_takes_nothing_is_cut_off",
+    ),
+    (
+        "`connect`",
+        "connections",
+        "a_backend_that_does_not_answer_a_connect_is_too_slow",
+    ),
+    ("`drain`", "stopping", "a_drain_has_an_end"),
+    (
+        "`drain` in a tunnel",
+        "tunnels",
+        "a_drain_leaves_tunnels_alone_until_its_end",
+    ),
+    ("the retry budget", "connections", "retries_have_a_budget"),
+    (
+        "bounded memory",
+        "bodies",
+        "slow_readers_hold_the_backend_back_in_bounded_memory",
+    ),
+    (
+        "tenants share no connection",
+        "connections",
+        "tenants_share_no_connection_to_the_backend_that_both_have",
+    ),
+    (
+        "backends by name",
+        "names",
+        "a_name_does_not_lead_where_no_backend_may_be",
+    ),
 ];
 
 #[test]
-fn every_clause_has_a_conversation() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wire");
+fn every_clause_is_shown() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let mut missing = Vec::new();
     for (clause, files) in CLAUSES {
         for file in *files {
-            if !directory.join(format!("{file}.txt")).is_file() {
-                missing.push(format!("{clause}: {file}"));
+            if !tests.join(format!("wire/{file}.txt")).is_file() {
+                missing.push(format!("{clause}: wire/{file}.txt"));
             }
         }
     }
-    assert!(missing.is_empty(), "no conversation for {missing:#?}");
+    for (clause, file, name) in CLAUSES_OF_TESTS {
+        let path = tests.join(format!("proxy/{file}.rs"));
+        let text = std::fs::read_to_string(&path).expect("the tests are part of the sources");
+        if !text.contains(&format!("#[test]\nfn {name}() {{")) {
+            missing.push(format!("{clause}: {name} in proxy/{file}.rs"));
+        }
+    }
+    assert!(missing.is_empty(), "there is no {missing:#?}");
+}
+
+#[test]
+fn every_conversation_is_of_a_clause() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wire");
+    let named: BTreeSet<&str> = CLAUSES
+        .iter()
+        .flat_map(|(_, files)| files.iter().copied())
+        .collect();
+    let mut nameless = BTreeSet::new();
+    for entry in std::fs::read_dir(&directory).expect("the tests are part of the sources") {
+        let path = entry.expect("an entry").path();
+        let file = path.file_stem().unwrap_or_default().to_string_lossy();
+        if !named.contains(&*file) {
+            nameless.insert(file.into_owned());
+        }
+    }
+    assert!(nameless.is_empty(), "no clause names {nameless:#?}");
 }

@@ -4,8 +4,9 @@ use crate::support::eventually;
 use crate::support::manifest::Declared;
 use crate::support::peer::{Backend, End, PATIENCE, Peer, answer_each, aside, field, ok, status};
 use crate::support::plane::{Plane, Reserved};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::time::Duration;
+use socket2::{Domain, Socket, Type};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n";
 
@@ -122,6 +123,41 @@ fn a_backend_on_a_network_that_is_not_allowed_is_never_connected_to() {
     assert_eq!(plane.hits("backend_refused_by_policy"), 1);
     assert!(backend.accept_within(Duration::from_millis(50)).is_none());
     drop(client);
+    plane.finish();
+}
+
+/// Somebody is there, and no connection ever comes about: whoever waits to be accepted fills the
+/// backlog, and beyond it the kernel drops what asks for a connection.
+#[test]
+fn a_backend_that_does_not_answer_a_connect_is_too_slow() {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket can be made");
+    let any: SocketAddr = (Ipv4Addr::LOCALHOST, 0).into();
+    socket.bind(&any.into()).expect("loopback has a port");
+    socket.listen(0).expect("it is bound");
+    let address = socket.local_addr().expect("it is bound").as_socket();
+    let address = address.expect("it is IPv4");
+    let at_most = Duration::from_secs(1);
+    let connected = std::iter::repeat_with(|| TcpStream::connect_timeout(&address, at_most));
+    let filling: Vec<TcpStream> = connected.take(10).map_while(Result::ok).collect();
+    assert!(filling.len() < 10, "the backlog does not end");
+    let declared = Declared::with_backends([address]).timeouts("{ connect = \"300ms\" }");
+    let plane = Plane::start(&declared);
+    let mut client = Peer::connect(plane.address());
+    let begun = Instant::now();
+    client.send(GET);
+    let (head, _) = client.receive_response();
+    assert_eq!(status(&head), 504);
+    assert!(
+        begun.elapsed() >= Duration::from_millis(280),
+        "it was no wait"
+    );
+    assert_eq!(plane.hits("connect_timeout"), 1);
+    assert_eq!(
+        (plane.site("requests"), plane.site("responses_5xx")),
+        (1, 1)
+    );
+    assert_eq!(plane.site("retries"), 0);
+    drop((client, filling));
     plane.finish();
 }
 
