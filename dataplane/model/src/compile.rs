@@ -5,6 +5,8 @@
 //! that ignored a route or a limit would serve something else than what was asked for.
 
 mod routes;
+mod site;
+mod tenant;
 
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
@@ -12,25 +14,19 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ipnet::IpNet;
-
-use crate::address_policy::common_networks;
 use crate::change::{Change, Object, ObjectName};
 use crate::config_log::{Header, LogFault, SitePart, SnapshotParts, decode};
-use crate::desired::{self, BackendAddress, Desired, IdCounters, Owner};
-use crate::limits::RETRY_PERCENT_DEFAULT;
-use crate::local::{Fleet, Host, Local};
+use crate::desired::{self, Desired, IdCounters};
+use crate::local::{Fleet, Local};
 use crate::location::Location;
 use crate::name::Name;
 use crate::network_set::NetworkSet;
 use crate::parallel;
 use crate::problem::{Problem, Problems};
-use crate::snapshot::{
-    Algorithm, Backend, BackendKey, ByName, BySite, Forward, HostnameTable, LogShare, NamedBackend,
-    Pool, ProxyProtocol, Site, SiteId, Snapshot, Suspended, TenantId, Tier, Timeouts,
-};
+use crate::snapshot::{ByName, BySite, Forward, HostnameTable, Site, SiteId, Snapshot, Timeouts};
 use crate::suspension::{Suspension, Suspensions};
-use routes::Routes;
+use site::{With, compile_each};
+use tenant::{Tenant, compile_tenant};
 
 /// Compiles one revision of `desired` for the host that `local` belongs to.
 ///
@@ -66,15 +62,6 @@ struct Context {
     plain_forwards: Arc<[Forward]>,
     /// What most sites have in place of trusted and denied networks.
     no_networks: Arc<NetworkSet>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-struct Tenant {
-    id: TenantId,
-    name: Arc<str>,
-    networks: Arc<[IpNet]>,
-    has_limits: bool,
-    suspended: bool,
 }
 
 /// Sites that a thread compiles at a time.
@@ -478,32 +465,6 @@ impl Compiled {
     }
 }
 
-/// Compiles sites that do not know of each other.
-fn compile_each(
-    with: &With<'_>,
-    sites: &[Arc<desired::Site>],
-) -> Result<Vec<Arc<Site>>, Vec<Problem>> {
-    let With {
-        host,
-        context,
-        tenants,
-        suspensions,
-    } = *with;
-    let mut compiler = Compiler {
-        host,
-        context,
-        tenants,
-        suspensions,
-        problems: Vec::new(),
-    };
-    let compiled = sites.iter().filter_map(|site| compiler.site(site));
-    let compiled = compiled.map(Arc::new).collect();
-    match compiler.problems.is_empty() {
-        true => Ok(compiled),
-        false => Err(compiler.problems),
-    }
-}
-
 /// Adds sites to tables, none of which is there yet.
 fn add_each(
     names: &mut ByName,
@@ -539,329 +500,6 @@ pub struct Prepared {
     suspensions: Option<Suspensions>,
     gone: Vec<(Name, Name)>,
     sites: Vec<Arc<Site>>,
-}
-
-/// A backend that was compiled.
-enum Server {
-    At(Backend),
-    Named(NamedBackend),
-}
-
-fn tier(cross_group: bool, servers: Vec<Server>) -> Tier {
-    let (mut backends, mut named) = (Vec::new(), Vec::new());
-    for server in servers {
-        match server {
-            Server::At(backend) => backends.push(backend),
-            Server::Named(backend) => named.push(backend),
-        }
-    }
-    Tier {
-        cross_group,
-        backends: backends.into(),
-        named: named.into(),
-    }
-}
-
-/// What sites of a change are compiled with.
-struct With<'a> {
-    host: &'a Host,
-    context: &'a Context,
-    /// Those that come with the change.
-    tenants: Option<&'a HashMap<Name, Tenant>>,
-    /// Those that hold after it.
-    suspensions: &'a Suspensions,
-}
-
-impl<'a> With<'a> {
-    /// Nothing changes but the sites.
-    fn nothing(host: &'a Host, context: &'a Context) -> With<'a> {
-        With {
-            host,
-            context,
-            tenants: None,
-            suspensions: &context.suspensions,
-        }
-    }
-}
-
-struct Compiler<'a> {
-    host: &'a Host,
-    context: &'a Context,
-    tenants: Option<&'a HashMap<Name, Tenant>>,
-    suspensions: &'a Suspensions,
-    problems: Vec<Problem>,
-}
-
-fn compile_tenant(host: &Host, tenant: &desired::Tenant) -> Tenant {
-    let desired::Tenant {
-        id,
-        owner,
-        name,
-        limits,
-        backend_networks,
-        suspended,
-    } = tenant;
-    let mut networks = match (backend_networks, owner) {
-        (Some(networks), _) => common_networks(&host.backend_networks, networks),
-        (None, Owner::Manifest(_)) => host.backend_networks.clone(),
-        (None, Owner::Api) => Vec::new(),
-    };
-    networks.sort_unstable();
-    networks.dedup();
-    Tenant {
-        id: *id,
-        name: name.shared(),
-        networks: networks.into(),
-        has_limits: *limits != desired::TenantLimits::default(),
-        suspended: *suspended,
-    }
-}
-
-fn compile_proxy_protocol(version: Option<desired::ProxyProtocol>) -> ProxyProtocol {
-    match version {
-        None => ProxyProtocol::Off,
-        Some(desired::ProxyProtocol::V1) => ProxyProtocol::V1,
-        Some(desired::ProxyProtocol::V2) => ProxyProtocol::V2,
-    }
-}
-
-impl Compiler<'_> {
-    fn site(&mut self, site: &desired::Site) -> Option<Site> {
-        let desired::Site {
-            id,
-            owner: _,
-            tenant,
-            name,
-            hostnames,
-            suspended,
-            certificates,
-            redirect_to_https,
-            hsts,
-            steering: _, // answered by DNS
-            timeouts,
-            limits,
-            trusted_networks,
-            deny_networks,
-            access_log,
-            retry,
-            pools,
-            encoded_slashes: _,
-            request_headers: _,
-            response_headers: _,
-            routes: _, // these four are compiled together
-        } = site;
-        self.refuse(site, "site.certificates", !certificates.is_empty());
-        self.refuse(site, "site.redirect_to_https", *redirect_to_https);
-        self.refuse(site, "site.hsts", hsts.is_some());
-        self.refuse(
-            site,
-            "site.limits",
-            *limits != desired::SiteLimits::default(),
-        );
-        if *id == SiteId(0) || pools.iter().any(|pool| pool.id.0 == 0) {
-            self.report(site, "id", String::from("was never assigned"));
-        }
-        if pools
-            .first()
-            .is_none_or(|pool| !pool.name.is_default_pool())
-        {
-            self.report(site, "pool", String::from("the first must be \"default\""));
-        }
-        let pools = pools.iter().map(|pool| self.pool(site, pool)).collect();
-        let Routes {
-            paths,
-            routes,
-            forwards,
-        } = self.routes(site);
-        let by_order = self.suspensions.cover(tenant, name);
-        let tenant_compiled = self
-            .tenants
-            .and_then(|tenants| tenants.get(tenant))
-            .or_else(|| self.context.tenants.get(tenant));
-        let Some(tenant) = tenant_compiled else {
-            self.report(site, "tenant", format!("there is no {tenant}"));
-            return None;
-        };
-        let compiled = Site {
-            id: *id,
-            tenant_id: tenant.id,
-            tenant: Arc::clone(&tenant.name),
-            name: name.shared(),
-            suspended: Suspended {
-                by_owner: *suspended || tenant.suspended,
-                by_order,
-            },
-            hostnames: hostnames.iter().map(|name| name.as_str().into()).collect(),
-            timeouts: self.timeouts(timeouts.on(&self.host.timeouts)),
-            retry_percent: retry.map_or(RETRY_PERCENT_DEFAULT, |retry| retry.percent),
-            pools,
-            paths,
-            routes,
-            forwards,
-            backend_networks: Arc::clone(&tenant.networks),
-            trusted_networks: self.networks(trusted_networks),
-            deny_networks: self.networks(deny_networks),
-            log_share: access_log.map_or(LogShare::NONE, |log| LogShare::of(log.sample)),
-        };
-        let has_limits = tenant.has_limits;
-        self.refuse(site, "tenant.limits", has_limits);
-        if compiled.tenant_id == TenantId(0) {
-            self.report(site, "tenant id", String::from("was never assigned"));
-        }
-        Some(compiled)
-    }
-
-    fn pool(&mut self, site: &desired::Site, pool: &desired::Pool) -> Pool {
-        let desired::Pool {
-            id,
-            name,
-            algorithm,
-            health,
-            sticky,
-            tls,
-            proxy_protocol,
-            slow_start,
-            queue,
-            backends,
-        } = pool;
-        self.refuse(site, "site.pool.health", health.is_some());
-        self.refuse(site, "site.pool.sticky", sticky.is_some());
-        self.refuse(site, "site.pool.tls", tls.is_some());
-        self.refuse(site, "site.pool.slow_start", slow_start.is_some());
-        self.refuse(site, "site.pool.queue", queue.is_some());
-        let is_round_robin = *algorithm == desired::Algorithm::RoundRobin;
-        self.refuse(site, "site.pool.algorithm", !is_round_robin);
-        Pool {
-            id: *id,
-            name: self.pool_name(name),
-            algorithm: Algorithm::RoundRobin,
-            tiers: self.tiers(
-                site,
-                name,
-                compile_proxy_protocol(*proxy_protocol),
-                backends,
-            ),
-        }
-    }
-
-    fn pool_name(&self, name: &Name) -> Arc<str> {
-        if name.is_default_pool() {
-            return Arc::clone(&self.context.default_pool);
-        }
-        name.shared()
-    }
-
-    /// Sorts backends into tiers: the host's own group with the ungrouped, then the
-    /// other groups from near to far, those at no known distance by name at the end.
-    fn tiers(
-        &mut self,
-        site: &desired::Site,
-        pool: &Name,
-        proxy_protocol: ProxyProtocol,
-        backends: &[desired::Backend],
-    ) -> Box<[Tier]> {
-        let mut near = Vec::new();
-        let mut by_group: Vec<(&Name, Vec<Server>)> = Vec::new();
-        for backend in backends {
-            let compiled = self.backend(site, pool, proxy_protocol, backend);
-            match &backend.group {
-                None => near.push(compiled),
-                Some(group) if self.host.group.as_ref() == Some(group) => near.push(compiled),
-                Some(group) => match by_group.iter_mut().find(|(name, _)| *name == group) {
-                    Some((_, backends)) => backends.push(compiled),
-                    None => by_group.push((group, vec![compiled])),
-                },
-            }
-        }
-        by_group.sort_by(|(a, _), (b, _)| {
-            let (a_km, b_km) = (self.distance_km(a), self.distance_km(b));
-            a_km.total_cmp(&b_km).then_with(|| a.cmp(b))
-        });
-        let near = tier(false, near);
-        let far = by_group
-            .into_iter()
-            .map(|(_, backends)| tier(true, backends));
-        std::iter::once(near).chain(far).collect()
-    }
-
-    fn backend(
-        &mut self,
-        site: &desired::Site,
-        pool: &Name,
-        proxy_protocol: ProxyProtocol,
-        backend: &desired::Backend,
-    ) -> Server {
-        let desired::Backend {
-            name,
-            address,
-            group: _,
-            weight,
-            connections,
-            backup,
-        } = backend;
-        self.refuse(site, "site.backend.connections", connections.is_some());
-        self.refuse(site, "site.backend.backup", *backup);
-        let (name, weight): (Arc<str>, u32) = (Arc::from(name.as_str()), *weight);
-        match address {
-            BackendAddress::Ip(address) => Server::At(Backend {
-                key: BackendKey::new(
-                    site.id,
-                    self.pool_name(pool),
-                    Arc::clone(&name),
-                    *address,
-                    proxy_protocol,
-                ),
-                name,
-                address: *address,
-                weight,
-            }),
-            BackendAddress::Name { host, port } => Server::Named(NamedBackend {
-                name,
-                host: Arc::from(host.as_str()),
-                port: *port,
-                weight,
-                proxy_protocol,
-            }),
-        }
-    }
-
-    fn timeouts(&self, timeouts: Timeouts) -> Arc<Timeouts> {
-        if timeouts == *self.context.timeouts {
-            return Arc::clone(&self.context.timeouts);
-        }
-        Arc::new(timeouts)
-    }
-
-    fn networks(&self, networks: &[IpNet]) -> Arc<NetworkSet> {
-        if networks.is_empty() {
-            return Arc::clone(&self.context.no_networks);
-        }
-        Arc::new(NetworkSet::new(networks))
-    }
-
-    fn distance_km(&self, group: &Name) -> f64 {
-        let own = self
-            .host
-            .group
-            .as_ref()
-            .and_then(|own| self.context.locations.get(own));
-        let other = self.context.locations.get(group);
-        match (own, other) {
-            (Some(own), Some(other)) => own.distance_km(*other),
-            _ => f64::INFINITY,
-        }
-    }
-
-    fn refuse(&mut self, site: &desired::Site, key: &str, is_set: bool) {
-        if is_set {
-            self.report(site, key, String::from("not available in this version"));
-        }
-    }
-
-    fn report(&mut self, site: &desired::Site, key: &str, what: String) {
-        let site = (site.tenant.as_str(), site.name.as_str());
-        self.problems.push(problem(site, key, what));
-    }
 }
 
 /// Two sites claim a hostname: this one, and that of `owner`.

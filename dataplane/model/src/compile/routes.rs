@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::Compiler;
+use super::site::Compiler;
 use crate::desired::{self, FieldRules};
 use crate::fields::{self, FieldKind};
 use crate::path::EncodedSlashes;

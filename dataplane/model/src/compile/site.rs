@@ -1,0 +1,346 @@
+//! One site, its pools and backends, from what is desired to what a worker reads.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::routes::Routes;
+use super::tenant::Tenant;
+use super::{Context, problem};
+use crate::desired::{self, BackendAddress};
+use crate::limits::RETRY_PERCENT_DEFAULT;
+use crate::local::Host;
+use crate::name::Name;
+use crate::network_set::NetworkSet;
+use crate::problem::Problem;
+use crate::snapshot::{
+    Algorithm, Backend, BackendKey, LogShare, NamedBackend, Pool, ProxyProtocol, Site, SiteId,
+    Suspended, TenantId, Tier, Timeouts,
+};
+use crate::suspension::Suspensions;
+
+/// What sites of a change are compiled with.
+pub(super) struct With<'a> {
+    pub(super) host: &'a Host,
+    pub(super) context: &'a Context,
+    /// Those that come with the change.
+    pub(super) tenants: Option<&'a HashMap<Name, Tenant>>,
+    /// Those that hold after it.
+    pub(super) suspensions: &'a Suspensions,
+}
+
+impl<'a> With<'a> {
+    /// Nothing changes but the sites.
+    pub(super) fn nothing(host: &'a Host, context: &'a Context) -> With<'a> {
+        With {
+            host,
+            context,
+            tenants: None,
+            suspensions: &context.suspensions,
+        }
+    }
+}
+
+/// One site after the other, and what is wrong with any.
+pub(super) struct Compiler<'a> {
+    host: &'a Host,
+    pub(super) context: &'a Context,
+    tenants: Option<&'a HashMap<Name, Tenant>>,
+    suspensions: &'a Suspensions,
+    problems: Vec<Problem>,
+}
+
+/// Compiles sites that do not know of each other.
+pub(super) fn compile_each(
+    with: &With<'_>,
+    sites: &[Arc<desired::Site>],
+) -> Result<Vec<Arc<Site>>, Vec<Problem>> {
+    let With {
+        host,
+        context,
+        tenants,
+        suspensions,
+    } = *with;
+    let mut compiler = Compiler {
+        host,
+        context,
+        tenants,
+        suspensions,
+        problems: Vec::new(),
+    };
+    let compiled = sites.iter().filter_map(|site| compiler.site(site));
+    let compiled = compiled.map(Arc::new).collect();
+    match compiler.problems.is_empty() {
+        true => Ok(compiled),
+        false => Err(compiler.problems),
+    }
+}
+
+fn compile_proxy_protocol(version: Option<desired::ProxyProtocol>) -> ProxyProtocol {
+    match version {
+        None => ProxyProtocol::Off,
+        Some(desired::ProxyProtocol::V1) => ProxyProtocol::V1,
+        Some(desired::ProxyProtocol::V2) => ProxyProtocol::V2,
+    }
+}
+
+impl Compiler<'_> {
+    fn site(&mut self, site: &desired::Site) -> Option<Site> {
+        let desired::Site {
+            id,
+            owner: _,
+            tenant,
+            name,
+            hostnames,
+            suspended,
+            certificates,
+            redirect_to_https,
+            hsts,
+            steering: _, // answered by DNS
+            timeouts,
+            limits,
+            trusted_networks,
+            deny_networks,
+            access_log,
+            retry,
+            pools,
+            encoded_slashes: _,
+            request_headers: _,
+            response_headers: _,
+            routes: _, // these four are compiled together
+        } = site;
+        self.refuse(site, "site.certificates", !certificates.is_empty());
+        self.refuse(site, "site.redirect_to_https", *redirect_to_https);
+        self.refuse(site, "site.hsts", hsts.is_some());
+        self.refuse(
+            site,
+            "site.limits",
+            *limits != desired::SiteLimits::default(),
+        );
+        if *id == SiteId(0) || pools.iter().any(|pool| pool.id.0 == 0) {
+            self.report(site, "id", String::from("was never assigned"));
+        }
+        if pools
+            .first()
+            .is_none_or(|pool| !pool.name.is_default_pool())
+        {
+            self.report(site, "pool", String::from("the first must be \"default\""));
+        }
+        let pools = pools.iter().map(|pool| self.pool(site, pool)).collect();
+        let Routes {
+            paths,
+            routes,
+            forwards,
+        } = self.routes(site);
+        let by_order = self.suspensions.cover(tenant, name);
+        let tenant_compiled = self
+            .tenants
+            .and_then(|tenants| tenants.get(tenant))
+            .or_else(|| self.context.tenants.get(tenant));
+        let Some(tenant) = tenant_compiled else {
+            self.report(site, "tenant", format!("there is no {tenant}"));
+            return None;
+        };
+        let compiled = Site {
+            id: *id,
+            tenant_id: tenant.id,
+            tenant: Arc::clone(&tenant.name),
+            name: name.shared(),
+            suspended: Suspended {
+                by_owner: *suspended || tenant.suspended,
+                by_order,
+            },
+            hostnames: hostnames.iter().map(|name| name.as_str().into()).collect(),
+            timeouts: self.timeouts(timeouts.on(&self.host.timeouts)),
+            retry_percent: retry.map_or(RETRY_PERCENT_DEFAULT, |retry| retry.percent),
+            pools,
+            paths,
+            routes,
+            forwards,
+            backend_networks: Arc::clone(&tenant.networks),
+            trusted_networks: self.networks(trusted_networks),
+            deny_networks: self.networks(deny_networks),
+            log_share: access_log.map_or(LogShare::NONE, |log| LogShare::of(log.sample)),
+        };
+        let has_limits = tenant.has_limits;
+        self.refuse(site, "tenant.limits", has_limits);
+        if compiled.tenant_id == TenantId(0) {
+            self.report(site, "tenant id", String::from("was never assigned"));
+        }
+        Some(compiled)
+    }
+
+    fn pool(&mut self, site: &desired::Site, pool: &desired::Pool) -> Pool {
+        let desired::Pool {
+            id,
+            name,
+            algorithm,
+            health,
+            sticky,
+            tls,
+            proxy_protocol,
+            slow_start,
+            queue,
+            backends,
+        } = pool;
+        self.refuse(site, "site.pool.health", health.is_some());
+        self.refuse(site, "site.pool.sticky", sticky.is_some());
+        self.refuse(site, "site.pool.tls", tls.is_some());
+        self.refuse(site, "site.pool.slow_start", slow_start.is_some());
+        self.refuse(site, "site.pool.queue", queue.is_some());
+        let is_round_robin = *algorithm == desired::Algorithm::RoundRobin;
+        self.refuse(site, "site.pool.algorithm", !is_round_robin);
+        Pool {
+            id: *id,
+            name: self.pool_name(name),
+            algorithm: Algorithm::RoundRobin,
+            tiers: self.tiers(
+                site,
+                name,
+                compile_proxy_protocol(*proxy_protocol),
+                backends,
+            ),
+        }
+    }
+
+    fn pool_name(&self, name: &Name) -> Arc<str> {
+        if name.is_default_pool() {
+            return Arc::clone(&self.context.default_pool);
+        }
+        name.shared()
+    }
+
+    /// Sorts backends into tiers: the host's own group with the ungrouped, then the
+    /// other groups from near to far, those at no known distance by name at the end.
+    fn tiers(
+        &mut self,
+        site: &desired::Site,
+        pool: &Name,
+        proxy_protocol: ProxyProtocol,
+        backends: &[desired::Backend],
+    ) -> Box<[Tier]> {
+        let mut near = Vec::new();
+        let mut by_group: Vec<(&Name, Vec<Server>)> = Vec::new();
+        for backend in backends {
+            let compiled = self.backend(site, pool, proxy_protocol, backend);
+            match &backend.group {
+                None => near.push(compiled),
+                Some(group) if self.host.group.as_ref() == Some(group) => near.push(compiled),
+                Some(group) => match by_group.iter_mut().find(|(name, _)| *name == group) {
+                    Some((_, backends)) => backends.push(compiled),
+                    None => by_group.push((group, vec![compiled])),
+                },
+            }
+        }
+        by_group.sort_by(|(a, _), (b, _)| {
+            let (a_km, b_km) = (self.distance_km(a), self.distance_km(b));
+            a_km.total_cmp(&b_km).then_with(|| a.cmp(b))
+        });
+        let near = tier(false, near);
+        let far = by_group
+            .into_iter()
+            .map(|(_, backends)| tier(true, backends));
+        std::iter::once(near).chain(far).collect()
+    }
+
+    fn backend(
+        &mut self,
+        site: &desired::Site,
+        pool: &Name,
+        proxy_protocol: ProxyProtocol,
+        backend: &desired::Backend,
+    ) -> Server {
+        let desired::Backend {
+            name,
+            address,
+            group: _,
+            weight,
+            connections,
+            backup,
+        } = backend;
+        self.refuse(site, "site.backend.connections", connections.is_some());
+        self.refuse(site, "site.backend.backup", *backup);
+        let (name, weight): (Arc<str>, u32) = (Arc::from(name.as_str()), *weight);
+        match address {
+            BackendAddress::Ip(address) => Server::At(Backend {
+                key: BackendKey::new(
+                    site.id,
+                    self.pool_name(pool),
+                    Arc::clone(&name),
+                    *address,
+                    proxy_protocol,
+                ),
+                name,
+                address: *address,
+                weight,
+            }),
+            BackendAddress::Name { host, port } => Server::Named(NamedBackend {
+                name,
+                host: Arc::from(host.as_str()),
+                port: *port,
+                weight,
+                proxy_protocol,
+            }),
+        }
+    }
+
+    fn timeouts(&self, timeouts: Timeouts) -> Arc<Timeouts> {
+        if timeouts == *self.context.timeouts {
+            return Arc::clone(&self.context.timeouts);
+        }
+        Arc::new(timeouts)
+    }
+
+    fn networks(&self, networks: &[IpNet]) -> Arc<NetworkSet> {
+        if networks.is_empty() {
+            return Arc::clone(&self.context.no_networks);
+        }
+        Arc::new(NetworkSet::new(networks))
+    }
+
+    fn distance_km(&self, group: &Name) -> f64 {
+        let own = self
+            .host
+            .group
+            .as_ref()
+            .and_then(|own| self.context.locations.get(own));
+        let other = self.context.locations.get(group);
+        match (own, other) {
+            (Some(own), Some(other)) => own.distance_km(*other),
+            _ => f64::INFINITY,
+        }
+    }
+
+    fn refuse(&mut self, site: &desired::Site, key: &str, is_set: bool) {
+        if is_set {
+            self.report(site, key, String::from("not available in this version"));
+        }
+    }
+
+    pub(super) fn report(&mut self, site: &desired::Site, key: &str, what: String) {
+        let site = (site.tenant.as_str(), site.name.as_str());
+        self.problems.push(problem(site, key, what));
+    }
+}
+
+/// A backend that was compiled.
+enum Server {
+    At(Backend),
+    Named(NamedBackend),
+}
+
+fn tier(cross_group: bool, servers: Vec<Server>) -> Tier {
+    let (mut backends, mut named) = (Vec::new(), Vec::new());
+    for server in servers {
+        match server {
+            Server::At(backend) => backends.push(backend),
+            Server::Named(backend) => named.push(backend),
+        }
+    }
+    Tier {
+        cross_group,
+        backends: backends.into(),
+        named: named.into(),
+    }
+}
