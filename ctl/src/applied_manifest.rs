@@ -18,12 +18,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::config_directory::LogPosition;
 use crate::durable_file::FILE_MODE;
+use crate::limits::CIRCUMSTANCES_BYTES_MAX;
 
 /// The format of the record.
 const FORMAT: u32 = 1;
-
-/// Its first line is no longer than this, in bytes.
-const CIRCUMSTANCES_BYTES_MAX: u64 = 64 * 1024;
 
 /// The record in a directory.
 pub(crate) struct AppliedManifest {

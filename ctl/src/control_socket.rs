@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use crate::change_request::{self, Refusal};
 use crate::event::Event;
+use crate::limits::{ASKER_TIMEOUT, WAIT_MS_MAX, WAITING_MAX};
 use crate::output::Output;
 use crate::plane_process::DATAPLANE;
 use crate::plane_socket::{self, Followed, NoAnswer};
@@ -30,12 +31,6 @@ use crate::usage::named_sites;
 const ANNOUNCE_WITHIN: Duration = Duration::from_secs(3);
 /// From one announcement to the next while one waits.
 const ANNOUNCE_AGAIN: Duration = Duration::from_millis(50);
-/// How long anybody can have a thread wait for a change, in milliseconds.
-const WAIT_MS_MAX: u64 = 600_000;
-/// How many may wait for the plane at a time; more are told that their change is not live yet.
-const WAITING_MAX: usize = 1024;
-/// Until a silent asker is hung up on.
-const ASKER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What may be asked.
 #[derive(Debug, Serialize, Deserialize)]

@@ -10,9 +10,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::failure::Failure;
-
-/// Connections that may wait on one socket; the kernel takes at most net.core.somaxconn.
-const BACKLOG: i32 = 4096;
+use crate::limits::BACKLOG;
 
 /// How long the port of a plane that was killed may take to be free.
 const FREE_WITHIN: Duration = Duration::from_secs(2);

@@ -14,6 +14,7 @@ mod failure;
 mod failures;
 mod file_limit;
 mod ledger;
+mod limits;
 mod listeners;
 mod lock;
 mod manifest_file;

@@ -10,11 +10,9 @@ use meridian_model::usage;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::limits::ANSWER_BYTES_MAX;
 use crate::plane_status::{PROTOCOL, PlaneStatus};
 use crate::store::Announcement;
-
-/// The longest answer that is read: 100,000 sites with their backends are a tenth of this.
-const ANSWER_BYTES_MAX: usize = 512 * 1024 * 1024;
 
 const ANSWER_CHUNK_BYTES: usize = 64 * 1024;
 

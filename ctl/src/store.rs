@@ -12,12 +12,7 @@ use meridian_model::name::Name;
 use meridian_model::{Change, Compiled, Desired, Local, Problems};
 
 use crate::config_directory::{ConfigDirectory, LastGood, LogPosition};
-
-/// A journal shorter than this is not worth a new generation, in bytes.
-const JOURNAL_BYTES_MIN: u64 = 1024 * 1024;
-
-/// A change that is longer than this begins a new generation: it is no line, in bytes.
-const CHANGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+use crate::limits::{CHANGE_BYTES_MAX, JOURNAL_BYTES_MIN};
 
 /// See the module.
 pub(crate) struct Store {

@@ -2,7 +2,7 @@
 //! unsafe code may stand, how things are called, and that what is written about the
 //! code is still true of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -61,6 +61,13 @@ const IMPURE: &[&str] = &[
 /// Names that say nothing about what is inside.
 const STRAY_NAMES: &[&str] = &[
     "util", "utils", "common", "helper", "helpers", "manager", "misc",
+];
+
+/// Where limits stand.
+const LIMITS: &[&str] = &[
+    "dataplane/model/src/limits.rs",
+    "dataplane/sys/src/limits.rs",
+    "ctl/src/limits.rs",
 ];
 
 /// Directories that a build or a run makes.
@@ -506,18 +513,14 @@ fn every_script_can_be_run() {
 fn every_limit_is_explained_to_operators() {
     let page = read("docs/operations.md");
     let mut faults = Vec::new();
-    for file in [
-        "dataplane/model/src/limits.rs",
-        "dataplane/sys/src/limits.rs",
-    ] {
+    for &file in LIMITS {
         let text = read(file);
-        let mut limits = text
-            .lines()
-            .filter_map(|line| line.strip_prefix("pub const ")?.split(':').next())
-            .peekable();
-        assert!(limits.peek().is_some(), "{file} has no limits");
-        for limit in limits.filter(|limit| !page.contains(&format!("`{limit}`"))) {
-            faults.push(format!("{file}: {limit}"));
+        let limits = limits_of(&text);
+        assert!(!limits.is_empty(), "{file} has no limits");
+        for (limit, _) in limits {
+            if !page.contains(&format!("`{limit}`")) {
+                faults.push(format!("{file}: {limit}"));
+            }
         }
     }
     assert_none("docs/operations.md does not name", &faults);
@@ -558,6 +561,48 @@ fn quoted_words(text: &str, function: &str) -> Vec<String> {
     let lines = body.lines().filter(|line| !line.contains("json!"));
     let words = lines.flat_map(|line| line.split('"').skip(1).step_by(2));
     words.map(str::to_string).collect()
+}
+
+/// Who opens the listeners does not know the other: see docs/decisions/0004.
+#[test]
+fn limits_of_one_name_are_equal() {
+    let mut known: BTreeMap<String, (String, &str)> = BTreeMap::new();
+    let mut shared = 0;
+    let mut faults = Vec::new();
+    for &file in LIMITS {
+        let text = read(file);
+        for (limit, rest) in limits_of(&text) {
+            let here = (rest.to_string(), file);
+            match known.get(limit) {
+                None => drop(known.insert(limit.to_string(), here)),
+                Some((before, elsewhere)) => {
+                    shared += 1;
+                    if before != rest {
+                        faults.push(format!("{limit} of {elsewhere} and of {file}"));
+                    }
+                }
+            }
+        }
+    }
+    assert!(shared > 0, "BACKLOG stands in two files");
+    assert_none("the same limit, with two values", &faults);
+}
+
+/// The public constants of a file: the name of each, and what stands behind its colon.
+fn limits_of(text: &str) -> Vec<(&str, &str)> {
+    let of_line = |line| {
+        let line: &str = line;
+        let public = line.strip_prefix("pub ");
+        let public = public.or_else(|| line.strip_prefix("pub(crate) "));
+        public?.strip_prefix("const ")?.split_once(':')
+    };
+    text.lines().filter_map(of_line).collect()
+}
+
+#[test]
+fn limits_are_found_and_told_apart() {
+    let text = "pub const A: u8 = 1;\npub(crate) const B: u16 = 2;\nconst C: u8 = 3;\n";
+    assert_eq!(limits_of(text), [("A", " u8 = 1;"), ("B", " u16 = 2;")]);
 }
 
 #[test]

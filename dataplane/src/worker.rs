@@ -13,7 +13,10 @@ use crate::shared::{Shared, WorkerBoard};
 use crate::site::LocalSite;
 use crate::upstream::Upstream;
 use arc_swap::{ArcSwap, Cache};
-use meridian_model::limits::{FAILURE_TEXT_BYTES_MAX, LOG_TEXT_BYTES_MAX};
+use meridian_model::limits::{
+    CHANGED_SITES_AT_ONCE_MAX, FAILURE_TEXT_BYTES_MAX, LOG_TEXT_BYTES_MAX, SPARE_HEAD_BYTES_MAX,
+    SPARE_HEADS_MAX, SWEEP_LOOKS_PER_TURN,
+};
 use meridian_model::snapshot::{Site, SiteId, TenantId};
 use meridian_model::usage::NO_SITE;
 use meridian_sys::{
@@ -28,16 +31,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-/// Buffers of heads that a worker keeps for use again.
-const SPARE_HEADS_MAX: usize = 256;
-/// A larger buffer is given back to the allocator.
-const SPARE_HEAD_BYTES_MAX: usize = 16 * 1024;
-
-/// A revision that changes more sites is taken up by a sweep.
-const SITES_AT_ONCE: usize = 64;
-/// How much of a sweep is done in one turn, in looks at one site: some ten microseconds.
-const SWEEP_WORK_PER_TURN: usize = 512;
-/// What it takes to make a site anew, without its backends, in such looks.
+/// What it takes to make a site anew, without its backends, in looks of a sweep at one site.
 const SITE_WORK: usize = 16;
 
 /// A listener of this worker.
@@ -335,7 +329,7 @@ impl Worker {
         if served == routing.serial {
             return;
         }
-        match routing.changed_since(served, SITES_AT_ONCE) {
+        match routing.changed_since(served, CHANGED_SITES_AT_ONCE_MAX) {
             Some(changed) => {
                 for id in changed {
                     self.bring_up_to_date(&routing, id);
@@ -357,7 +351,7 @@ impl Worker {
         }
         let routing = Arc::clone(self.routing.borrow_mut().load());
         let mut work = 0;
-        while work < SWEEP_WORK_PER_TURN {
+        while work < SWEEP_LOOKS_PER_TURN {
             let next = self.sites.borrow_mut().next_unswept();
             let Some(id) = next else {
                 break;

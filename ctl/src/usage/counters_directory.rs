@@ -21,10 +21,7 @@ use meridian_model::usage::{
 };
 
 use crate::ledger::SlotsPlace;
-
-/// The longest line of a slots file that is read: 1000 sites of 14 numbers with all their digits
-/// are a third of this, in bytes.
-const LINE_BYTES_MAX: u64 = 1024 * 1024;
+use crate::limits::SLOTS_LINE_BYTES_MAX;
 
 const DIRECTORY_MODE: u32 = 0o700;
 
@@ -326,11 +323,12 @@ enum Line {
 
 fn next_line(from: &mut impl BufRead) -> io::Result<Line> {
     let mut line = Vec::new();
-    from.take(LINE_BYTES_MAX).read_until(b'\n', &mut line)?;
+    from.take(SLOTS_LINE_BYTES_MAX)
+        .read_until(b'\n', &mut line)?;
     if line.pop_if(|&mut last| last == b'\n').is_some() {
         return Ok(Line::Whole(line));
     }
-    if (line.len() as u64) < LINE_BYTES_MAX {
+    if (line.len() as u64) < SLOTS_LINE_BYTES_MAX {
         return Ok(Line::NotWhole);
     }
     let rest = from.skip_until(b'\n')?;
@@ -440,12 +438,12 @@ mod tests {
     #[test]
     fn a_line_without_an_end_is_damage_and_the_next_is_read() {
         let mut bytes = b"short\n".to_vec();
-        bytes.extend(vec![b'x'; LINE_BYTES_MAX as usize + 7]);
+        bytes.extend(vec![b'x'; SLOTS_LINE_BYTES_MAX as usize + 7]);
         bytes.extend(b"\nnext\nhalf");
         let mut from = &bytes[..];
         let mut next = || next_line(&mut from).unwrap();
         assert!(matches!(next(), Line::Whole(line) if line == b"short"));
-        assert!(matches!(next(), Line::TooLong(bytes) if bytes == LINE_BYTES_MAX + 8));
+        assert!(matches!(next(), Line::TooLong(bytes) if bytes == SLOTS_LINE_BYTES_MAX + 8));
         assert!(matches!(next(), Line::Whole(line) if line == b"next"));
         assert!(matches!(next(), Line::NotWhole));
     }

@@ -129,6 +129,11 @@ pub const HOSTNAME_SHARDS: usize = 1024;
 /// Revisions of which it is remembered which sites they changed. A worker that is further behind
 /// looks at all of its sites.
 pub const REVISIONS_REMEMBERED: usize = 64;
+/// Sites that a worker takes up at once. It goes through all of its sites for a revision that
+/// changes more.
+pub const CHANGED_SITES_AT_ONCE_MAX: usize = 64;
+/// How much of that is done in one turn, in looks at one site: some ten microseconds.
+pub const SWEEP_LOOKS_PER_TURN: usize = 512;
 /// Shards of the tables by site: a change copies one.
 pub const SITE_SHARDS: usize = 1024;
 
@@ -153,6 +158,12 @@ pub const LINGER_BYTES_MAX: usize = 1024 * 1024;
 /// Idle connections that a worker keeps to one backend; more are closed after use.
 pub const IDLE_UPSTREAM_CONNECTIONS_MAX: usize = 1024;
 
+/// Buffers of heads that a worker keeps for use again.
+pub const SPARE_HEADS_MAX: usize = 256;
+
+/// A larger one is given back to the allocator, in bytes.
+pub const SPARE_HEAD_BYTES_MAX: usize = 16 * 1024;
+
 /// Retries that a site can make in a row on one worker. Counted as `retry_budget` when met.
 pub const RETRY_BURST: u32 = 16;
 
@@ -173,6 +184,20 @@ pub const LOOKUP_ATTEMPT_MS: u64 = 2_000;
 
 /// Attempts of one lookup; more where there are more name servers, each of which is asked once.
 pub const LOOKUP_ATTEMPTS_MIN: usize = 3;
+
+/// A name as it is encoded in a question (RFC 1035 §2.3.4), in bytes.
+pub const ENCODED_NAME_BYTES_MAX: usize = 255;
+
+/// A question: such a name and what stands around it, in bytes.
+pub const LOOKUP_QUESTION_BYTES_MAX: usize = 512;
+
+/// A datagram that is read, in bytes. More than one without EDNS may have; what is longer is cut
+/// off there, and then no answer.
+pub const LOOKUP_DATAGRAM_BYTES_MAX: usize = 4 * 1024;
+
+/// Datagrams of one question that are read at a time: who floods us with wrong ones gets no more
+/// of our time.
+pub const LOOKUP_DATAGRAMS_AT_ONCE_MAX: usize = 16;
 
 /// An answer over TCP, in bytes. Room for a thousand addresses; more is no answer.
 pub const LOOKUP_ANSWER_BYTES_MAX: usize = 16 * 1024;
@@ -259,6 +284,10 @@ const _: () = {
     // A lookup asks for addresses of both families at once.
     assert!(2 * LOOKUPS_MAX as u64 + LOCAL_CONNECTIONS_MAX as u64 <= DESCRIPTORS_RESERVED - 64);
     assert!(SLOW_LOOKUPS_MAX < LOOKUPS_MAX);
+    // A header, a name, its type and class.
+    assert!(12 + ENCODED_NAME_BYTES_MAX + 4 <= LOOKUP_QUESTION_BYTES_MAX);
+    // The two more are a length and a root.
+    assert!(HOSTNAME_BYTES_MAX + 2 == ENCODED_NAME_BYTES_MAX);
     assert!(NAME_TTL_MS_MIN <= NAME_TTL_MS_MAX && NAME_RETRY_MS_MIN <= NAME_RETRY_MS_MAX);
     // An answer that is held is asked for again meanwhile.
     assert!(NAME_RETRY_MS_MAX <= NAME_HOLD_GONE_MS && NAME_HOLD_GONE_MS < NAME_HOLD_SILENT_MS);

@@ -7,17 +7,13 @@ use domain::base::iana::{Class, Rcode};
 use domain::base::{Message, MessageBuilder, Name, Rtype, ToName};
 use domain::dep::octseq::Array;
 use domain::rdata::{A, Aaaa, Cname};
+use meridian_model::limits::{ENCODED_NAME_BYTES_MAX, LOOKUP_QUESTION_BYTES_MAX};
 use std::net::IpAddr;
 use std::str::FromStr;
 
-/// An encoded name and what stands around it in a question.
-const QUESTION_BYTES_MAX: usize = 512;
-/// A name as it is encoded (RFC 1035 §2.3.4).
-const NAME_BYTES_MAX: usize = 255;
-
 /// A family of addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Family {
+pub enum Family {
     /// IPv4: A.
     V4,
     /// IPv6: AAAA.
@@ -26,7 +22,7 @@ pub(super) enum Family {
 
 /// What a name server knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Answer {
+pub enum Answer {
     /// These addresses, for so long.
     Addresses {
         /// At least one; in the order of the answer.
@@ -42,7 +38,7 @@ pub(super) enum Answer {
 
 /// What a message amounts to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Reply {
+pub enum Reply {
     /// An answer.
     Answer(Answer),
     /// There is more than fits a datagram.
@@ -52,9 +48,10 @@ pub(super) enum Reply {
 }
 
 /// The question for the addresses of `host`; `None` where it is no name of the DNS.
-pub(super) fn question(host: &str, family: Family, id: u16) -> Option<Vec<u8>> {
-    let name = Name::<Array<NAME_BYTES_MAX>>::from_str(host).ok()?;
-    let mut builder = MessageBuilder::from_target(Array::<QUESTION_BYTES_MAX>::new()).ok()?;
+pub fn question(host: &str, family: Family, id: u16) -> Option<Vec<u8>> {
+    let name = Name::<Array<ENCODED_NAME_BYTES_MAX>>::from_str(host).ok()?;
+    let mut builder =
+        MessageBuilder::from_target(Array::<LOOKUP_QUESTION_BYTES_MAX>::new()).ok()?;
     builder.header_mut().set_id(id);
     builder.header_mut().set_rd(true);
     let mut builder = builder.question();
@@ -68,7 +65,7 @@ pub(super) fn question(host: &str, family: Family, id: u16) -> Option<Vec<u8>> {
 
 /// Reads what came in answer to `question`; `None` when it is no answer to it: whoever sent it
 /// may be guessing, so it changes nothing.
-pub(super) fn read(bytes: &[u8], question: &[u8]) -> Option<Reply> {
+pub fn read(bytes: &[u8], question: &[u8]) -> Option<Reply> {
     let message = Message::from_octets(bytes).ok()?;
     let question = Message::from_octets(question).ok()?;
     if !message.is_answer(&question) {

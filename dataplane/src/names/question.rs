@@ -2,18 +2,16 @@
 //! long for it. Nothing here waits; [`Question::advance`] is called when there may be news.
 
 use super::message::{self, Answer, Family, Reply};
-use meridian_model::limits::{LOOKUP_ANSWER_BYTES_MAX, LOOKUP_ATTEMPT_MS};
+use meridian_model::limits::{
+    LOOKUP_ANSWER_BYTES_MAX, LOOKUP_ATTEMPT_MS, LOOKUP_DATAGRAM_BYTES_MAX,
+    LOOKUP_DATAGRAMS_AT_ONCE_MAX,
+};
 use meridian_sys::process::random_bytes;
 use rustix::event::{PollFd, PollFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
-
-/// More than a datagram without EDNS may have.
-const DATAGRAM_BYTES_MAX: usize = 4096;
-/// Datagrams that are read at a time: who floods us with wrong ones gets no more of our time.
-const DATAGRAMS_AT_ONCE_MAX: usize = 16;
 
 /// See the module.
 #[derive(Debug)]
@@ -154,8 +152,8 @@ fn datagrams(server: SocketAddr, bytes: &[u8]) -> io::Result<UdpSocket> {
 }
 
 fn receive_datagrams(socket: &UdpSocket, question: &[u8]) -> io::Result<Option<Reply>> {
-    let mut room = [0; DATAGRAM_BYTES_MAX];
-    for _ in 0..DATAGRAMS_AT_ONCE_MAX {
+    let mut room = [0; LOOKUP_DATAGRAM_BYTES_MAX];
+    for _ in 0..LOOKUP_DATAGRAMS_AT_ONCE_MAX {
         match socket.recv(&mut room) {
             Ok(count) => {
                 if let Some(reply) = message::read(&room[..count], question) {

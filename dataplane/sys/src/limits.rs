@@ -49,6 +49,9 @@ pub const QUEUED_BUFFERS_LOW: u16 = 1;
 pub const TICK_SHIFT: u32 = 24;
 /// Slots of the timer wheel; a later deadline passes through the wheel more than once.
 pub const WHEEL_SLOTS: usize = 4096;
+/// Connections that wait to be accepted, per listener; the kernel caps it at net.core.somaxconn.
+/// The same as that of meridianctl, who opens the listeners of planes that it starts.
+pub const BACKLOG: i32 = 4096;
 /// After a failed accept (no descriptors, no memory) the listener rests this long, in nanoseconds.
 pub const ACCEPT_PAUSE_NS: u64 = 100_000_000;
 

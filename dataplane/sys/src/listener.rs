@@ -1,13 +1,10 @@
 //! Listening sockets: bound here, or adopted from whoever started the process.
 
-use crate::limits::UNSENT_BYTES_MAX;
+use crate::limits::{BACKLOG, UNSENT_BYTES_MAX};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// Connections that wait to be accepted, per listener; the kernel caps it at net.core.somaxconn.
-pub const BACKLOG: i32 = 4096;
 
 /// The first descriptor that a supervisor passes (sd_listen_fds(3)).
 const FIRST_PASSED: RawFd = 3;

@@ -1,0 +1,44 @@
+//! The limits of meridianctl: what a change, an asker, a plane or a damaged file can make grow.
+
+use std::time::Duration;
+
+use meridian_model::limits::SITES_PER_LINE_MAX;
+
+// --- listeners ---
+
+/// Connections that may wait on one socket; the kernel takes at most net.core.somaxconn. The same
+/// as that of a plane that opens its listeners by itself.
+pub(crate) const BACKLOG: i32 = 4096;
+
+// --- the control socket ---
+
+/// How long anybody can have a thread wait for a change, in milliseconds.
+pub(crate) const WAIT_MS_MAX: u64 = 600_000;
+
+/// How many may wait for the plane at a time; more are told that their change is not live yet.
+pub(crate) const WAITING_MAX: usize = 1024;
+
+/// Until a silent asker is hung up on.
+pub(crate) const ASKER_TIMEOUT: Duration = Duration::from_secs(60);
+
+// --- the local socket of a plane ---
+
+/// The longest answer that is read: 100,000 sites with their backends are a tenth of this.
+pub(crate) const ANSWER_BYTES_MAX: usize = 512 * 1024 * 1024;
+
+// --- files ---
+
+/// A journal shorter than this is not worth a new generation, in bytes.
+pub(crate) const JOURNAL_BYTES_MIN: u64 = 1024 * 1024;
+
+/// A change that is longer than this begins a new generation: it is no line, in bytes.
+pub(crate) const CHANGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The longest line of a slots file that is read: [`SITES_PER_LINE_MAX`] sites of 14 numbers with
+/// all their digits are a third of this, in bytes.
+pub(crate) const SLOTS_LINE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// The first line of the record of the manifest that was applied, in bytes.
+pub(crate) const CIRCUMSTANCES_BYTES_MAX: u64 = 64 * 1024;
+
+const _: () = assert!(3 * 14 * 21 * SITES_PER_LINE_MAX as u64 <= SLOTS_LINE_BYTES_MAX);
