@@ -33,7 +33,7 @@ mod failures;
 pub mod http;
 mod listeners;
 mod local_sites;
-mod names;
+pub mod names;
 mod pages;
 pub mod plane;
 mod proxy_header;

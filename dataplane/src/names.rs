@@ -1,13 +1,13 @@
 //! The names of backends, and the addresses that they stand for.
 //!
-//! A name is followed as long as anybody holds its [`FollowedName`], whichever sites use it: one
-//! lookup at a time, made by a thread of its own ([`resolver`]), which waits for name servers and
+//! A name is followed as long as anybody holds its `FollowedName`, whichever sites use it: one
+//! lookup at a time, made by a thread of its own (`resolver`), which waits for name servers and
 //! for nothing else. What it finds goes into the routing by way of the configuration thread, so a
 //! worker never asks for an address: it gets other backends, as after a change of configuration.
 
 mod lookup;
 mod memory;
-mod message;
+pub mod message;
 mod question;
 pub(crate) mod resolver;
 mod system_files;

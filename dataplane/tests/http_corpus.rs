@@ -3,6 +3,8 @@
 
 #[path = "../fuzz/src/chunked_body.rs"]
 pub mod chunked_body;
+#[path = "../fuzz/src/name_message.rs"]
+pub mod name_message;
 #[path = "../fuzz/src/proxy_protocol.rs"]
 pub mod proxy_protocol;
 #[path = "../fuzz/src/request_head.rs"]
@@ -47,4 +49,9 @@ fn chunked_bodies() {
 #[test]
 fn proxy_headers() {
     for_each_sample("proxy_protocol", proxy_protocol::check);
+}
+
+#[test]
+fn name_messages() {
+    for_each_sample("name_message", name_message::check);
 }
