@@ -14,6 +14,7 @@ use crate::shared::{Means, Shared};
 use crate::slots_file::SlotsFile;
 use crate::usage::{Closing, Usage};
 use crate::worker::{Equipment, Worker};
+use meridian_model::Local;
 use meridian_model::name::Name;
 use meridian_model::usage::{Epoch, slot_of, slots_header};
 use meridian_sys::Notifier;
@@ -39,40 +40,17 @@ type End = (usize, Result<(), String>);
 pub fn run(state: &Path) -> Result<(), String> {
     // First of all: descriptors are passed by number.
     let adopted = listeners::adopt()?;
-    if let Ok(supervisor) = std::env::var("MERIDIAN_SUPERVISOR") {
-        let pid = supervisor
-            .parse()
-            .map_err(|_| format!("MERIDIAN_SUPERVISOR: not a pid: {supervisor:?}"))?;
-        die_with(pid).map_err(|error| error.to_string())?;
-    }
+    die_with_supervisor()?;
     let _lock = lock(state)?;
-    let descriptors = raise_limit(Limit::OpenFiles)
-        .map_err(|error| format!("raising the limit on open files: {error}"))?;
-    raise_limit(Limit::LockedMemory)
-        .map_err(|error| format!("raising the limit on locked memory: {error}"))?;
-    let Started {
-        follower,
-        passed_over,
-    } = Follower::start(state)?;
+    let descriptors = raise_limits()?;
+    let follower = follow(state)?;
     let snapshot = follower.compiled().snapshot().clone();
     let local = follower.local().clone();
-    for fault in &passed_over {
-        eprintln!(
-            "meridian-dataplane: serving revision {} because of {fault}",
-            snapshot.revision
-        );
-    }
     let cpus =
         allowed_cpus().map_err(|error| format!("asking for the CPUs of this process: {error}"))?;
     let by_worker = match adopted {
         Some(by_worker) => by_worker,
-        None => {
-            let workers = local
-                .host
-                .workers
-                .map_or(cpus.len(), |workers| workers as usize);
-            listeners::bind_all(&local.listen.http, workers)?
-        }
+        None => bind(&local, cpus.len())?,
     };
     let workers = by_worker.len();
     let wall_seconds = control::wall_seconds(SystemTime::now());
@@ -121,18 +99,63 @@ pub fn run(state: &Path) -> Result<(), String> {
         configuration,
         places,
     )?;
+    await_all(workers, &ended)?;
+    control.stop();
+    closing.finish();
+    if let Some(log) = log {
+        log.finish();
+    }
+    Ok(())
+}
+
+fn die_with_supervisor() -> Result<(), String> {
+    let Ok(supervisor) = std::env::var("MERIDIAN_SUPERVISOR") else {
+        return Ok(());
+    };
+    let pid = supervisor
+        .parse()
+        .map_err(|_| format!("MERIDIAN_SUPERVISOR: not a pid: {supervisor:?}"))?;
+    die_with(pid).map_err(|error| error.to_string())
+}
+
+/// How many files may be open then.
+fn raise_limits() -> Result<u64, String> {
+    let descriptors = raise_limit(Limit::OpenFiles)
+        .map_err(|error| format!("raising the limit on open files: {error}"))?;
+    raise_limit(Limit::LockedMemory)
+        .map_err(|error| format!("raising the limit on locked memory: {error}"))?;
+    Ok(descriptors)
+}
+
+/// The newest revision that can be served, and why it is no newer one.
+fn follow(state: &Path) -> Result<Follower, String> {
+    let Started {
+        follower,
+        passed_over,
+    } = Follower::start(state)?;
+    let revision = follower.compiled().revision();
+    for fault in &passed_over {
+        eprintln!("meridian-dataplane: serving revision {revision} because of {fault}");
+    }
+    Ok(follower)
+}
+
+/// The listeners of a plane that was given none.
+fn bind(local: &Local, cpus: usize) -> Result<ByWorker, String> {
+    let workers = local.host.workers;
+    let workers = workers.map_or(cpus, |workers| workers as usize);
+    listeners::bind_all(&local.listen.http, workers)
+}
+
+/// Waits until all workers have drained. The first fault ends the process: nobody else accepts
+/// from a dead worker's listeners.
+fn await_all(workers: usize, ended: &mpsc::Receiver<End>) -> Result<(), String> {
     for _ in 0..workers {
-        // The first fault ends the process: nobody else accepts from a dead worker's listeners.
         match ended.recv() {
             Ok((_, Ok(()))) => {}
             Ok((index, Err(fault))) => return Err(format!("worker {index}: {fault}")),
             Err(_) => return Err("a worker ended without a word".to_owned()),
         }
-    }
-    control.stop();
-    closing.finish();
-    if let Some(log) = log {
-        log.finish();
     }
     Ok(())
 }
