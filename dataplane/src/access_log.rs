@@ -9,7 +9,7 @@ mod entry;
 mod file;
 mod queue;
 
-pub(crate) use entry::Entry;
+pub(crate) use entry::{CutTexts, Entry};
 pub(crate) use queue::LogQueue;
 
 use file::LogFile;

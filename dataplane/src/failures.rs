@@ -5,12 +5,13 @@
 //! copies out what it has of that one site.
 //!
 //! What is remembered is bounded for each site and for all of them together. Beyond the second
-//! bound the site whose last failure is the oldest forgets first, so that a flood on one site
-//! costs other sites nothing.
+//! bound the site that holds the most forgets first, so that who makes many requests fail, on one
+//! site or on many, takes nothing from those that hold less.
 
 use crate::access_log::Entry;
 use meridian_model::limits::{FAILURES_BYTES_MAX, FAILURES_PER_SITE};
 use meridian_model::snapshot::SiteId;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -18,39 +19,61 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 #[derive(Debug, Default)]
 pub(crate) struct Failures {
     sites: HashMap<SiteId, OfSite>,
-    /// When each site last failed, by a clock that counts failures.
-    by_age: BTreeMap<u64, SiteId>,
+    by_weight: BTreeMap<Weight, SiteId>,
+    /// Counts failures.
     clock: u64,
     bytes: usize,
 }
 
+/// What a site's failures take, and when the site last failed: of those that take as much, the
+/// one that failed the longest time ago is the heaviest.
+type Weight = (usize, Reverse<u64>);
+
 #[derive(Debug, Default)]
 struct OfSite {
     last: u64,
+    bytes: usize,
     /// Encoded entries, the oldest first.
     entries: VecDeque<Vec<u8>>,
 }
 
+impl OfSite {
+    fn weight(&self) -> Weight {
+        (self.bytes, Reverse(self.last))
+    }
+
+    fn take_oldest(&mut self) -> Vec<u8> {
+        let oldest = self.entries.pop_front().unwrap_or_default();
+        self.bytes -= oldest.capacity();
+        oldest
+    }
+}
+
 impl Failures {
-    /// Remembers a failure of a site. Gives how many of other sites were forgotten for it.
+    /// Remembers a failure of a site. Gives how many were forgotten for want of room.
     pub(crate) fn keep(&mut self, site: SiteId, entry: &Entry<'_>) -> u64 {
         let of_site = self.sites.entry(site).or_default();
+        self.by_weight.remove(&of_site.weight());
+        self.bytes -= of_site.bytes;
         self.clock += 1;
-        self.by_age.remove(&of_site.last);
-        self.by_age.insert(self.clock, site);
         of_site.last = self.clock;
         // What a site forgets is of the size of what it remembers.
         let mut bytes = match of_site.entries.len() >= FAILURES_PER_SITE {
-            true => of_site.entries.pop_front().unwrap_or_default(),
+            true => of_site.take_oldest(),
             false => Vec::new(),
         };
-        self.bytes -= bytes.capacity();
         bytes.clear();
         entry.encode(&mut bytes);
-        self.bytes += bytes.capacity();
+        // Else long paths would go on to weigh when they are forgotten.
+        if bytes.capacity() > 2 * bytes.len() {
+            bytes.shrink_to_fit();
+        }
+        of_site.bytes += bytes.capacity();
         of_site.entries.push_back(bytes);
+        self.bytes += of_site.bytes;
+        self.by_weight.insert(of_site.weight(), site);
         let mut forgotten = 0;
-        while self.bytes > FAILURES_BYTES_MAX && self.forget_oldest() {
+        while self.bytes > FAILURES_BYTES_MAX && self.forget_one() {
             forgotten += 1;
         }
         forgotten
@@ -64,23 +87,20 @@ impl Failures {
         })
     }
 
-    /// One failure of the site that last failed the longest time ago.
-    fn forget_oldest(&mut self) -> bool {
-        let Some((&age, &site)) = self.by_age.first_key_value() else {
+    /// The oldest failure of the site that holds the most.
+    fn forget_one(&mut self) -> bool {
+        let heaviest = self.by_weight.pop_last();
+        let Some((_, site)) = heaviest else {
             return false;
         };
-        let of_site = self.sites.get_mut(&site);
-        let entries = of_site.map(|of_site| &mut of_site.entries);
-        if let Some(entries) = entries
-            && let Some(bytes) = entries.pop_front()
-        {
-            self.bytes -= bytes.capacity();
-            if !entries.is_empty() {
-                return true;
+        if let Some(of_site) = self.sites.get_mut(&site) {
+            self.bytes -= of_site.take_oldest().capacity();
+            if of_site.entries.is_empty() {
+                self.sites.remove(&site);
+            } else {
+                self.by_weight.insert(of_site.weight(), site);
             }
         }
-        self.by_age.remove(&age);
-        self.sites.remove(&site);
         true
     }
 }
@@ -115,7 +135,7 @@ impl Question {
         let missing = answers.iter().filter(|answer| answer.is_none()).count();
         let encoded = answers.iter().flatten().flatten();
         let mut entries: Vec<Entry<'_>> = encoded.filter_map(|it| Entry::decode(it)).collect();
-        entries.sort_by_key(|entry| std::cmp::Reverse(entry.time_us));
+        entries.sort_by_key(|entry| Reverse(entry.time_us));
         entries.truncate(FAILURES_PER_SITE);
         let texts = entries.iter().map(|entry| {
             let mut json = Vec::new();
@@ -133,6 +153,7 @@ impl Question {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access_log::CutTexts;
     use crate::counters::Cause;
 
     fn entry(time_us: u64, path: &[u8]) -> Entry<'_> {
@@ -159,6 +180,7 @@ mod tests {
             total_us: 1,
             bytes_in: 1,
             bytes_out: 1,
+            cut: CutTexts::default(),
         }
     }
 
@@ -193,6 +215,42 @@ mod tests {
     }
 
     #[test]
+    fn a_flood_over_many_sites_takes_from_those_that_hold_the_most() {
+        let mut failures = Failures::default();
+        for time in 0..100 {
+            failures.keep(SiteId(1), &entry(time, b"/"));
+        }
+        failures.keep(SiteId(2), &entry(1, b"/"));
+        let path = vec![b'x'; 1024];
+        let mut forgotten = 0;
+        for turn in 0..10_000 {
+            forgotten += failures.keep(SiteId(10 + turn % 40), &entry(turn, &path));
+        }
+        assert!(forgotten > 0);
+        assert_eq!(times(&failures, 1), (0..100).collect::<Vec<_>>());
+        assert_eq!(times(&failures, 2), [1]);
+        // They share what is left.
+        let kept: Vec<usize> = (10..50).map(|site| times(&failures, site).len()).collect();
+        let (least, most) = (kept.iter().min(), kept.iter().max());
+        assert!(least.is_some_and(|&least| least > 20), "{kept:?}");
+        assert!(least.zip(most).is_some_and(|(a, b)| b - a <= 1), "{kept:?}");
+    }
+
+    #[test]
+    fn long_paths_weigh_no_more_when_they_are_forgotten() {
+        let mut failures = Failures::default();
+        let path = vec![b'x'; 1024];
+        for time in 0..100 {
+            failures.keep(SiteId(1), &entry(time, &path));
+        }
+        let heavy = failures.bytes;
+        for time in 0..100 {
+            failures.keep(SiteId(1), &entry(time, b"/"));
+        }
+        assert!(failures.bytes < heavy / 2, "{} of {heavy}", failures.bytes);
+    }
+
+    #[test]
     fn many_failing_sites_stay_within_the_bound_and_the_newest_are_there() {
         let mut failures = Failures::default();
         let path = vec![b'x'; 1024];
@@ -203,15 +261,14 @@ mod tests {
         }
         let kept: usize = failures.sites.values().map(|it| it.entries.len()).sum();
         assert_eq!(kept as u64 + forgotten, 30_000);
-        assert_eq!(failures.by_age.len(), failures.sites.len());
-        assert_eq!(times(&failures, 9_999), [29_997, 29_998, 29_999]);
+        assert_eq!(failures.by_weight.len(), failures.sites.len());
+        assert_eq!(times(&failures, 9_999).last(), Some(&29_999));
         assert!(times(&failures, 0).is_empty());
-        let held: usize = failures
-            .sites
-            .values()
-            .flat_map(|it| &it.entries)
-            .map(Vec::capacity)
-            .sum();
+        for of_site in failures.sites.values() {
+            let held: usize = of_site.entries.iter().map(Vec::capacity).sum();
+            assert_eq!(held, of_site.bytes);
+        }
+        let held: usize = failures.sites.values().map(|it| it.bytes).sum();
         assert_eq!(held, failures.bytes);
     }
 

@@ -1,7 +1,7 @@
 //! What is known of one request, filled as it goes: most of it is never asked for, so that filling
 //! it is a store here and there, and the texts stay where they are until somebody wants them.
 
-use crate::access_log::Entry;
+use crate::access_log::{CutTexts, Entry};
 use crate::counters::{Cause, SiteCounters};
 use crate::request_id::{RequestIds, RequestNumber};
 use crate::upstream::Upstream;
@@ -198,6 +198,7 @@ impl Record {
             total_us,
             bytes_in: self.bytes_in.get(),
             bytes_out: self.bytes_out.get() + known.sent_bytes,
+            cut: CutTexts::default(),
         });
     }
 }

@@ -44,7 +44,7 @@ pub(crate) struct WorkerBoard {
     pub(crate) policy_refusals: Counter,
     /// Entries of the access log for which there was no room.
     pub(crate) log_lost: Counter,
-    /// Failures of other sites that were forgotten for want of room.
+    /// Failures that were forgotten for want of room.
     pub(crate) failures_forgotten: Counter,
     /// The numbers below are published when asked for; this grows by one each time.
     pub(crate) published: Counter,

@@ -236,10 +236,14 @@ pub const ADDRESSES_PER_NAME_MAX: usize = 64;
 /// bytes. Beyond it lines are lost, counted as `access_log_lost`.
 pub const LOG_QUEUE_BYTES: usize = 1024 * 1024;
 
+/// While less than a quarter of a queue is free, a tenant gets one of so many parts of the queue:
+/// what is lost then are the lines of who logs the most.
+pub const LOG_CROWDED_PARTS: usize = 64;
+
 /// What the thread has taken and the file has not, in bytes, before it takes more.
 pub const LOG_BATCH_BYTES: usize = 256 * 1024;
 
-/// A method, host or path in the access log, in bytes; longer ones are cut off.
+/// A method, host or path in the access log, in bytes; longer ones are cut, and end in `...`.
 pub const LOG_TEXT_BYTES_MAX: usize = REQUEST_LINE_BYTES_MAX;
 
 /// An X-Request-Id of a trusted peer that is kept, in bytes. A longer one is replaced.
@@ -248,11 +252,11 @@ pub const REQUEST_ID_BYTES_MAX: usize = 128;
 /// Requests of a site that ended badly and are remembered.
 pub const FAILURES_PER_SITE: usize = 100;
 
-/// A method, host or path of such a request, in bytes; longer ones are cut off.
-pub const FAILURE_TEXT_BYTES_MAX: usize = 1024;
+/// A method, host or path of such a request, in bytes; longer ones are cut, and end in `...`.
+pub const FAILURE_TEXT_BYTES_MAX: usize = 512;
 
 /// What a worker may remember of failures of all sites, in bytes. Beyond it the site that
-/// failed longest ago forgets its oldest, counted as `failures_forgotten`.
+/// holds the most forgets its oldest, counted as `failures_forgotten`.
 pub const FAILURES_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 // --- the local socket ---

@@ -7,9 +7,33 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Numbers of an entry in bytes.
-const NUMBERS: usize = 16;
+const NUMBERS: usize = 17;
 /// Texts of an entry in bytes.
 const TEXTS: usize = 8;
+/// What a text that was cut ends with.
+const CUT_MARK: &[u8] = b"...";
+
+/// Which texts were longer than they may be told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CutTexts {
+    method: bool,
+    host: bool,
+    path: bool,
+}
+
+impl CutTexts {
+    fn bits(self) -> u64 {
+        u64::from(self.method) | u64::from(self.host) << 1 | u64::from(self.path) << 2
+    }
+
+    fn of_bits(bits: u64) -> CutTexts {
+        CutTexts {
+            method: bits & 1 != 0,
+            host: bits >> 1 & 1 != 0,
+            path: bits >> 2 & 1 != 0,
+        }
+    }
+}
 
 /// See the module. The names of its fields in JSON are a promise (HTTP.md "Access log").
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,12 +82,19 @@ pub(crate) struct Entry<'a> {
     pub(crate) bytes_in: u64,
     /// What the client's side of the kernel took.
     pub(crate) bytes_out: u64,
+    /// Of method, host and path.
+    pub(crate) cut: CutTexts,
 }
 
 impl<'a> Entry<'a> {
     /// Cuts texts that a client could make long.
     pub(crate) fn cut_texts(&mut self, bytes_max: usize) {
-        for text in [&mut self.method, &mut self.host, &mut self.path] {
+        for (text, cut) in [
+            (&mut self.method, &mut self.cut.method),
+            (&mut self.host, &mut self.cut.host),
+            (&mut self.path, &mut self.cut.path),
+        ] {
+            *cut |= text.len() > bytes_max;
             *text = &text[..text.len().min(bytes_max)];
         }
     }
@@ -97,6 +128,7 @@ impl<'a> Entry<'a> {
             self.total_us,
             self.bytes_in,
             self.bytes_out,
+            self.cut.bits(),
         ];
         let texts: [&[u8]; TEXTS] = [
             self.request_id,
@@ -147,6 +179,7 @@ impl<'a> Entry<'a> {
             total_us: number()?,
             bytes_in: number()?,
             bytes_out: number()?,
+            cut: CutTexts::of_bits(number()?),
             request_id: text()?,
             tenant: text()?,
             site: text()?,
@@ -175,9 +208,9 @@ impl<'a> Entry<'a> {
         write_number(out, "worker", Some(self.worker));
         let client = self.client.map(|client| client.to_string());
         write_text(out, "client", client.unwrap_or_default().as_bytes());
-        write_text(out, "method", self.method);
-        write_text(out, "host", self.host);
-        write_text(out, "path", self.path);
+        write_cut_text(out, "method", self.method, self.cut.method);
+        write_cut_text(out, "host", self.host, self.cut.host);
+        write_cut_text(out, "path", self.path, self.cut.path);
         write_number(out, "status", self.status.map(u64::from));
         let cause = self.cause.map_or("", Cause::word);
         write_text(out, "cause", cause.as_bytes());
@@ -234,6 +267,11 @@ fn write_number(out: &mut Vec<u8>, name: &str, number: Option<u64>) {
 /// A text, or null where there is none. What is not ASCII stands as `%XX`, as it could stand in a
 /// URL: a log is read in terminals, and bytes of a path are of no particular encoding.
 fn write_text(out: &mut Vec<u8>, name: &str, text: &[u8]) {
+    write_cut_text(out, name, text, false);
+}
+
+/// The same, with a mark where it was cut.
+fn write_cut_text(out: &mut Vec<u8>, name: &str, text: &[u8], is_cut: bool) {
     write!(out, ",\"{name}\":").expect("a Vec takes every byte");
     if text.is_empty() {
         out.extend_from_slice(b"null");
@@ -247,6 +285,9 @@ fn write_text(out: &mut Vec<u8>, name: &str, text: &[u8]) {
             0x20..0x7f => out.push(byte),
             0x80.. => write!(out, "%{byte:02X}").expect("a Vec takes every byte"),
         }
+    }
+    if is_cut {
+        out.extend_from_slice(CUT_MARK);
     }
     out.push(b'"');
 }
@@ -283,6 +324,7 @@ mod tests {
             total_us: 500,
             bytes_in: 60,
             bytes_out: 70,
+            cut: CutTexts::default(),
         }
     }
 
@@ -364,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn long_texts_are_cut() {
+    fn long_texts_are_cut_and_marked() {
         let mut entry = Entry {
             path: &[b'x'; 3000],
             cause: Some(Cause::Cut(Cut::ClientAbort)),
@@ -372,5 +414,12 @@ mod tests {
         };
         entry.cut_texts(1024);
         assert_eq!((entry.path.len(), entry.host), (1024, &b"shop.test"[..]));
+        let mut bytes = Vec::new();
+        // Once it was cut it stays marked, as short as it is by then.
+        entry.cut_texts(2048);
+        entry.encode(&mut bytes);
+        let text = json(&Entry::decode(&bytes).expect("whole"));
+        let wanted = format!(r#""host":"shop.test","path":"{}...","#, "x".repeat(1024));
+        assert!(text.contains(&wanted), "{text}");
     }
 }

@@ -1,8 +1,15 @@
 //! A worker's queue of entries for the log: bytes in a ring with one writer and one reader, so
-//! that it is bounded in bytes, whatever a client asks for, and that nothing is allocated.
+//! that it is bounded in bytes, whatever a client asks for, and that nothing is allocated while there
+//! is room.
+//!
+//! The last quarter of it is crowded: each tenant gets a part of that and not more, until the
+//! quarter is free again. So who logs more than can be written loses lines of its own, and finds
+//! nobody else's place.
 
 use super::entry::Entry;
+use meridian_model::limits::LOG_CROWDED_PARTS;
 use rtrb::{Consumer, Producer, RingBuffer};
+use std::collections::HashMap;
 use std::thread::Thread;
 
 /// Bytes before an entry, which say how long it is.
@@ -16,6 +23,8 @@ pub(crate) struct LogQueue {
     taker: Thread,
     /// It was woken since the queue was last less than half full.
     woken: bool,
+    /// What each tenant put in since the queue is crowded, in bytes.
+    crowding: HashMap<Box<[u8]>, usize>,
     /// The entry that is being put together.
     framed: Vec<u8>,
 }
@@ -48,6 +57,7 @@ impl LogQueue {
             ring: maker.0,
             taker,
             woken: false,
+            crowding: HashMap::new(),
             framed: Vec::new(),
         }
     }
@@ -59,7 +69,8 @@ impl LogQueue {
         entry.encode(&mut self.framed);
         let length = (self.framed.len() - LENGTH_BYTES) as u32;
         self.framed[..LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
-        let put = self.ring.push_entire_slice(&self.framed).is_ok();
+        let put =
+            self.has_place_for(entry.tenant) && self.ring.push_entire_slice(&self.framed).is_ok();
         let half = self.ring.buffer().capacity() / 2;
         if self.ring.cached_slots() >= half || self.ring.slots() >= half {
             self.woken = false;
@@ -68,6 +79,28 @@ impl LogQueue {
             self.taker.unpark();
         }
         put
+    }
+
+    /// Whether a tenant may put in the entry that was put together.
+    fn has_place_for(&mut self, tenant: &[u8]) -> bool {
+        let bytes_max = self.ring.buffer().capacity();
+        let crowded_bytes = bytes_max / 4;
+        if self.ring.cached_slots() >= crowded_bytes || self.ring.slots() >= crowded_bytes {
+            self.crowding.clear();
+            return true;
+        }
+        let bytes = self.framed.len();
+        match self.crowding.get_mut(tenant) {
+            Some(put) if *put >= bytes_max / LOG_CROWDED_PARTS => false,
+            Some(put) => {
+                *put += bytes;
+                true
+            }
+            None => {
+                self.crowding.insert(tenant.into(), bytes);
+                true
+            }
+        }
     }
 }
 
@@ -91,6 +124,7 @@ impl Taker {
 
 #[cfg(test)]
 mod tests {
+    use super::super::entry::CutTexts;
     use super::*;
 
     fn entry(path: &[u8], revision: u64) -> Entry<'_> {
@@ -117,6 +151,7 @@ mod tests {
             total_us: 1,
             bytes_in: 1,
             bytes_out: 1,
+            cut: CutTexts::default(),
         }
     }
 
@@ -165,5 +200,36 @@ mod tests {
         });
         assert_eq!(seen, taken);
         assert!(queue.put(&entry(b"/", 0)));
+    }
+
+    #[test]
+    fn a_tenant_that_fills_a_queue_leaves_room_for_the_lines_of_others() {
+        let (maker, mut taker) = pair(256 * 1024);
+        let mut queue = LogQueue::new(maker, std::thread::current());
+        let of = |tenant| Entry {
+            tenant,
+            ..entry(&[b'x'; 100], 1)
+        };
+        // More than there is room for, before others come and after each of theirs.
+        let flood = |queue: &mut LogQueue| (0..1000).filter(|_| queue.put(&of(b"loud"))).count();
+        let mut taken = flood(&mut queue);
+        assert!(taken > 400, "{taken} while there was room");
+        for tenant in [&b"a"[..], b"b", b"c", b"d", b"e"] {
+            for _ in 0..10 {
+                assert!(queue.put(&of(tenant)));
+                assert_eq!(flood(&mut queue), 0);
+            }
+        }
+        let mut others = 0;
+        for _ in 0..3 {
+            taker.take(|entry| {
+                others += usize::from(entry.tenant != b"loud");
+                true
+            });
+            // It begins anew.
+            taken += flood(&mut queue);
+        }
+        assert_eq!(others, 50);
+        assert!(taken > 1600, "{taken}");
     }
 }
