@@ -214,9 +214,26 @@ impl Plane {
             status = child.try_wait().expect("it is our child");
             status.is_some()
         });
-        assert!(ended, "the plane did not end within {seconds} s");
+        assert!(
+            ended,
+            "the plane did not end within {seconds} s: {}",
+            self.threads().join(", ")
+        );
         self.child = None;
         status.expect("it ended")
+    }
+
+    /// Each of its threads that is left, and what that waits for in the kernel.
+    fn threads(&self) -> Vec<String> {
+        let directory = format!("/proc/{}/task", self.pid());
+        let threads = fs::read_dir(directory).into_iter().flatten().flatten();
+        let read = |thread: &fs::DirEntry, name| {
+            let text = fs::read_to_string(thread.path().join(name)).unwrap_or_default();
+            text.trim().to_owned()
+        };
+        threads
+            .map(|it| format!("{} in {}", read(&it, "comm"), read(&it, "wchan")))
+            .collect()
     }
 
     /// One question over the local socket; `None` when nobody answers.
