@@ -126,6 +126,12 @@ impl ClientConnection {
 
     /// Leaves it to the runtime until its next byte, for `keep_alive` at most.
     pub(crate) fn park(mut self, keep_alive: Duration) {
+        // It was accepted when a drain had begun, or said since then whose it is: its request may
+        // be on its way. If none is, nothing else would end it before the drain's time is over.
+        let keep_alive = match self.worker.is_draining() {
+            true => keep_alive.min(Duration::from_millis(LINGER_MS)),
+            false => keep_alive,
+        };
         if let Some(socket) = self.socket.take() {
             let deadline_ns = self.worker.runtime.deadline(keep_alive);
             socket.park(deadline_ns, Worker::client_tag(self.known));

@@ -223,3 +223,23 @@ fn a_plane_without_configuration_says_what_is_missing() {
     assert!(words.contains("config/local"), "{words}");
     assert!(words.contains("meridianctl up"), "{words}");
 }
+
+#[test]
+fn a_connection_whose_proxy_names_it_within_a_drain_does_not_hold_it_up() {
+    let declared = Declared {
+        listen: "proxy_protocol_from = [\"127.0.0.0/8\"]".to_owned(),
+        ..Declared::default()
+    };
+    let mut plane = Plane::start(&declared);
+    let mut client = Peer::connect(plane.address());
+    client.send(b"PROXY TCP4 192.0.2.7 ");
+    assert!(eventually(10, || {
+        plane.workers("connections") == 1 && plane.workers("idle_connections") == 0
+    }));
+    plane.signal("TERM");
+    assert!(eventually(10, || plane.status()["draining"] == true));
+    client.send(b"192.0.2.1 5000 80\r\n");
+    // Of 30 s that a drain has.
+    assert_eq!(plane.wait(20).code(), Some(0));
+    assert_eq!(client.receive_all(PATIENCE), (vec![], End::Closed));
+}
