@@ -396,11 +396,16 @@ async fn serve_request(connection: &mut ClientConnection) -> Next {
         let mut buffer = match received {
             Ok(Some(buffer)) => buffer,
             // An empty line alone is no request (RFC 9112 §2.2).
-            Err(_) if parts == b"\r\n" => return Next::Close,
+            Ok(None) | Err(_) if parts == b"\r\n" => return Next::Close,
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 return refuse(connection, Reject::HeadSlow, AnswerContext::NOT_UNDERSTOOD).await;
             }
-            Ok(None) | Err(_) => return Next::Close,
+            Ok(None) | Err(_) => {
+                if !parts.is_empty() {
+                    connection.fail(Cause::Cut(Cut::ClientAbort));
+                }
+                return Next::Close;
+            }
         };
         let before = parts.len();
         if before > 0 {
@@ -480,6 +485,7 @@ fn admit(connection: &ClientConnection, head: &RequestHead<'_>) -> Admitted {
         return refused(Reject::Loop, Some(site));
     }
     let Ok(client) = connection.socket().peer_address() else {
+        keep_asked(connection, head);
         return Admitted::Gone;
     };
     let client = client.ip().to_canonical();
@@ -612,7 +618,11 @@ async fn act(
     head_bytes: usize,
 ) -> Next {
     match admitted {
-        Admitted::Gone => Next::Close,
+        Admitted::Gone => {
+            count_in(connection, head_bytes);
+            connection.fail(Cause::Cut(Cut::ClientAbort));
+            Next::Close
+        }
         Admitted::Forward(request) => {
             enter_class(connection, request.site.class(), rest).await;
             connection.serve_site(&request.site, head_bytes);
