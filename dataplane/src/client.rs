@@ -56,8 +56,9 @@ pub(crate) struct Known {
     pub(crate) port: u16,
     /// It was counted to a site already.
     pub(crate) counted: bool,
-    /// A header of the PROXY protocol must come before anything else.
-    pub(crate) header_due: bool,
+    /// Until then a header of the PROXY protocol must come before anything else, in milliseconds
+    /// on the worker's clock; 0 where none must.
+    pub(crate) header_due_ms: u64,
 }
 
 /// A client's connection with what is known of it.
@@ -113,9 +114,14 @@ impl ClientConnection {
             .expect("a connection has its socket until it is parked")
     }
 
+    /// When the header that its proxy owes must be whole, on the worker's clock.
+    pub(crate) fn header_due_ns(&self) -> u64 {
+        self.known.header_due_ms * 1_000_000
+    }
+
     /// A proxy said whose connection it is; without `ends`, the proxy's own.
     pub(crate) fn identify(&mut self, ends: Option<Ends>) {
-        self.known.header_due = false;
+        self.known.header_due_ms = 0;
         self.began_ns = self.worker.runtime.now_ns();
         if let Some(ends) = ends {
             self.known.port = ends.destination.port();
@@ -349,7 +355,7 @@ enum Admitted {
 
 /// Serves one request of a connection whose first byte has arrived.
 pub(crate) async fn serve(connection: ClientConnection) {
-    if !connection.known.header_due {
+    if connection.known.header_due_ms == 0 {
         return serve_first(connection).await;
     }
     if let Some(connection) = proxy_header::take(connection).await {

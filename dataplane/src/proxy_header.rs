@@ -29,8 +29,8 @@ pub(crate) async fn take(mut connection: ClientConnection) -> Option<ClientConne
 /// The header, with what came behind it given back to the socket.
 async fn receive(connection: &ClientConnection) -> Option<Header> {
     let worker = connection.worker();
-    let head_timeout = worker.with_routing(|routing| routing.snapshot.timeouts.head);
-    let deadline_ns = worker.runtime.deadline(head_timeout);
+    // Set when the connection was accepted: its first byte begins no time of its own.
+    let deadline_ns = connection.header_due_ns();
     let mut parts: Vec<u8> = Vec::new();
     loop {
         let mut buffer = match connection.socket().recv(deadline_ns).await {

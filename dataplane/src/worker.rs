@@ -34,6 +34,9 @@ use std::time::{Duration, SystemTime};
 /// What it takes to make a site anew, without its backends, in looks of a sweep at one site.
 const SITE_WORK: usize = 16;
 
+/// What a tag has room for of the time when a header is due.
+const HEADER_DUE_MASK: u64 = (1 << 40) - 1;
+
 /// A listener of this worker.
 #[derive(Debug)]
 pub(crate) struct WorkerListener {
@@ -58,8 +61,12 @@ impl Tag {
             Tag::Client(Known {
                 port,
                 counted,
-                header_due,
-            }) => u64::from(port) << 2 | u64::from(header_due) << 1 | u64::from(counted),
+                header_due_ms,
+            }) => {
+                // Milliseconds of 34 years.
+                debug_assert!(header_due_ms <= HEADER_DUE_MASK);
+                (header_due_ms & HEADER_DUE_MASK) << 17 | u64::from(port) << 1 | u64::from(counted)
+            }
             Tag::Upstream(number) => 1 << 63 | u64::from(number),
         }
     }
@@ -69,8 +76,8 @@ impl Tag {
             Tag::Upstream(bits as u32)
         } else {
             Tag::Client(Known {
-                port: (bits >> 2) as u16,
-                header_due: bits >> 1 & 1 == 1,
+                port: (bits >> 1) as u16,
+                header_due_ms: bits >> 17 & HEADER_DUE_MASK,
                 counted: bits & 1 == 1,
             })
         }
@@ -188,7 +195,7 @@ impl Worker {
                 Tag::Upstream(number) => self.upstream_stirred(number, id, socket),
                 Tag::Client(known) => {
                     let connection = ClientConnection::new(Rc::clone(self), socket, known);
-                    if why == Stir::Deadline && known.header_due {
+                    if why == Stir::Deadline && known.header_due_ms > 0 {
                         self.board().proxy_headers_late.add(1);
                     }
                     if why == Stir::Bytes {
@@ -213,13 +220,16 @@ impl Worker {
         if matches!(arrival, Arrival::Client | Arrival::Proxy) {
             self.make_room();
         }
+        let timeouts = self.with_routing(|routing| routing.snapshot.timeouts);
         let known = Known {
             port,
             counted: false,
-            header_due: arrival == Arrival::Proxy,
+            header_due_ms: match arrival {
+                Arrival::Proxy => self.runtime.deadline(timeouts.head).div_ceil(1_000_000),
+                Arrival::Client | Arrival::Denied | Arrival::Gone => 0,
+            },
         };
         let connection = ClientConnection::new(Rc::clone(self), socket, known);
-        let timeouts = self.with_routing(|routing| routing.snapshot.timeouts);
         match arrival {
             // A browser opens connections ahead of need: until its first byte a connection
             // is idle, and the time for a head has not begun.
@@ -635,5 +645,31 @@ impl Worker {
             .publish(u64::from(numbers.pool.buffers_max));
         board.buffers_in_use.publish(u64::from(numbers.pool.in_use));
         board.published.add(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_of_a_parked_connection_comes_back_out_of_its_tag() {
+        for port in [0, 80, u16::MAX] {
+            for counted in [false, true] {
+                for header_due_ms in [0, 1, 5_000, HEADER_DUE_MASK] {
+                    let known = Known {
+                        port,
+                        counted,
+                        header_due_ms,
+                    };
+                    let tag = Tag::Client(known);
+                    assert_eq!(Tag::unpack(tag.pack()), tag);
+                }
+            }
+        }
+        for number in [0, 7, u32::MAX] {
+            let tag = Tag::Upstream(number);
+            assert_eq!(Tag::unpack(tag.pack()), tag);
+        }
     }
 }

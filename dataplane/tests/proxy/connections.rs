@@ -4,6 +4,7 @@ use crate::support::eventually;
 use crate::support::manifest::Declared;
 use crate::support::peer::{Backend, End, PATIENCE, Peer, answer_each, aside, field, ok, status};
 use crate::support::plane::{Plane, Reserved};
+use crate::support::told::{check_failures, failures_of};
 use socket2::{Domain, Socket, Type};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
@@ -428,5 +429,43 @@ fn tenants_share_no_connection_to_the_backend_that_both_have() {
     }
     assert!(backend.accept_within(Duration::from_millis(50)).is_none());
     drop((client, servers));
+    plane.finish();
+}
+
+#[test]
+fn a_proxy_has_the_time_of_a_head_once_for_its_header() {
+    let declared = Declared {
+        listen: "proxy_protocol_from = [\"127.0.0.0/8\"]".to_owned(),
+        ..Declared::default()
+    }
+    .timeouts("{ head = \"3s\" }");
+    let plane = Plane::start(&declared);
+    let begun = Instant::now();
+    let mut client = Peer::connect(plane.address());
+    std::thread::sleep(Duration::from_millis(2500));
+    client.send(b"PROXY TCP4 192.0.2.7 ");
+    assert_eq!(client.receive_all(PATIENCE), (vec![], End::Closed));
+    // From its first byte on it would have had until 5.5 s.
+    assert!(begun.elapsed() < Duration::from_millis(5400));
+    assert_eq!(plane.hits("proxy_header_timeout"), 1);
+    plane.finish();
+}
+
+#[test]
+fn a_client_that_is_gone_before_its_address_is_asked_for_has_a_cause() {
+    let plane = Plane::start(&Declared::default());
+    plane.signal("STOP");
+    let mut client = Peer::connect(plane.address());
+    client.send(b"GET /gone HTTP/1.1\r\nHost: shop.test\r\n\r\n");
+    client.reset();
+    plane.signal("CONT");
+    assert!(eventually(10, || plane.hits("client_abort") == 1));
+    let failures = failures_of(&plane, "-/-");
+    let told = |name: &str| failures[0][name].clone();
+    assert_eq!(
+        (told("cause"), told("path")),
+        ("client_abort".into(), "/gone".into())
+    );
+    check_failures(&failures, &plane.status()).expect("one of each");
     plane.finish();
 }
