@@ -5,14 +5,16 @@
 //! a worker never holds the last reference to many sites.
 
 use crate::config::Follower;
+use crate::renewal::Renewals;
 use crate::routing::Routing;
 use crate::shared::Shared;
 use meridian_sys::Notifier;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// How often it looks whether what is old can be freed.
+/// How often it looks whether what is old can be freed, and whether it is time for a large site
+/// whose names changed.
 const TICK: Duration = Duration::from_millis(100);
 
 /// Where the configuration thread stands.
@@ -79,6 +81,7 @@ impl Configuration {
             shared,
             notifiers,
             position,
+            renewals: Renewals::default(),
             replaced: Vec::new(),
         };
         std::thread::Builder::new()
@@ -94,6 +97,7 @@ impl Configuration {
                         Err(mpsc::RecvTimeoutError::Timeout) => {}
                         Err(mpsc::RecvTimeoutError::Disconnected) => return,
                     }
+                    thread.renew_sites();
                     thread.free_replaced();
                 }
             })
@@ -131,6 +135,7 @@ struct Thread {
     shared: Arc<Shared>,
     notifiers: Arc<[Notifier]>,
     position: Arc<Mutex<Position>>,
+    renewals: Renewals,
     /// With the serial of the one that took the place of each.
     replaced: Vec<(u64, Arc<Routing>)>,
 }
@@ -153,10 +158,23 @@ impl Thread {
     fn take_up_names(&mut self) {
         let changed = self.shared.names.take_changed();
         let current = self.shared.routing.load_full();
-        if let Some(next) = current.resolved(&changed, self.shared.joint()) {
-            drop(current);
-            self.swap(next);
+        self.renewals.add(current.users(&changed));
+    }
+
+    fn renew_sites(&mut self) {
+        let now = Instant::now();
+        let sites = self.renewals.take(now);
+        if sites.is_empty() {
+            return;
         }
+        let current = self.shared.routing.load_full();
+        let next = current.resolved(&sites, self.shared.joint());
+        drop(current);
+        for &id in &sites {
+            let size = next.served(id).map_or(0, |served| served.size());
+            self.renewals.note(id, size, now);
+        }
+        self.swap(next);
     }
 
     fn swap(&mut self, next: Routing) {

@@ -39,6 +39,7 @@ pub mod plane;
 mod proxy_header;
 pub mod proxy_protocol;
 mod record;
+mod renewal;
 mod request_id;
 mod route;
 mod routing;

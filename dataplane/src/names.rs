@@ -10,14 +10,19 @@ mod memory;
 pub mod message;
 mod question;
 pub(crate) mod resolver;
+mod share;
 mod system_files;
+mod turns;
+
+pub(crate) use share::share;
 
 use arc_swap::ArcSwap;
-use meridian_model::snapshot::SiteId;
+use meridian_model::snapshot::{SiteId, TenantId};
 use rustix::event::{EventfdFlags, eventfd};
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::IpAddr;
+use std::ops::Bound;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -26,10 +31,11 @@ use std::time::Instant;
 /// A name that is resolved again and again.
 #[derive(Debug)]
 pub(crate) struct FollowedName {
+    number: u64,
     host: Arc<str>,
     found: ArcSwap<Found>,
-    /// The sites that use it, and maybe some that did.
-    users: Mutex<BTreeSet<SiteId>>,
+    /// The sites that use it, and maybe some that did, each after its tenant.
+    users: Mutex<BTreeSet<(TenantId, SiteId)>>,
 }
 
 /// What is known of a name.
@@ -57,6 +63,8 @@ pub(crate) struct Names {
     failed: AtomicU64,
     /// Addresses that were left out because a name has too many.
     over: AtomicU64,
+    /// Addresses that were left out because the names of a site have too many together.
+    over_of_site: AtomicU64,
     /// Addresses that were not used because no backend may be there.
     refused: AtomicU64,
 }
@@ -64,13 +72,19 @@ pub(crate) struct Names {
 #[derive(Debug, Default)]
 struct Followed {
     by_host: HashMap<Arc<str>, Weak<FollowedName>>,
-    /// Not known to the resolver yet.
+    next_number: u64,
+    /// Not known to the resolver yet, or not that a further tenant uses them.
     fresh: Vec<Weak<FollowedName>>,
     /// Not known to the configuration thread yet.
     changed: Vec<Arc<FollowedName>>,
 }
 
 impl FollowedName {
+    /// What no other name ever has.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
     /// The name.
     pub(crate) fn host(&self) -> &Arc<str> {
         &self.host
@@ -83,12 +97,33 @@ impl FollowedName {
 
     /// The sites that use it, and maybe some that did.
     pub(crate) fn users(&self) -> BTreeSet<SiteId> {
-        lock(&self.users).clone()
+        lock(&self.users).iter().map(|&(_, site)| site).collect()
+    }
+
+    /// Their tenants, each once.
+    fn tenants(&self) -> Vec<TenantId> {
+        let users = lock(&self.users);
+        let mut tenants = Vec::new();
+        let mut from = Bound::Unbounded;
+        while let Some(&(tenant, _)) = users.range((from, Bound::Unbounded)).next() {
+            tenants.push(tenant);
+            from = Bound::Excluded((tenant, SiteId(u64::MAX)));
+        }
+        tenants
     }
 
     /// Forgets the users for which `is_user` does not hold.
     pub(crate) fn keep_users(&self, is_user: impl Fn(SiteId) -> bool) {
-        lock(&self.users).retain(|&site| is_user(site));
+        lock(&self.users).retain(|&(_, site)| is_user(site));
+    }
+
+    /// Whether `site` is the first of `tenant`'s that uses it.
+    fn add_user(&self, tenant: TenantId, site: SiteId) -> bool {
+        let mut users = lock(&self.users);
+        let of_tenant = (tenant, SiteId(0))..=(tenant, SiteId(u64::MAX));
+        let is_first = users.range(of_tenant).next().is_none();
+        users.insert((tenant, site));
+        is_first
     }
 }
 
@@ -101,29 +136,37 @@ impl Names {
             fresh: eventfd(0, flags)?,
             failed: AtomicU64::new(0),
             over: AtomicU64::new(0),
+            over_of_site: AtomicU64::new(0),
             refused: AtomicU64::new(0),
         }))
     }
 
-    /// The name `host`, followed for `site` as long as the result is held.
-    pub(crate) fn follow(&self, host: &Arc<str>, site: SiteId) -> Arc<FollowedName> {
+    /// The name `host`, followed for a site of `tenant` as long as the result is held.
+    pub(crate) fn follow(
+        &self,
+        host: &Arc<str>,
+        tenant: TenantId,
+        site: SiteId,
+    ) -> Arc<FollowedName> {
         let mut followed = lock(&self.followed);
         let known = followed.by_host.get(host).and_then(Weak::upgrade);
         let name = known.unwrap_or_else(|| {
             let name = Arc::new(FollowedName {
+                number: followed.next_number,
                 host: Arc::clone(host),
                 found: ArcSwap::default(),
                 users: Mutex::default(),
             });
+            followed.next_number += 1;
             let weak = Arc::downgrade(&name);
-            followed.by_host.insert(Arc::clone(host), weak.clone());
-            followed.fresh.push(weak);
-            // It can only be full of wakes that were not looked at.
-            let _ = rustix::io::write(&self.fresh, &1_u64.to_ne_bytes());
+            followed.by_host.insert(Arc::clone(host), weak);
             name
         });
-        drop(followed);
-        lock(&name.users).insert(site);
+        if name.add_user(tenant, site) {
+            followed.fresh.push(Arc::downgrade(&name));
+            // It can only be full of wakes that were not looked at.
+            let _ = rustix::io::write(&self.fresh, &1_u64.to_ne_bytes());
+        }
         name
     }
 
@@ -155,6 +198,12 @@ impl Names {
         self.refused.load(Ordering::Relaxed)
     }
 
+    /// Counts addresses that were left out because the names of a site have too many together.
+    pub(crate) fn count_over_of_site(&self, addresses: usize) {
+        self.over_of_site
+            .fetch_add(addresses as u64, Ordering::Relaxed);
+    }
+
     /// Lookups that ended without an answer.
     pub(crate) fn failed(&self) -> u64 {
         self.failed.load(Ordering::Relaxed)
@@ -165,12 +214,17 @@ impl Names {
         self.over.load(Ordering::Relaxed)
     }
 
+    /// Addresses that were left out because the names of a site have too many together.
+    pub(crate) fn over_of_site(&self) -> u64 {
+        self.over_of_site.load(Ordering::Relaxed)
+    }
+
     /// What becomes readable when there are fresh names.
     fn wake(&self) -> BorrowedFd<'_> {
         self.fresh.as_fd()
     }
 
-    /// The names that the resolver does not know yet.
+    /// The names that the resolver does not know yet, or not all tenants of.
     fn take_fresh(&self) -> Vec<Weak<FollowedName>> {
         let mut count = [0; 8];
         let _ = rustix::io::read(&self.fresh, &mut count);

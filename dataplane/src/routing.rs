@@ -8,9 +8,9 @@
 //! those change, the sites that use the name change, within their revision.
 
 use crate::counters::BackendCounters;
-use crate::names::{FollowedName, Names};
+use crate::names::{FollowedName, Names, share};
 use meridian_model::address_policy::{AddressPolicy, Refusal};
-use meridian_model::limits::REVISIONS_REMEMBERED;
+use meridian_model::limits::{ADDRESSES_PER_SITE_MAX, REVISIONS_REMEMBERED};
 use meridian_model::snapshot::{Backend, BackendKey, BySite, NamedBackend, Site, SiteId, Snapshot};
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -31,6 +31,7 @@ pub(crate) struct ServedSite {
     site: Arc<Site>,
     /// In the order of their keys.
     backends: Box<[(BackendKey, Arc<BackendState>)]>,
+    /// One for each backend by name, in the order of their numbers.
     names: Box<[Arc<FollowedName>]>,
     refused: Box<[RefusedAddress]>,
     awaits_names: bool,
@@ -118,6 +119,11 @@ impl ServedSite {
         &self.declared
     }
 
+    /// How many backends it takes to make it anew, those by name among them that have no address.
+    pub(crate) fn size(&self) -> usize {
+        self.backends.len() + self.names.len()
+    }
+
     /// The site with a backend for each address of its names.
     pub(crate) fn site(&self) -> &Arc<Site> {
         &self.site
@@ -158,15 +164,23 @@ impl Resolved {
                 awaits_names: false,
             };
         }
-        let mut followed = Vec::new();
+        let follow =
+            |backend: &NamedBackend| names.follow(&backend.host, declared.tenant_id, declared.id);
+        let mut followed: Vec<_> = declared.named_backends().map(follow).collect();
+        let found: Vec<_> = followed.iter().map(|name| name.found()).collect();
+        let counts: Vec<usize> = found.iter().map(|it| it.addresses.len()).collect();
+        // Before they are checked: what is refused costs as much.
+        let shares = share(&counts, ADDRESSES_PER_SITE_MAX);
+        let over = counts.iter().sum::<usize>() - shares.iter().sum::<usize>();
+        names.count_over_of_site(over);
         let mut refused = Vec::new();
-        let mut awaits_names = false;
+        // In the same order.
+        let mut usable = found.iter().zip(shares);
         let site = declared.with_addresses(|backend| {
-            let name = names.follow(&backend.host, declared.id);
-            let found = name.found();
-            followed.push(name);
-            awaits_names |= !found.looked_up;
-            let addresses = found.addresses.iter();
+            let Some((found, share)) = usable.next() else {
+                return Vec::new();
+            };
+            let addresses = found.addresses[..share].iter();
             let addresses = addresses.map(|&ip| SocketAddr::new(ip, backend.port));
             let allowed = addresses.filter(|&address| {
                 match policy.check(&declared.backend_networks, address) {
@@ -183,12 +197,14 @@ impl Resolved {
             });
             allowed.collect()
         });
+        drop(usable);
         names.count_refused(refused.len());
+        followed.sort_unstable_by_key(|name| name.number());
         Resolved {
             site: Arc::new(site),
             names: followed.into(),
             refused: refused.into(),
-            awaits_names,
+            awaits_names: found.iter().any(|it| !it.looked_up),
         }
     }
 }
@@ -239,35 +255,36 @@ impl Routing {
         self.followed_by(snapshot, served, changed)
     }
 
-    /// The same revision with other addresses of `changed` names; `None` when nobody uses them.
-    pub(crate) fn resolved(
-        &self,
-        changed: &[Arc<FollowedName>],
-        joint: Joint<'_>,
-    ) -> Option<Routing> {
+    /// The sites that use one of these names.
+    pub(crate) fn users(&self, names: &[Arc<FollowedName>]) -> BTreeSet<SiteId> {
         let mut sites = BTreeSet::new();
-        for name in changed {
+        for name in names {
             name.keep_users(|site| self.uses(site, name));
             sites.extend(name.users());
         }
-        if sites.is_empty() {
-            return None;
-        }
+        sites
+    }
+
+    /// The same revision with `sites` as the addresses of their names are now.
+    pub(crate) fn resolved(&self, sites: &BTreeSet<SiteId>, joint: Joint<'_>) -> Routing {
         let mut served = self.served.clone();
-        for &id in &sites {
+        for &id in sites {
             if let Some(before) = self.served.get(id) {
                 let policy = &self.snapshot.policy;
                 let site = ServedSite::new(&before.declared, Some(before), policy, joint);
                 served.insert(id, site);
             }
         }
-        let changed = sites.into_iter().collect();
-        Some(self.followed_by(self.snapshot.clone(), served, changed))
+        let changed = sites.iter().copied().collect();
+        self.followed_by(self.snapshot.clone(), served, changed)
     }
 
     fn uses(&self, site: SiteId, name: &Arc<FollowedName>) -> bool {
         let served = self.served.get(site);
-        served.is_some_and(|served| served.names.iter().any(|it| Arc::ptr_eq(it, name)))
+        let find = |names: &[Arc<FollowedName>]| {
+            names.binary_search_by_key(&name.number(), |name| name.number())
+        };
+        served.is_some_and(|served| find(&served.names).is_ok())
     }
 
     fn followed_by(

@@ -251,6 +251,7 @@ fn limits(shared: &Shared) -> Vec<Value> {
         ),
         ("lookup_failed", shared.names.failed()),
         ("name_addresses", shared.names.over()),
+        ("site_addresses", shared.names.over_of_site()),
         (
             "access_log_lost",
             sum(&|worker| shared.workers[worker].log_lost.get()),

@@ -31,7 +31,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-/// What it takes to make a site anew, without its backends, in looks of a sweep at one site.
+/// What of the sites that a revision changed is taken up at once, in looks of a sweep at one site; a
+/// sweep does the rest. Sites of a few backends fit, and of large ones there is one a turn.
+const WORK_AT_ONCE: usize = 4 * CHANGED_SITES_AT_ONCE_MAX * SITE_WORK;
+
+/// What it takes to make a site anew, without its backends, in such looks.
 const SITE_WORK: usize = 16;
 
 /// What a tag has room for of the time when a header is due.
@@ -341,17 +345,24 @@ impl Worker {
         }
         match routing.changed_since(served, CHANGED_SITES_AT_ONCE_MAX) {
             Some(changed) => {
+                let mut work = 0;
                 for id in changed {
-                    self.bring_up_to_date(&routing, id);
+                    if work > WORK_AT_ONCE {
+                        self.begin_sweep();
+                        break;
+                    }
+                    work += self.bring_up_to_date(&routing, id);
                 }
             }
-            None => {
-                self.sites.borrow_mut().begin_sweep();
-                self.sweeping.set(true);
-            }
+            None => self.begin_sweep(),
         }
         self.board().revision.publish(routing.snapshot.revision);
         self.board().routing.publish(routing.serial);
+    }
+
+    fn begin_sweep(&self) {
+        self.sites.borrow_mut().begin_sweep();
+        self.sweeping.set(true);
     }
 
     /// Looks at some of the sites that a revision may have outdated, and comes back for the rest.

@@ -172,12 +172,18 @@ pub const RETRY_PERCENT_DEFAULT: u32 = 20;
 
 // --- backends that are known by a name ---
 
-/// Names that are looked up at a time. Each costs a socket for each family of addresses.
+/// Names that are looked up at a time. Each costs a socket for each family of addresses. A tenant
+/// has as many at most as are left, so half of them.
 pub const LOOKUPS_MAX: usize = 64;
 
 /// Of these, names that got no answer in time the last time, or in their first attempt: somebody's
-/// dead name servers must not keep others' names from being looked up.
+/// dead name servers must not keep others' names from being looked up. A tenant has half of them
+/// at most by the same rule.
 pub const SLOW_LOOKUPS_MAX: usize = 32;
+
+/// Lookups in a row that name servers must answer before a name that got no answer in time is
+/// like others again.
+pub const SLOW_NAME_ANSWERS_MIN: u32 = 3;
 
 /// How long one name server may take to answer, in milliseconds; then the next is asked.
 pub const LOOKUP_ATTEMPT_MS: u64 = 2_000;
@@ -229,6 +235,14 @@ pub const NAME_HOLD_GONE_MS: u64 = 30_000;
 
 /// Addresses of a name that are used, the lowest first. Counted as `name_addresses` when met.
 pub const ADDRESSES_PER_NAME_MAX: usize = 64;
+
+/// Addresses of all names of a site that are used, as fairly shared as can be: a worker takes up
+/// their change in one piece, at some microseconds each. Counted as `site_addresses` when met.
+pub const ADDRESSES_PER_SITE_MAX: usize = 2048;
+
+/// How long a site stays as it is once its names had other addresses, for each backend that it
+/// has, in microseconds: a hundred times what a change costs.
+pub const SITE_RENEWAL_GAP_US_PER_BACKEND: u64 = 500;
 
 // --- the access log and failures ---
 
@@ -292,6 +306,9 @@ const _: () = {
     assert!(12 + ENCODED_NAME_BYTES_MAX + 4 <= LOOKUP_QUESTION_BYTES_MAX);
     // The two more are a length and a root.
     assert!(HOSTNAME_BYTES_MAX + 2 == ENCODED_NAME_BYTES_MAX);
+    // A full pool of names has an address for each.
+    assert!(ADDRESSES_PER_NAME_MAX <= ADDRESSES_PER_SITE_MAX);
+    assert!(BACKENDS_PER_POOL_MAX <= ADDRESSES_PER_SITE_MAX);
     assert!(NAME_TTL_MS_MIN <= NAME_TTL_MS_MAX && NAME_RETRY_MS_MIN <= NAME_RETRY_MS_MAX);
     // An answer that is held is asked for again meanwhile.
     assert!(NAME_RETRY_MS_MAX <= NAME_HOLD_GONE_MS && NAME_HOLD_GONE_MS < NAME_HOLD_SILENT_MS);

@@ -3,9 +3,10 @@
 
 use super::lookup::{Findings, Outcome};
 use super::message::Answer;
+use super::turns::Standing;
 use meridian_model::limits::{
     NAME_HOLD_GONE_MS, NAME_HOLD_SILENT_MS, NAME_RETRY_MS_MAX, NAME_RETRY_MS_MIN, NAME_TTL_MS_MAX,
-    NAME_TTL_MS_MIN,
+    NAME_TTL_MS_MIN, SLOW_NAME_ANSWERS_MIN,
 };
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -17,7 +18,8 @@ pub(super) struct Memory {
     v6: Known,
     /// Lookups in a row with something wrong.
     troubles: u32,
-    is_slow: bool,
+    /// Lookups without silence until it is not slow any more.
+    slow_for: u32,
 }
 
 /// What is known of one family.
@@ -42,9 +44,14 @@ pub(super) struct Conclusion {
 }
 
 impl Memory {
-    /// Whether name servers were silent the last time.
-    pub(super) fn is_slow(&self) -> bool {
-        self.is_slow
+    /// How it waits for its next lookup: slow after silence, until name servers have answered for
+    /// some time, so that one that is silent each other time gains nothing by it.
+    pub(super) fn standing(&self) -> Standing {
+        match self.v4.seen.or(self.v6.seen) {
+            _ if self.slow_for > 0 => Standing::Slow,
+            Some(_) => Standing::Known,
+            None => Standing::New,
+        }
     }
 
     /// Draws the conclusions from a lookup.
@@ -52,7 +59,10 @@ impl Memory {
         let Findings { v4, v6 } = findings;
         self.v4.take_up(v4, addresses_of(v6).is_some(), now);
         self.v6.take_up(v6, addresses_of(v4).is_some(), now);
-        self.is_slow = [v4, v6].into_iter().any(is_silence);
+        self.slow_for = match [v4, v6].into_iter().any(is_silence) {
+            true => SLOW_NAME_ANSWERS_MIN,
+            false => self.slow_for.saturating_sub(1),
+        };
         let fault = fault_of(v4, v6);
         self.troubles = match fault {
             Some(_) => self.troubles.saturating_add(1),

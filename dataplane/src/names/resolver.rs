@@ -1,21 +1,24 @@
 //! The thread that looks names up: when each is due, and not too many at a time.
 //!
-//! It waits in one poll(2) for answers, for fresh names and for the time. Names whose name
-//! servers were silent have a share of the lookups under way and not more, so that they keep
-//! nobody else's waiting.
+//! It waits in one poll(2) for answers, for fresh names and for the time. Tenants take turns, and
+//! each has as many lookups under way at most as nobody has, so half of them: whatever one
+//! tenant's name servers do, there is room for another's names. Names whose name servers were
+//! silent have a share of that and not more.
 
 use super::lookup::{Findings, Lookup, Outcome};
 use super::memory::{Conclusion, Memory};
 use super::message::Answer;
 use super::system_files::SystemFiles;
+use super::turns::{Standing, Turn, Turns};
 use super::{FollowedName, Found, Names};
 use meridian_model::limits::{
-    ADDRESSES_PER_NAME_MAX, LOOKUPS_MAX, NAME_JITTER_PERCENT, SLOW_LOOKUPS_MAX,
+    ADDRESSES_PER_NAME_MAX, LOOKUPS_MAX, NAME_JITTER_PERCENT, NAME_RETRY_MS_MIN, SLOW_LOOKUPS_MAX,
 };
+use meridian_model::snapshot::TenantId;
 use meridian_sys::process::random_bytes;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, HashMap};
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::Ordering;
@@ -37,10 +40,8 @@ pub(crate) fn start(
         names,
         files: SystemFiles::new(servers),
         entries: HashMap::new(),
-        next_number: 0,
         due: BinaryHeap::new(),
-        ready: VecDeque::new(),
-        ready_slow: VecDeque::new(),
+        ready: Turns::default(),
         under_way: Vec::new(),
         first_server: 0,
         unannounced: false,
@@ -57,13 +58,11 @@ pub(crate) fn start(
 struct Resolver {
     names: Arc<Names>,
     files: SystemFiles,
+    /// By the numbers of the names.
     entries: HashMap<u64, Entry>,
-    next_number: u64,
     /// When each entry is to be looked up that is neither ready nor under way.
     due: BinaryHeap<Reverse<(Instant, u64)>>,
-    ready: VecDeque<u64>,
-    /// Those whose name servers were silent.
-    ready_slow: VecDeque<u64>,
+    ready: Turns,
     under_way: Vec<UnderWay>,
     /// The name server that answered last.
     first_server: usize,
@@ -79,6 +78,8 @@ struct Entry {
 
 struct UnderWay {
     number: u64,
+    /// Whose turn it was.
+    tenant: TenantId,
     is_slow: bool,
     lookup: Lookup,
 }
@@ -87,7 +88,7 @@ impl Resolver {
     fn run(mut self, announce: impl Fn()) {
         loop {
             let now = Instant::now();
-            self.take_fresh();
+            self.take_fresh(now);
             self.collect_due(now);
             self.begin_lookups(now);
             self.advance_lookups(now);
@@ -100,19 +101,37 @@ impl Resolver {
         }
     }
 
-    fn take_fresh(&mut self) {
+    fn take_fresh(&mut self, now: Instant) {
         for name in self.names.take_fresh() {
             let Some(followed) = name.upgrade() else {
                 continue;
             };
+            let number = followed.number();
+            if self.entries.contains_key(&number) {
+                // A further tenant uses it: it has had its turn, or has the tenant's, too.
+                if self.ready.has(number) {
+                    self.ready.add(number, Standing::New, followed.tenants());
+                }
+                continue;
+            }
             let entry = Entry {
                 host: Arc::clone(followed.host()),
                 name,
                 memory: Memory::default(),
             };
-            self.entries.insert(self.next_number, entry);
-            self.ready.push_back(self.next_number);
-            self.next_number += 1;
+            self.entries.insert(number, entry);
+            self.make_ready(number, &followed, Standing::New, now);
+        }
+    }
+
+    fn make_ready(&mut self, number: u64, name: &FollowedName, standing: Standing, now: Instant) {
+        let tenants = name.tenants();
+        if tenants.is_empty() {
+            // It is about to be let go, or somebody comes for it.
+            let later = now + Duration::from_millis(NAME_RETRY_MS_MIN);
+            self.due.push(Reverse((later, number)));
+        } else {
+            self.ready.add(number, standing, tenants);
         }
     }
 
@@ -121,23 +140,29 @@ impl Resolver {
             && at <= now
         {
             self.due.pop();
-            match self.entries.get(&number) {
-                Some(entry) if entry.memory.is_slow() => self.ready_slow.push_back(number),
-                Some(_) => self.ready.push_back(number),
-                None => {}
-            }
+            let Some(entry) = self.entries.get(&number) else {
+                continue;
+            };
+            let Some(name) = entry.name.upgrade() else {
+                self.names.forget(&entry.host);
+                self.entries.remove(&number);
+                continue;
+            };
+            let standing = entry.memory.standing();
+            self.make_ready(number, &name, standing, now);
         }
     }
 
     fn begin_lookups(&mut self, now: Instant) {
-        if self.ready.is_empty() && self.ready_slow.is_empty() {
+        if self.ready.is_empty() {
             return;
         }
         self.files.refresh();
         while self.under_way.len() < LOOKUPS_MAX {
-            let Some((number, is_slow)) = self.next_ready() else {
+            let Some(turn) = self.next_turn() else {
                 break;
             };
+            let number = turn.number;
             let Some(entry) = self.entries.get(&number) else {
                 continue;
             };
@@ -152,7 +177,8 @@ impl Resolver {
                     let lookup = Lookup::begin(&entry.host, servers, self.first_server, now);
                     self.under_way.push(UnderWay {
                         number,
-                        is_slow,
+                        tenant: turn.tenant,
+                        is_slow: turn.standing == Standing::Slow,
                         lookup,
                     });
                 }
@@ -164,18 +190,17 @@ impl Resolver {
         }
     }
 
-    fn next_ready(&mut self) -> Option<(u64, bool)> {
-        if let Some(number) = self.ready.pop_front() {
-            return Some((number, false));
-        }
-        if self.slow_under_way() < SLOW_LOOKUPS_MAX {
-            return Some((self.ready_slow.pop_front()?, true));
-        }
-        None
+    fn next_turn(&mut self) -> Option<Turn> {
+        let under_way = &self.under_way;
+        self.ready.take(|tenant, standing| match standing {
+            Standing::Slow => {
+                has_room(under_way, tenant) && has_room_for_slow_of(under_way, tenant)
+            }
+            Standing::Known | Standing::New => has_room(under_way, tenant),
+        })
     }
 
     fn advance_lookups(&mut self, now: Instant) {
-        let mut slow_under_way = self.slow_under_way();
         let mut place = 0;
         while place < self.under_way.len() {
             let under_way = &mut self.under_way[place];
@@ -185,24 +210,19 @@ impl Resolver {
             }
             let mut gives_up = false;
             if findings.is_none() && !under_way.is_slow && under_way.lookup.met_silence() {
-                under_way.is_slow = true;
-                slow_under_way += 1;
+                let tenant = under_way.tenant;
                 // It has had its turn, and gets another when there is room for the slow.
-                gives_up = slow_under_way > SLOW_LOOKUPS_MAX;
+                gives_up = !has_room_for_slow_of(&self.under_way, tenant);
+                self.under_way[place].is_slow = !gives_up;
             }
             if findings.is_none() && !gives_up {
                 place += 1;
                 continue;
             }
             let ended = self.under_way.swap_remove(place);
-            slow_under_way -= usize::from(ended.is_slow);
             let findings = findings.take().unwrap_or_else(|| ended.lookup.give_up());
             self.conclude(ended.number, &findings, now);
         }
-    }
-
-    fn slow_under_way(&self) -> usize {
-        self.under_way.iter().filter(|it| it.is_slow).count()
     }
 
     /// Publishes what a lookup leads to and plans the next one.
@@ -275,6 +295,21 @@ impl Resolver {
             under_way.lookup.mark_ready(&mut met);
         }
     }
+}
+
+/// Whether `tenant` may have one more lookup under way: it has fewer than there are places left.
+/// So there is one for each of the next tenants, though fewer and fewer.
+fn has_room(under_way: &[UnderWay], tenant: TenantId) -> bool {
+    let of_tenant = under_way.iter().filter(|it| it.tenant == tenant).count();
+    of_tenant < LOOKUPS_MAX.saturating_sub(under_way.len())
+}
+
+/// The same of lookups that met silence.
+fn has_room_for_slow_of(under_way: &[UnderWay], tenant: TenantId) -> bool {
+    let of_tenant = |it: &&UnderWay| it.is_slow && it.tenant == tenant;
+    let of_tenant = under_way.iter().filter(of_tenant).count();
+    let of_all = under_way.iter().filter(|it| it.is_slow).count();
+    of_tenant < SLOW_LOOKUPS_MAX.saturating_sub(of_all)
 }
 
 /// What the hosts file says is looked at again as soon as an answer is at all.

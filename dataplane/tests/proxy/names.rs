@@ -525,10 +525,10 @@ fn silent_names_leave_room_for_others() {
         declared.more += &backend(&format!("n{index}"), &format!("n{index}.test:80"));
     }
     let mut plane = Plane::start(&declared);
-    assert!(eventually(10, || server.names_asked() >= 64));
+    assert!(eventually(10, || server.names_asked() >= 32));
     std::thread::sleep(Duration::from_millis(500));
     assert!(
-        server.names_asked() <= 64,
+        server.names_asked() <= 32,
         "{} at a time",
         server.names_asked()
     );
@@ -553,6 +553,81 @@ fn silent_names_leave_room_for_others() {
     let mut client = Peer::connect(plane.address());
     assert_eq!(get(&mut client).0, 200);
     assert!(plane.hits("lookup_failed") >= SILENT as u64);
+}
+
+/// What nobody has asked for yet is no different: a tenant's first lookups keep no other tenant's
+/// waiting, however many and however silent they are.
+#[test]
+fn silent_new_names_of_a_tenant_keep_no_other_tenants_waiting() {
+    const SILENT: usize = 640;
+    let server = NameServer::start();
+    let backend_address = serve_address(Backend::new());
+    let mut declared = named(&server, backend_address.port());
+    declared.more.clear();
+    for index in 0..SILENT {
+        server.say(&format!("n{index}.test"), Says::Nothing);
+        declared.more += &backend(&format!("n{index}"), &format!("n{index}.test:80"));
+    }
+    server.say("up.test", addresses(&["127.0.0.1"]));
+    // It has one name with the silent tenant, who was there first.
+    declared.more += &backend("shared", &format!("up.test:{}", backend_address.port()));
+    let mut plane = Plane::start(&declared);
+    assert!(eventually(10, || server.names_asked() >= 32));
+    assert_eq!(server.asked("up.test"), 0);
+    let begun = Instant::now();
+    write!(
+        declared.more,
+        "[[tenant]]\nname = \"other\"\n[[site]]\ntenant = \"other\"\nname = \"s\"\n\
+         hostnames = [\"other.test\"]\nbackend = [{{ address = \"up.test:{}\" }}]\n",
+        backend_address.port()
+    )
+    .expect("a String takes every text");
+    plane.reload(&declared);
+    assert!(eventually(30, || server.asked("up.test") > 0));
+    let waited = begun.elapsed();
+    assert!(waited < Duration::from_secs(5), "asked after {waited:?}");
+    let mut client = Peer::connect(plane.address());
+    client.send(b"GET / HTTP/1.1\r\nHost: other.test\r\n\r\n");
+    assert_eq!(status(&client.receive_response().0), 200);
+    assert!(
+        server.names_asked() < SILENT / 2,
+        "the silent ones have all had their turn: nothing was seen"
+    );
+}
+
+/// What all names of a site cost together is bounded, and each of them has its share.
+#[test]
+fn the_names_of_a_site_share_their_addresses() {
+    const NAMES: usize = 1000;
+    let server = NameServer::start();
+    let many: Vec<Record> = (0..64).map(|n| address(&format!("127.0.1.{n}"))).collect();
+    server.say("one.test", Says::OverTcp(many));
+    server.say("few.test", addresses(&["127.0.0.1", "127.0.0.2"]));
+    let mut declared = named(&server, 9);
+    declared.more.clear();
+    for index in 1..NAMES {
+        declared.more += &backend(&format!("b{index}"), &format!("one.test:{}", 2000 + index));
+    }
+    declared.more += &backend("few", "few.test:9");
+    let plane = Plane::start(&declared);
+    // Two each, and 48 that can not be shared.
+    let used = || {
+        let rows = backends(&plane);
+        rows.iter()
+            .filter(|(_, state)| state == "unchecked")
+            .count()
+    };
+    assert!(eventually(30, || used() == 2048), "{}", used());
+    let rows = backends(&plane);
+    for port in (2001..2000 + NAMES).chain([9]) {
+        let port = format!(":{port}");
+        let count = rows.iter().filter(|(at, _)| at.ends_with(&port)).count();
+        assert!((2..=3).contains(&count), "{count} at {port}");
+    }
+    let left_out = 64 * (NAMES as u64 - 1) + 2 - 2048;
+    assert!(plane.hits("site_addresses") >= left_out);
+    assert_eq!(plane.hits("name_addresses"), 0);
+    plane.finish();
 }
 
 #[test]

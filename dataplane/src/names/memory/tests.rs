@@ -94,12 +94,30 @@ fn silence_keeps_the_addresses_for_a_day() {
     assert_eq!(texts(&held), ["10.0.0.1"]);
     assert_eq!(held.fault.as_deref(), Some("no answer"));
     assert_eq!(held.resolved_at, Some(now));
-    assert!(memory.is_slow());
+    assert_eq!(memory.standing(), Standing::Slow);
     let gone = memory.conclude(&silence(), now + seconds(24 * 3600));
     assert_eq!(texts(&gone), [""; 0]);
     let back = memory.conclude(&v4(&["10.0.0.1"], 5), now + seconds(25 * 3600));
     assert_eq!(texts(&back), ["10.0.0.1"]);
-    assert!(!memory.is_slow());
+}
+
+#[test]
+fn an_answer_now_and_then_does_not_make_a_name_like_others() {
+    let mut memory = Memory::default();
+    let now = Instant::now();
+    let answer = v4(&["10.0.0.1"], 5);
+    assert_eq!(memory.standing(), Standing::New);
+    memory.conclude(&answer, now);
+    assert_eq!(memory.standing(), Standing::Known);
+    for _ in 0..3 {
+        memory.conclude(&silence(), now);
+        for _ in 1..SLOW_NAME_ANSWERS_MIN {
+            memory.conclude(&answer, now);
+            assert_eq!(memory.standing(), Standing::Slow);
+        }
+    }
+    memory.conclude(&answer, now);
+    assert_eq!(memory.standing(), Standing::Known);
 }
 
 #[test]
@@ -112,7 +130,7 @@ fn a_name_that_is_gone_keeps_its_addresses_for_half_a_minute() {
     assert_eq!(held.fault.as_deref(), Some("there is no such name"));
     let gone = memory.conclude(&no_name(), now + seconds(30));
     assert_eq!(texts(&gone), [""; 0]);
-    assert!(!memory.is_slow());
+    assert_eq!(memory.standing(), Standing::Known);
 }
 
 #[test]
