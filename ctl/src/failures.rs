@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::output::Output;
 use crate::plane_socket;
 use crate::state_directory::StateDirectory;
-use crate::status::unreachable_plane;
+use crate::status::ask_plane;
 use crate::table::{Align, Table};
 
 /// How long the plane may take to answer.
@@ -50,9 +50,9 @@ pub(crate) fn run(call: &cli::Failures, output: Output) -> Result<(), Failure> {
         )));
     }
     let state = StateDirectory::resolve(call.state.directory.as_deref())?;
-    let socket = state.dataplane_socket();
-    let answer = plane_socket::failures(&socket, site, ANSWER_WITHIN)
-        .map_err(|no_answer| unreachable_plane(&no_answer, state.path(), &socket))?;
+    let answer = ask_plane(&state, ANSWER_WITHIN, |socket, within| {
+        plane_socket::failures(socket, site, within)
+    })?;
     if let Some(fault) = answer.error {
         return Err(Failure::input(format!(
             "{fault}; `meridianctl get site` shows all there are"

@@ -1,7 +1,7 @@
 //! `meridianctl status`: what the planes of this host run.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -18,15 +18,16 @@ use crate::table::{Align, Table};
 /// workers, so a busy plane is not a slow one.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
+/// How often a plane that is being started is looked for.
+const START_LOOK: Duration = Duration::from_millis(10);
+
 /// Asks the dataplane and shows what it says.
 ///
 /// # Errors
 /// Exit 3 when it does not answer, 4 when this user may not ask.
 pub(crate) fn run(call: &cli::Status, output: Output) -> Result<(), Failure> {
     let state = StateDirectory::resolve(call.state.directory.as_deref())?;
-    let socket = state.dataplane_socket();
-    let answer = plane_socket::status(&socket, ANSWER_WITHIN)
-        .map_err(|no_answer| unreachable_plane(&no_answer, state.path(), &socket))?;
+    let answer = ask_plane(&state, ANSWER_WITHIN, plane_socket::status)?;
     output.answer(
         || text(&answer.status),
         || json!({"state": state.path(), "processes": [answer.json]}),
@@ -34,8 +35,46 @@ pub(crate) fn run(call: &cli::Status, output: Output) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Asks the dataplane of `state` by `ask`. One that died a moment ago is being started again by
+/// `up`: while `up` runs, the answer of the next one is waited for, all of it `within` at most.
+///
+/// # Errors
+/// Exit 3 when it does not answer, 4 when this user may not ask.
+pub(crate) fn ask_plane<A>(
+    state: &StateDirectory,
+    within: Duration,
+    ask: impl Fn(&Path, Duration) -> Result<A, NoAnswer>,
+) -> Result<A, Failure> {
+    let socket = state.dataplane_socket();
+    let deadline = Instant::now() + within;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let no_answer = match ask(&socket, left.max(START_LOOK)) {
+            Ok(answer) => return Ok(answer),
+            Err(no_answer) => no_answer,
+        };
+        let is_started_again = matches!(no_answer, NoAnswer::NotRunning)
+            && plane_socket::somebody_listens(&state.control_socket());
+        if !is_started_again {
+            return Err(unreachable_plane(&no_answer, state.path(), &socket));
+        }
+        if left.is_zero() {
+            return Err(Failure::new(
+                Exit::Unreachable,
+                format!(
+                    "no {DATAPLANE} runs on {} yet: the meridianctl up that runs there is starting \
+                     it; what up writes to stderr says why it takes over {} s",
+                    state.path().display(),
+                    within.as_secs()
+                ),
+            ));
+        }
+        std::thread::sleep(START_LOOK);
+    }
+}
+
 /// What the call ends with when the plane did not answer.
-pub(crate) fn unreachable_plane(no_answer: &NoAnswer, state: &Path, socket: &Path) -> Failure {
+fn unreachable_plane(no_answer: &NoAnswer, state: &Path, socket: &Path) -> Failure {
     let (state, socket) = (state.display(), socket.display());
     match no_answer {
         NoAnswer::NotRunning => Failure::new(

@@ -2,7 +2,8 @@
 
 use std::os::unix::net::UnixListener;
 
-use crate::host::Host;
+use crate::host::{Host, is_alive, kill, wait_for};
+use rustix::process::Signal;
 
 #[test]
 fn a_plane_that_does_not_run_is_exit_3_with_the_way_to_start_it() {
@@ -62,4 +63,34 @@ fn a_running_plane_is_shown_in_tables_and_in_json() {
     assert_eq!(process["workers"][0]["turns"], 9, "passed on whole");
     up.stop();
     host.run(&["status"]).expect(3, &[]);
+}
+
+#[test]
+fn a_plane_that_was_killed_a_moment_ago_is_waited_for() {
+    let host = Host::new();
+    let up = host.up();
+    up.line();
+    let first = host.planes()[0];
+    host.behave("dies-at-start");
+    kill(first, Signal::KILL);
+    wait_for("the death of another one", || {
+        (host.planes().len() >= 2).then_some(())
+    });
+    host.behave("");
+    let json = host
+        .run(&["status", "--format", "json"])
+        .expect(0, &[])
+        .json();
+    let asked = u32::try_from(json["processes"][0]["pid"].as_u64().unwrap()).unwrap();
+    assert_eq!(host.planes().last(), Some(&asked));
+    assert_ne!(asked, first);
+
+    host.behave("dies-at-start");
+    kill(asked, Signal::KILL);
+    wait_for("its end", || (!is_alive(asked)).then_some(()));
+    host.run(&["status"]).expect(
+        3,
+        &["no meridian-dataplane runs on", "yet", "is starting it"],
+    );
+    up.stop();
 }
