@@ -26,7 +26,7 @@ use meridian_model::limits::{
 };
 use meridian_model::snapshot::ProxyProtocol;
 use meridian_model::usage::Column;
-use meridian_sys::{RecvBuf, SendBuf, Socket};
+use meridian_sys::{RecvBuf, RecvMode, SendBuf, Socket};
 use std::io;
 use std::rc::Rc;
 use std::task::Poll;
@@ -339,6 +339,7 @@ impl<'c> Exchange<'c> {
             _ => Reject::ConnectRefused,
         })?;
         socket.set_class(self.request.site.class());
+        socket.set_mode(RecvMode::Bounded);
         upstream.counters().connections.add(1);
         Ok(socket)
     }
@@ -584,6 +585,11 @@ impl<'c> Exchange<'c> {
     /// Passes the rest of a begun response on, with the rest of the request's body beside it.
     async fn relay(&mut self, upstream: &Socket, begun: Begun) -> Result<Ended, Attempt> {
         let mut download = begun.download;
+        if !download.is_read() {
+            // Long, and its reader may be slow: what is under way may end, and no more is brought
+            // than was asked for.
+            upstream.set_mode(RecvMode::OnDemand);
+        }
         let timeouts = *self.request.site.site().timeouts;
         loop {
             let now_ns = self.worker.runtime.now_ns();

@@ -10,6 +10,7 @@ use crate::shared::Shared;
 use meridian_model::address_policy::Refusal;
 use meridian_model::snapshot::{Site, SiteId};
 use meridian_model::usage::{Column, Tally};
+use meridian_sys::has_bounded_receives;
 use meridian_sys::process::{Limit, kernel_release, limit};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
@@ -70,10 +71,25 @@ pub(crate) fn summary(shared: &Shared, facts: &Facts<'_>) -> Value {
         "access_log": shared.log.as_deref().map(access_log),
         "kernel": {
             "release": kernel_release(),
-            "features": ["single_issuer", "defer_taskrun", "multishot_accept", "multishot_recv", "provided_buffers"],
+            "features": kernel_features(),
             "open_files_max": limit(Limit::OpenFiles).0,
         },
     })
+}
+
+/// What of the kernel is made use of: what every kernel has that we run on, then what this one has.
+fn kernel_features() -> Vec<&'static str> {
+    let mut features = vec![
+        "single_issuer",
+        "defer_taskrun",
+        "multishot_accept",
+        "multishot_recv",
+        "provided_buffers",
+    ];
+    if has_bounded_receives() {
+        features.push("bounded_recv");
+    }
+    features
 }
 
 fn access_log(log: &LogStanding) -> Value {

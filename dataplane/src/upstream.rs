@@ -7,7 +7,7 @@
 use crate::counters::BackendCounters;
 use crate::routing::BackendState;
 use meridian_model::snapshot::BackendKey;
-use meridian_sys::{Runtime, Socket, SocketId};
+use meridian_sys::{RecvMode, Runtime, Socket, SocketId};
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -89,6 +89,7 @@ impl Upstream {
             self.close(socket);
             return;
         }
+        socket.set_mode(RecvMode::Bounded);
         let deadline_ns = socket.runtime().deadline(keep_for);
         let id = socket.park(deadline_ns, tag);
         self.idle.borrow_mut().push(id);

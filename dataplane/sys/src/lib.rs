@@ -13,6 +13,7 @@
 //! There are no wakers. A leaf operation notes which task polled it, and the completion puts
 //! that task on the run queue; what crosses threads is a [`Notifier`], an eventfd.
 
+mod bounded_receive;
 mod buffers;
 mod busy_poll;
 mod clock;
@@ -29,6 +30,7 @@ mod socket;
 mod timers;
 mod token;
 
+pub use bounded_receive::has_bounded_receives;
 pub use buffers::{PoolStatistics, RecvBuf};
 pub use counter_file::{CounterFile, CounterSegment, CounterWords};
 pub use notifier::Notifier;

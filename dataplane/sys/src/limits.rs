@@ -45,6 +45,9 @@ pub const BUFFERS_MAX: u16 = 2048;
 pub const QUEUED_BUFFERS_HIGH: u16 = 4;
 /// Waiting buffers at which a cancelled receive is armed again.
 pub const QUEUED_BUFFERS_LOW: u16 = 1;
+/// Bytes that a bounded receive brings in all before it ends: what it brings beyond what was asked
+/// for, and so what a connection may have waiting that nobody reads.
+pub const RECV_BOUND_BYTES: u32 = RECV_BYTES_MAX as u32;
 /// Length of one tick of the timer wheel as a power of two of nanoseconds (16.8 ms).
 pub const TICK_SHIFT: u32 = 24;
 /// Slots of the timer wheel; a later deadline passes through the wheel more than once.

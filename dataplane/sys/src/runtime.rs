@@ -1,5 +1,6 @@
 //! The loop of one worker: reap, run, submit.
 
+use crate::bounded_receive::has_bounded_receives;
 use crate::buffers::{BUFFER_GROUP, NO_BUFFER, Pool, PoolStatistics};
 use crate::busy_poll::BusyPoll;
 use crate::clock::Clock;
@@ -42,6 +43,8 @@ pub struct RuntimeConfig {
     /// Whether an idle worker that is likely to get news at once looks for it for a while
     /// ([`crate::limits::BUSY_POLL_NS`]) instead of sleeping. For a worker with a core of its own.
     pub busy_polling: bool,
+    /// Whether [`RecvMode::Bounded`] may ask the kernel for bounded receives, where it has them.
+    pub bounded_receives: bool,
 }
 
 impl Default for RuntimeConfig {
@@ -49,6 +52,7 @@ impl Default for RuntimeConfig {
         RuntimeConfig {
             buffers_max: BUFFERS_MAX,
             busy_polling: true,
+            bounded_receives: true,
         }
     }
 }
@@ -152,6 +156,8 @@ struct Inner {
     unit_ns: u64,
     stopping: bool,
     busy_poll: BusyPoll,
+    /// Asked for and there.
+    bounded_receives: bool,
     notifier: Notifier,
     notified: bool,
     statistics: Statistics,
@@ -225,6 +231,7 @@ impl Runtime {
             unit_ns: UNIT_NS_FIRST,
             stopping: false,
             busy_poll: BusyPoll::new(config.busy_polling),
+            bounded_receives: config.bounded_receives && has_bounded_receives(),
             notifier,
             notified: false,
             statistics: Statistics::default(),

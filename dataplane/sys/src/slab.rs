@@ -31,7 +31,7 @@ pub(crate) struct Entry {
     /// Operations that the kernel has not completed; the slot lives until there are none.
     pub(crate) in_flight: u8,
     pub(crate) receiving: Receiving,
-    /// The receive under way is a multishot one, whatever the mode is by now.
+    /// The receive under way is a multishot one without a bound, whatever the mode is by now.
     pub(crate) multishot: bool,
     pub(crate) mode: RecvMode,
     /// The peer will send nothing more.

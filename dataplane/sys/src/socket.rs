@@ -18,6 +18,11 @@ pub enum RecvMode {
     Multishot,
     /// When the reader asks and nothing is there, one buffer at a time: exact backpressure.
     OnDemand,
+    /// When the reader asks and nothing is there, with one submission for as many messages as come
+    /// within [`crate::limits::RECV_BOUND_BYTES`]: backpressure but for so much. As
+    /// [`RecvMode::OnDemand`] where the kernel has no such receive
+    /// ([`crate::has_bounded_receives`]).
+    Bounded,
 }
 
 /// Bytes to send; owned by the runtime while the kernel may read them.

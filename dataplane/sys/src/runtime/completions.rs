@@ -164,7 +164,7 @@ impl Inner {
                 errno => entry.recv_errno = errno,
             },
         }
-        // Only a multishot receive is still under way here.
+        // Only a multishot receive is still under way here, bounded or not.
         let entry = &self.sockets[index];
         let over_share = pool.is_over_share(class, entry.is_opened());
         if entry.queued_buffers >= QUEUED_BUFFERS_HIGH || over_share {
@@ -185,7 +185,7 @@ impl Inner {
         let wanted = match entry.mode {
             RecvMode::Multishot => entry.queued_buffers < QUEUED_BUFFERS_HIGH,
             // Interrupted before it received anything.
-            RecvMode::OnDemand => entry.queued_buffers == 0,
+            RecvMode::OnDemand | RecvMode::Bounded => entry.queued_buffers == 0,
         };
         if wanted && entry.receiving == Receiving::Off {
             self.arm_recv(pool, index);

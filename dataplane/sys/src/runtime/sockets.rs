@@ -1,8 +1,9 @@
 //! What connection code asks of a socket, and what is asked of the kernel for it.
 
 use super::{Core, Inner, Stir};
+use crate::bounded_receive::bounded;
 use crate::buffers::{BUFFER_GROUP, NO_BUFFER, Pool, RecvBuf};
-use crate::limits::{QUEUED_BUFFERS_LOW, SEND_BYTES_MAX};
+use crate::limits::{QUEUED_BUFFERS_LOW, RECV_BOUND_BYTES, SEND_BYTES_MAX};
 use crate::listener;
 use crate::run_queue::ClassId;
 use crate::slab::{Entry, NO_TASK, Receiving};
@@ -200,7 +201,7 @@ impl Core {
         let mut inner = self.inner.borrow_mut();
         let entry = &mut inner.sockets[index];
         entry.mode = mode;
-        if mode == RecvMode::OnDemand && entry.multishot {
+        if mode != RecvMode::Multishot && entry.multishot {
             inner.cancel_recv(index);
         }
     }
@@ -272,11 +273,17 @@ impl Inner {
         entry.in_flight += 1;
         let submission = match entry.mode {
             RecvMode::Multishot => opcode::RecvMulti::new(fd, BUFFER_GROUP).build(),
-            RecvMode::OnDemand => opcode::Recv::new(fd, std::ptr::null_mut(), 0)
-                .buf_group(BUFFER_GROUP)
-                .ioprio(if entry.parked { RECV_POLL_FIRST } else { 0 })
-                .build()
-                .flags(squeue::Flags::BUFFER_SELECT),
+            RecvMode::Bounded if self.bounded_receives => {
+                let receive = opcode::RecvMulti::new(fd, BUFFER_GROUP).build();
+                bounded(receive, RECV_BOUND_BYTES)
+            }
+            RecvMode::OnDemand | RecvMode::Bounded => {
+                opcode::Recv::new(fd, std::ptr::null_mut(), 0)
+                    .buf_group(BUFFER_GROUP)
+                    .ioprio(if entry.parked { RECV_POLL_FIRST } else { 0 })
+                    .build()
+                    .flags(squeue::Flags::BUFFER_SELECT)
+            }
         };
         self.push(&submission.user_data(token), 1);
     }

@@ -76,8 +76,13 @@ fn loopback() -> (OwnedFd, SocketAddr) {
 
 /// A runtime that listens, and where.
 fn listening() -> (Runtime, SocketAddr) {
+    listening_by(RuntimeConfig::default())
+}
+
+/// A runtime that was made like this and listens, and where.
+fn listening_by(config: RuntimeConfig) -> (Runtime, SocketAddr) {
     let (listener, address) = loopback();
-    let runtime = runtime();
+    let runtime = Runtime::new(config).expect("io_uring is available");
     runtime.listen(listener);
     (runtime, address)
 }

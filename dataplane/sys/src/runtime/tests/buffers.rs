@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::buffers::RecvBuf;
-use crate::limits::{QUEUED_BUFFERS_HIGH, QUEUED_BUFFERS_LOW};
+use crate::limits::{QUEUED_BUFFERS_HIGH, QUEUED_BUFFERS_LOW, RECV_BOUND_BYTES};
 use crate::slab::Receiving;
 
 /// Hands accepted connections over in the order of their coming.
@@ -25,7 +25,7 @@ fn listening_with(buffers_max: u16) -> (Runtime, SocketAddr) {
 #[test]
 fn hundreds_of_connections_share_a_few_buffers() {
     const CLIENTS: usize = 300;
-    for mode in [RecvMode::Multishot, RecvMode::OnDemand] {
+    for mode in [RecvMode::Multishot, RecvMode::OnDemand, RecvMode::Bounded] {
         let (runtime, address) = listening_with(8);
         let clients = std::thread::spawn(move || {
             let mut streams: Vec<TcpStream> = (0..CLIENTS)
@@ -479,9 +479,18 @@ async fn read_late(
 
 #[test]
 fn a_slow_reader_holds_few_buffers_and_stops_its_sender() {
-    let modes = [(RecvMode::Multishot, BURST_MAX), (RecvMode::OnDemand, 1)];
-    for (mode, held_max) in modes {
-        let (runtime, address) = listening();
+    let modes = [
+        (RecvMode::Multishot, true, BURST_MAX),
+        (RecvMode::OnDemand, true, 1),
+        // In as many pieces as the sender's first segments were.
+        (RecvMode::Bounded, true, 4),
+        (RecvMode::Bounded, false, 1),
+    ];
+    for (mode, bounded_receives, held_max) in modes {
+        let (runtime, address) = listening_by(RuntimeConfig {
+            bounded_receives,
+            ..RuntimeConfig::default()
+        });
         let told = flood(address, 200 << 20);
         let sockets = Rc::new(RefCell::new(VecDeque::new()));
         let on_event = collect(&sockets);
@@ -515,6 +524,83 @@ fn a_reader_that_turns_to_receiving_on_demand_is_not_flooded() {
             // The multishot receive stands already.
             socket.set_mode(RecvMode::OnDemand);
             read_late(&handle, &socket, &told, BURST_MAX).await;
+        },
+        on_event,
+    );
+    assert_clean(&runtime);
+}
+
+/// How often a receive had to be asked for, to read so many messages one by one in this mode.
+fn receives_for(messages: usize, bounded_receives: bool) -> usize {
+    let (runtime, address) = listening_by(RuntimeConfig {
+        bounded_receives,
+        ..RuntimeConfig::default()
+    });
+    let mut client = TcpStream::connect(address).expect("it accepts");
+    let sockets = Rc::new(RefCell::new(VecDeque::new()));
+    let on_event = collect(&sockets);
+    let handle = runtime.clone();
+    let asked = run_until(
+        &runtime,
+        async move {
+            let socket = accepted(&sockets, &handle).await;
+            socket.set_mode(RecvMode::Bounded);
+            let mut asked = 0;
+            for number in 0..messages {
+                let is_off = {
+                    let inner = handle.core.inner.borrow();
+                    inner.sockets[socket.index].receiving == Receiving::Off
+                };
+                asked += usize::from(is_off);
+                client.write_all(&message(number as u8)).expect("it writes");
+                let mut left = message(0).len();
+                while left > 0 {
+                    let bytes = socket.recv(0).await.expect("it reads");
+                    let bytes = bytes.expect("it has not ended");
+                    assert!(bytes.iter().all(|&byte| byte == number as u8));
+                    left -= bytes.len();
+                }
+            }
+            asked
+        },
+        on_event,
+    );
+    assert_clean(&runtime);
+    asked
+}
+
+#[test]
+fn a_bounded_receive_lasts_for_many_messages_where_the_kernel_has_it() {
+    const MESSAGES: usize = 100;
+    assert_eq!(receives_for(MESSAGES, false), MESSAGES, "the fallback");
+    if has_bounded_receives() {
+        let asked = receives_for(MESSAGES, true);
+        let bytes = MESSAGES * message(0).len();
+        let wanted = bytes.div_ceil(RECV_BOUND_BYTES as usize);
+        assert!(
+            (wanted..=2 * wanted).contains(&asked),
+            "{asked} for {bytes} bytes"
+        );
+    } else {
+        eprintln!("SKIPPED: this kernel has no bounded receives");
+    }
+}
+
+#[test]
+fn a_bounded_receive_ends_at_its_bound_when_its_reader_turns_to_receiving_on_demand() {
+    let (runtime, address) = listening();
+    let told = flood(address, 200 << 20);
+    let sockets = Rc::new(RefCell::new(VecDeque::new()));
+    let on_event = collect(&sockets);
+    let handle = runtime.clone();
+    run_until(
+        &runtime,
+        async move {
+            let socket = accepted(&sockets, &handle).await;
+            socket.set_mode(RecvMode::Bounded);
+            assert!(socket.poll_recv().is_pending());
+            socket.set_mode(RecvMode::OnDemand);
+            read_late(&handle, &socket, &told, 4).await;
         },
         on_event,
     );

@@ -66,7 +66,7 @@ fn echoes(mode: RecvMode, sizes: &[usize], prepare: impl FnOnce(&Runtime)) {
     assert_clean(&runtime);
 }
 
-const MODES: [RecvMode; 2] = [RecvMode::Multishot, RecvMode::OnDemand];
+const MODES: [RecvMode; 3] = [RecvMode::Multishot, RecvMode::OnDemand, RecvMode::Bounded];
 
 #[test]
 fn bytes_come_back_as_they_went() {
