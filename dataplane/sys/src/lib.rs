@@ -30,6 +30,7 @@ mod timers;
 mod token;
 
 pub use buffers::{PoolStatistics, RecvBuf};
+pub use clock::Clock;
 pub use counter_file::{CounterFile, CounterSegment, CounterWords};
 pub use notifier::Notifier;
 pub use ring::SetupError;
