@@ -12,6 +12,9 @@ use std::collections::BinaryHeap;
 /// The period of a backend of weight one.
 const PERIOD: u64 = 1 << 32;
 
+/// Backends that are passed over before it is looked whether any is usable.
+const PASSED_BEFORE_LOOK: usize = 4;
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Rotation {
@@ -31,24 +34,39 @@ impl Rotation {
             .collect();
         let mut rotation = Rotation { due, weights };
         for _ in 0..offset % rotation.weights.len().max(1) {
-            rotation.next();
+            rotation.next(|_| true);
         }
         rotation
     }
 
-    /// The backend whose turn it is; `None` when there are none.
-    pub(crate) fn next(&mut self) -> Option<usize> {
-        let mut front = self.due.peek_mut()?;
-        let Reverse((due, index)) = *front;
-        *front = Reverse((
-            due + PERIOD / u64::from(self.weights[index as usize]),
-            index,
-        ));
-        drop(front);
-        if due > u64::MAX / 2 {
-            self.rebase(due);
+    /// The backend whose turn it is among those that are `usable`; `None` when none is.
+    ///
+    /// What is passed over has its next turn as if its weight were one: its share goes to the
+    /// others by their weights, and it is soon seen when it is usable again.
+    pub(crate) fn next(&mut self, usable: impl Fn(usize) -> bool) -> Option<usize> {
+        for passed in 0.. {
+            let mut front = self.due.peek_mut()?;
+            let Reverse((due, index)) = *front;
+            let place = index as usize;
+            let is_usable = usable(place);
+            let period = match is_usable {
+                true => PERIOD / u64::from(self.weights[place]),
+                false => PERIOD,
+            };
+            *front = Reverse((due + period, index));
+            drop(front);
+            if due > u64::MAX / 2 {
+                self.rebase(due);
+            }
+            if is_usable {
+                return Some(place);
+            }
+            // There may be no other at all, which takes one look at each to know.
+            if passed == PASSED_BEFORE_LOOK && !(0..self.weights.len()).any(&usable) {
+                break;
+            }
         }
-        Some(index as usize)
+        None
     }
 
     fn rebase(&mut self, now: u64) {
@@ -68,17 +86,56 @@ mod tests {
     #[test]
     fn picks_interleave() {
         let mut rotation = Rotation::new([3, 1], 0);
-        let picks: Vec<usize> = (0..8).filter_map(|_| rotation.next()).collect();
+        let picks: Vec<usize> = (0..8).filter_map(|_| rotation.next(|_| true)).collect();
         assert_eq!(picks.iter().filter(|&&pick| pick == 0).count(), 6);
         assert!(!picks.windows(2).any(|two| two == [1, 1]));
     }
 
     #[test]
     fn nobody_to_pick() {
-        assert_eq!(Rotation::new([], 3).next(), None);
+        assert_eq!(Rotation::new([], 3).next(|_| true), None);
+    }
+
+    #[test]
+    fn nobody_is_usable() {
+        for backends in [1, 3, 1000] {
+            let mut rotation = Rotation::new((1..=backends).map(|it| it * 60), 7);
+            assert_eq!(rotation.next(|_| false), None);
+            // And one comes back.
+            assert_eq!(rotation.next(|it| it == 0), Some(0));
+        }
+    }
+
+    #[test]
+    fn one_that_is_usable_again_is_soon_seen() {
+        let mut rotation = Rotation::new([60_000, 1, 1], 0);
+        for _ in 0..1000 {
+            assert_ne!(rotation.next(|it| it != 0), Some(0));
+        }
+        let seen = (0..4).position(|_| rotation.next(|_| true) == Some(0));
+        assert!(seen.is_some());
     }
 
     proptest! {
+        #[test]
+        fn the_shares_of_others_go_by_weight(
+            backends in proptest::collection::vec((1u32..100, proptest::bool::ANY), 1..20),
+        ) {
+            let usable = |it: usize| backends[it].1;
+            let weight = |it: usize| if usable(it) { backends[it].0 } else { 0 };
+            let whole: u32 = (0..backends.len()).map(weight).sum();
+            let mut rotation = Rotation::new(backends.iter().map(|&(weight, _)| weight), 3);
+            let mut picked = vec![0u32; backends.len()];
+            let rounds = 20;
+            for _ in 0..whole * rounds {
+                picked[rotation.next(usable).expect("one is usable")] += 1;
+            }
+            for (index, &picked) in picked.iter().enumerate() {
+                let (wanted, slack) = (weight(index) * rounds, 2 + 2 * weight(index));
+                prop_assert!(picked.abs_diff(wanted) <= slack, "{picked} for {index} of {backends:?}");
+            }
+        }
+
         #[test]
         fn shares_follow_weights(
             weights in proptest::collection::vec(1u32..100, 1..20),
@@ -89,7 +146,7 @@ mod tests {
             let mut picked = vec![0u32; weights.len()];
             let rounds = 20;
             for _ in 0..whole * rounds {
-                picked[rotation.next().expect("there are backends")] += 1;
+                picked[rotation.next(|_| true).expect("there are backends")] += 1;
             }
             for (index, &weight) in weights.iter().enumerate() {
                 let wanted = weight * rounds;

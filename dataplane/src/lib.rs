@@ -19,6 +19,7 @@
 //! local socket.
 
 mod access_log;
+mod backend_state;
 mod balance;
 mod body;
 mod client;

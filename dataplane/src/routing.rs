@@ -7,7 +7,7 @@
 //! A backend that is known by a name is a server for each address that the name has now; when
 //! those change, the sites that use the name change, within their revision.
 
-use crate::counters::BackendCounters;
+use crate::backend_state::BackendState;
 use crate::names::{FollowedName, Names, share};
 use meridian_model::address_policy::{AddressPolicy, Refusal};
 use meridian_model::limits::{ADDRESSES_PER_SITE_MAX, REVISIONS_REMEMBERED};
@@ -15,13 +15,6 @@ use meridian_model::snapshot::{Backend, BackendKey, BySite, NamedBackend, Site, 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
-
-/// The runtime state of a backend.
-#[derive(Debug)]
-pub(crate) struct BackendState {
-    /// By worker.
-    pub(crate) counters: Box<[BackendCounters]>,
-}
 
 /// A site of the snapshot with its runtime state.
 #[derive(Debug)]
@@ -94,12 +87,7 @@ impl ServedSite {
         let mut backends: Vec<_> = backends(&site)
             .map(|backend| {
                 let kept = before.and_then(|before| before.backend_state(&backend.key));
-                let state = kept.unwrap_or_else(|| {
-                    let counters = (0..joint.workers).map(|_| BackendCounters::default());
-                    Arc::new(BackendState {
-                        counters: counters.collect(),
-                    })
-                });
+                let state = kept.unwrap_or_else(|| Arc::new(BackendState::new(joint.workers)));
                 (backend.key.clone(), state)
             })
             .collect();

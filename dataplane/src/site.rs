@@ -120,7 +120,7 @@ impl LocalSite {
         policy.check(&self.site.backend_networks, address).is_ok()
     }
 
-    /// The next backend of a pool, not one of `tried`: of the first tier that has one.
+    /// The next backend of a pool, usable and not one of `tried`: of the first tier that has one.
     pub(crate) fn pick(&self, pool: usize, tried: &[u32]) -> Option<Pick> {
         self.pools[pool].tiers.iter().find_map(|tier| {
             let upstream = tier.pick(tried)?;
@@ -193,14 +193,10 @@ impl LocalTier {
     }
 
     fn pick(&self, tried: &[u32]) -> Option<&Rc<Upstream>> {
-        let mut rotation = self.rotation.borrow_mut();
-        let first = &self.upstreams[rotation.next()?];
-        if !tried.contains(&first.number()) {
-            return Some(first);
-        }
-        // After a failure the order matters less than finding one at all.
-        self.upstreams
-            .iter()
-            .find(|upstream| !tried.contains(&upstream.number()))
+        let place = self.rotation.borrow_mut().next(|place| {
+            let upstream = &self.upstreams[place];
+            upstream.is_usable() && !tried.contains(&upstream.number())
+        });
+        place.map(|place| &self.upstreams[place])
     }
 }

@@ -7,6 +7,7 @@ use crate::counters::{BackendCounters, Cause, Counter};
 use crate::names::FollowedName;
 use crate::routing::{RefusedAddress, ServedSite, backends};
 use crate::shared::Shared;
+use jiff::Timestamp;
 use meridian_model::address_policy::Refusal;
 use meridian_model::snapshot::{Site, SiteId};
 use meridian_model::usage::{Column, Tally};
@@ -144,11 +145,17 @@ fn backend_rows(served: &ServedSite) -> Vec<Value> {
             counters.map(|counters| pick(counters).get()).sum::<u64>()
         };
         let (pool, name) = (backend.key.pool(), &backend.name);
+        let change = state.last_change();
+        let (changed_at, reason) = change.map_or((None, None), |change| {
+            let at = Timestamp::try_from(change.at).ok();
+            (at.map(|at| at.to_string()), Some(change.reason))
+        });
         Some(json!({
             "backend": format!("{}/{}/{pool}/{name}", site.tenant, site.name),
             "address": backend.address.to_string(),
-            // Nobody checks backends yet; what is known of one is what requests met.
-            "state": "unchecked",
+            "state": state.health().word(),
+            "reason": reason.unwrap_or_default(),
+            "changed_at": changed_at,
             "weight": backend.weight,
             "connections": sum(|counters| &counters.connections),
             "in_flight": sum(|counters| &counters.in_flight),

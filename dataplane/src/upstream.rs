@@ -4,8 +4,8 @@
 //! between tenants. It lives as long as requests use it; once a revision drops the backend it is
 //! retired, and what comes back to it is closed instead of pooled.
 
+use crate::backend_state::BackendState;
 use crate::counters::BackendCounters;
-use crate::routing::BackendState;
 use meridian_model::snapshot::BackendKey;
 use meridian_sys::{RecvMode, Runtime, Socket, SocketId};
 use std::cell::{Cell, RefCell};
@@ -62,6 +62,11 @@ impl Upstream {
     /// This worker's counters of the backend.
     pub(crate) fn counters(&self) -> &BackendCounters {
         &self.state.counters[self.worker]
+    }
+
+    /// Whether a request may go to the backend that might as well go elsewhere.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.state.is_usable()
     }
 
     /// An open connection that nobody uses, the one used last first.

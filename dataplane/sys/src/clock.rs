@@ -1,25 +1,31 @@
-//! The worker's clock: nanoseconds since the runtime was made, from CLOCK_MONOTONIC.
+//! The clock of a process: nanoseconds of CLOCK_MONOTONIC, from an origin that its threads share.
 
-use std::time::Instant;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
-/// A monotonic clock with an origin of its own, so that a point in time is one `u64`.
+/// Where the clock began, as the first thread that looked at it saw it.
+static ORIGIN: OnceLock<Instant> = OnceLock::new();
+
+/// A monotonic clock with an origin of the process's own, so that a point in time is one `u64`,
+/// which means the same to each of its threads.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Clock {
+pub struct Clock {
     origin: Instant,
 }
 
 impl Clock {
-    pub(crate) fn start() -> Self {
-        // An origin one second back keeps zero free to mean "never".
-        let now = Instant::now();
-        Clock {
-            origin: now
-                .checked_sub(std::time::Duration::from_secs(1))
-                .unwrap_or(now),
-        }
+    /// The process's clock.
+    pub fn of_process() -> Clock {
+        let origin = *ORIGIN.get_or_init(|| {
+            // An origin one second back keeps zero free to mean "never".
+            let now = Instant::now();
+            now.checked_sub(Duration::from_secs(1)).unwrap_or(now)
+        });
+        Clock { origin }
     }
 
-    pub(crate) fn now_ns(&self) -> u64 {
+    /// What it shows now, in nanoseconds.
+    pub fn now_ns(&self) -> u64 {
         self.origin.elapsed().as_nanos() as u64
     }
 }

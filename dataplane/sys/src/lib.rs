@@ -32,6 +32,7 @@ mod token;
 
 pub use bounded_receive::has_bounded_receives;
 pub use buffers::{PoolStatistics, RecvBuf};
+pub use clock::Clock;
 pub use counter_file::{CounterFile, CounterSegment, CounterWords};
 pub use notifier::Notifier;
 pub use ring::SetupError;

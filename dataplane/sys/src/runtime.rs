@@ -211,7 +211,7 @@ impl Runtime {
         pool.publish_first();
         let notifier =
             Notifier::new().map_err(|error| SetupError::explain("making an eventfd", error))?;
-        let clock = Clock::start();
+        let clock = Clock::of_process();
         let now_ns = clock.now_ns();
         let mut inner = Inner {
             ring,

@@ -1,0 +1,155 @@
+//! What the plane knows of a backend while it runs, whatever the revision: whether requests may go
+//! to it, and what each worker counted of it.
+//!
+//! A state is kept under the backend's [`meridian_model::snapshot::BackendKey`], and a revision that
+//! leaves the backend as it was takes it over ([`crate::routing`]). Workers share it. What they look
+//! at for each pick is one word that changes seldom, so its cache line stays with all of them.
+
+use crate::counters::BackendCounters;
+use meridian_sys::Clock;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+/// Bits of a standing's word.
+const HEALTH_MASK: u32 = 0b11;
+
+/// What is known of a backend's health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Health {
+    /// Nobody looked yet, or nobody looks: it gets requests.
+    Unchecked,
+    /// It answered.
+    Up,
+    /// It did not: it gets no requests.
+    Down,
+}
+
+/// The last change of a backend's health.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HealthChange {
+    /// When it was seen, by the wall clock.
+    pub(crate) at: SystemTime,
+    /// What was seen, in words.
+    pub(crate) reason: Box<str>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct BackendState {
+    /// By worker.
+    pub(crate) counters: Box<[BackendCounters]>,
+    standing: AtomicU32,
+    /// By the process's clock; 0: it was never down.
+    up_since_ns: AtomicU64,
+    /// Taken only when the health changes and by who shows it. None: it is as it was at first.
+    last_change: Mutex<Option<Box<HealthChange>>>,
+}
+
+impl Health {
+    /// The word for people and programs.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Health::Unchecked => "unchecked",
+            Health::Up => "up",
+            Health::Down => "down",
+        }
+    }
+
+    fn of_bits(standing: u32) -> Health {
+        match standing & HEALTH_MASK {
+            0 => Health::Unchecked,
+            1 => Health::Up,
+            _ => Health::Down,
+        }
+    }
+
+    fn bits(self) -> u32 {
+        match self {
+            Health::Unchecked => 0,
+            Health::Up => 1,
+            Health::Down => 2,
+        }
+    }
+}
+
+impl BackendState {
+    /// The state of a backend that nobody has looked at, on a plane with so many workers.
+    pub(crate) fn new(workers: usize) -> BackendState {
+        BackendState {
+            counters: (0..workers).map(|_| BackendCounters::default()).collect(),
+            standing: AtomicU32::new(Health::Unchecked.bits()),
+            up_since_ns: AtomicU64::new(0),
+            last_change: Mutex::new(None),
+        }
+    }
+
+    /// Whether a request may go to it that might as well go elsewhere.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.health() != Health::Down
+    }
+
+    /// What is known of its health.
+    pub(crate) fn health(&self) -> Health {
+        // It guards no other memory: a pick that misses the latest word is as one made before it.
+        Health::of_bits(self.standing.load(Ordering::Relaxed))
+    }
+
+    /// Says what its health is now, and why: whether that is news. Any thread may say so; `reason`
+    /// is kept only where the health changes.
+    #[cfg_attr(not(test), expect(dead_code, reason = "health checks call it"))]
+    pub(crate) fn set_health(&self, health: Health, reason: &str) -> bool {
+        let mut last_change = self
+            .last_change
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let before = self.health();
+        if before == health {
+            return false;
+        }
+        if before == Health::Down {
+            // Before it is up: who sees that it is sees since when.
+            let now_ns = Clock::of_process().now_ns();
+            self.up_since_ns.store(now_ns, Ordering::Relaxed);
+        }
+        let with_health = |standing| Some(standing & !HEALTH_MASK | health.bits());
+        let _ = self
+            .standing
+            .fetch_update(Ordering::Release, Ordering::Relaxed, with_health);
+        *last_change = Some(Box::new(HealthChange {
+            at: SystemTime::now(),
+            reason: reason.into(),
+        }));
+        true
+    }
+
+    /// When its health changed last, and why; none while it is as it was at first.
+    pub(crate) fn last_change(&self) -> Option<HealthChange> {
+        let last_change = self.last_change.lock();
+        let last_change = last_change.unwrap_or_else(PoisonError::into_inner);
+        last_change.as_deref().cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_change_of_health_is_news() {
+        let state = BackendState::new(2);
+        assert!(state.is_usable() && state.last_change().is_none());
+        assert!(!state.set_health(Health::Unchecked, "nothing"));
+        assert!(state.set_health(Health::Up, "connected"));
+        assert_eq!(state.up_since_ns.load(Ordering::Relaxed), 0);
+        assert!(state.set_health(Health::Down, "refused"));
+        assert!(!state.is_usable());
+        assert!(!state.set_health(Health::Down, "timed out"));
+        let reason = |state: &BackendState| state.last_change().map(|it| it.reason);
+        assert_eq!(reason(&state).as_deref(), Some("refused"));
+        let before_ns = Clock::of_process().now_ns();
+        assert!(state.set_health(Health::Up, "connected"));
+        assert!(state.is_usable());
+        assert!(state.up_since_ns.load(Ordering::Relaxed) >= before_ns);
+    }
+}
