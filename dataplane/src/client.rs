@@ -354,16 +354,14 @@ enum Admitted {
 }
 
 /// Serves one request of a connection whose first byte has arrived.
-pub(crate) async fn serve(connection: ClientConnection) {
-    if connection.known.header_due_ms == 0 {
-        return serve_first(connection).await;
+pub(crate) async fn serve(mut connection: ClientConnection) {
+    if connection.known.header_due_ms != 0 {
+        // Once for a connection, and large beside what each request needs.
+        match Box::pin(proxy_header::take(connection)).await {
+            Some(identified) => connection = identified,
+            None => return,
+        }
     }
-    if let Some(connection) = proxy_header::take(connection).await {
-        serve_first(connection).await;
-    }
-}
-
-async fn serve_first(mut connection: ClientConnection) {
     let next = serve_request(&mut connection).await;
     let worker = Rc::clone(connection.worker());
     if let Next::Tunnel(opening) = next {
@@ -478,13 +476,7 @@ fn admit(connection: &ClientConnection, head: &RequestHead<'_>) -> Admitted {
     if head.target == Target::Asterisk || head.max_forwards == Some(0) {
         return Admitted::Options(context);
     }
-    let mut lower = [0; HOSTNAME_BYTES_MAX];
-    let site = lower.get_mut(..head.host.len()).and_then(|lower| {
-        lower.copy_from_slice(head.host);
-        lower.make_ascii_lowercase();
-        worker.site(lower)
-    });
-    let Some(site) = site else {
+    let Some(site) = site_of(worker, head.host) else {
         return refused(Reject::NoSite, None);
     };
     if head.via_contains(site.via()) {
@@ -534,6 +526,18 @@ fn admit(connection: &ClientConnection, head: &RequestHead<'_>) -> Admitted {
         upgrade_websocket: head.upgrade_websocket,
         head: forwarded,
     })
+}
+
+/// The site with this hostname, however it is written.
+fn site_of(worker: &Worker, host: &[u8]) -> Option<Rc<LocalSite>> {
+    if !host.iter().any(u8::is_ascii_uppercase) {
+        return worker.site(host);
+    }
+    let mut lower = [0; HOSTNAME_BYTES_MAX];
+    let lower = lower.get_mut(..host.len())?;
+    lower.copy_from_slice(host);
+    lower.make_ascii_lowercase();
+    worker.site(lower)
 }
 
 /// Who sent a request.

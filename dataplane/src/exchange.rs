@@ -355,7 +355,7 @@ impl<'c> Exchange<'c> {
             self.count(Column::CrossGroup);
         }
         match begun {
-            Some(begun) => self.relay(upstream, begun).await,
+            Some(mut begun) => self.relay(upstream, &mut begun).await,
             None => Ok(Ended::Switched),
         }
     }
@@ -386,8 +386,9 @@ impl<'c> Exchange<'c> {
     /// Sends the rest of the request until the final response's head is there. Interim responses
     /// are passed on. `None` when the backend switched protocols.
     async fn await_response(&mut self, upstream: &Socket) -> Result<Option<Begun>, Attempt> {
-        let timeouts = *self.request.site.site().timeouts;
+        let timeouts = &self.request.site.site().timeouts;
         let first_byte_ns = timeouts.first_byte.as_nanos() as u64;
+        let gap_ns = timeouts.response_gap.as_nanos() as u64;
         let mut collected: Option<Vec<u8>> = None;
         let mut interims = 0;
         let mut deadline_ns = 0;
@@ -427,25 +428,25 @@ impl<'c> Exchange<'c> {
             };
             if collected.is_none() {
                 // Once a byte of a head came, the rest of it has the time of a gap in all.
-                deadline_ns = now_ns + timeouts.response_gap.as_nanos() as u64;
+                deadline_ns = now_ns + gap_ns;
             }
             let mut rest = Some(buffer);
             while let Some(buffer) = rest.take() {
-                match self.take_up_head(buffer, &mut collected, &mut rest)? {
-                    Answer::Partial => {}
+                let (status, head) = match self.take_up_head(buffer, &mut collected, &mut rest)? {
+                    Answer::Partial => continue,
                     Answer::Final(begun) => return Ok(Some(begun)),
                     Answer::Switched => return Ok(None),
-                    Answer::Interim(status, head) => {
-                        interims += 1;
-                        if status == 100 {
-                            self.upload.continued();
-                        }
-                        if interims > INTERIM_RESPONSES_MAX {
-                            return Err(failed(Reject::ResponseHead));
-                        }
-                        self.pass_interim(head).await?;
-                    }
+                    Answer::Interim(status, head) => (status, head),
+                };
+                interims += 1;
+                if status == 100 {
+                    self.upload.continued();
                 }
+                if interims > INTERIM_RESPONSES_MAX {
+                    return Err(failed(Reject::ResponseHead));
+                }
+                // Rare, and large beside what each request needs.
+                Box::pin(self.pass_interim(head)).await?;
             }
         }
     }
@@ -583,14 +584,15 @@ impl<'c> Exchange<'c> {
     }
 
     /// Passes the rest of a begun response on, with the rest of the request's body beside it.
-    async fn relay(&mut self, upstream: &Socket, begun: Begun) -> Result<Ended, Attempt> {
-        let mut download = begun.download;
+    async fn relay(&mut self, upstream: &Socket, begun: &mut Begun) -> Result<Ended, Attempt> {
+        let download = &mut begun.download;
         if !download.is_read() {
             // Long, and its reader may be slow: what is under way may end, and no more is brought
             // than was asked for.
             upstream.set_mode(RecvMode::OnDemand);
         }
-        let timeouts = *self.request.site.site().timeouts;
+        let site = Rc::clone(&self.request.site);
+        let timeouts = &*site.site().timeouts;
         loop {
             let now_ns = self.worker.runtime.now_ns();
             let finished = download
@@ -607,7 +609,7 @@ impl<'c> Exchange<'c> {
                 })
             })?;
             let mut deadline_ns = download
-                .deadline_ns(self.client, &timeouts, now_ns)
+                .deadline_ns(self.client, timeouts, now_ns)
                 .map_err(|cut| Attempt::Over(self.cut(cut)))?;
             if let Pumped::Waiting(look_ns) = upload
                 && !download.is_read()
