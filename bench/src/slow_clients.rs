@@ -39,7 +39,7 @@ const OPENING_PATIENCE: Duration = Duration::from_secs(20);
 /// What `slow-clients` was asked to do.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// How the clients are slow; may be repeated. Left out: in every way.
+    /// How the clients are slow; may be repeated. Left out: in every way, one after the other.
     #[arg(long = "mode", value_enum)]
     modes: Vec<Mode>,
     /// Pairs of a run alone and a run with slow clients.
@@ -74,6 +74,8 @@ enum Mode {
     Read,
     /// A head with ranges by the hundred.
     Range,
+    /// In all these ways at once, with a quarter of the connections each.
+    Together,
 }
 
 impl Mode {
@@ -85,6 +87,15 @@ impl Mode {
             Mode::Body => "body",
             Mode::Read => "read",
             Mode::Range => "range",
+            Mode::Together => "together",
+        }
+    }
+
+    /// What runs at once.
+    fn ways(self) -> Vec<Mode> {
+        match self {
+            Mode::Together => Mode::ALL.to_vec(),
+            way => vec![way],
         }
     }
 
@@ -94,6 +105,7 @@ impl Mode {
             Mode::Body => &["-B", "-i", "10", "-s", "8192", "-x", "10"],
             Mode::Read => &["-X", "-n", "5", "-z", "32", "-w", "512", "-y", "1024"],
             Mode::Range => &["-R", "-a", "5", "-b", "500", "-t", "GET"],
+            Mode::Together => &[],
         }
     }
 
@@ -101,7 +113,7 @@ impl Mode {
     fn path(self) -> &'static str {
         match self {
             Mode::Read => "/b/4000000",
-            Mode::Head | Mode::Body | Mode::Range => "/b/100",
+            Mode::Head | Mode::Body | Mode::Range | Mode::Together => "/b/100",
         }
     }
 
@@ -281,29 +293,39 @@ impl Proxy {
     }
 
     /// Starts them and waits until most of their connections are there.
-    fn start_slow_clients(&self, options: &Options, mode: Mode) -> Result<Program, Failure> {
+    fn start_slow_clients(&self, options: &Options, mode: Mode) -> Result<Vec<Program>, Failure> {
+        let ways = mode.ways();
+        let of_each = options.slow.div_ceil(ways.len() as u32);
         let seconds = options.seconds + OPENING_PATIENCE.as_secs();
-        let mut command = Command::new("slowhttptest");
-        command
-            .args(mode.arguments())
-            .args(["-c", &options.slow.to_string()])
-            .args(["-r", &SLOW_PER_SECOND.to_string()])
-            .args(["-l", &seconds.to_string()])
-            .args(["-u", &format!("http://{HOSTNAME}{}", mode.path())])
-            // As a proxy, for the name stands in no DNS.
-            .args(["-d", &self.address.to_string()]);
-        let (load, scratch) = (self.cores.load, &self.scratch);
-        let slow = Program::start("slowhttptest", command, &[load], load, scratch)?;
+        let programs = ways
+            .iter()
+            .map(|&way| self.start_slow(way, of_each, seconds));
+        let programs = programs.collect::<Result<Vec<Program>, Failure>>()?;
         let begin = Instant::now();
-        let opening = Duration::from_secs_f64(f64::from(options.slow) / f64::from(SLOW_PER_SECOND));
+        let opening = Duration::from_secs_f64(f64::from(of_each) / f64::from(SLOW_PER_SECOND));
         sleep(opening);
-        while mode.lasts()
-            && self.connections()? < u64::from(options.slow) * 9 / 10
+        let lasting = ways.iter().filter(|way| way.lasts()).count() as u64;
+        while self.connections()? < lasting * u64::from(of_each) * 9 / 10
             && begin.elapsed() < OPENING_PATIENCE
         {
             sleep(Duration::from_millis(100));
         }
-        Ok(slow)
+        Ok(programs)
+    }
+
+    fn start_slow(&self, way: Mode, connections: u32, seconds: u64) -> Result<Program, Failure> {
+        let mut command = Command::new("slowhttptest");
+        command
+            .args(way.arguments())
+            .args(["-c", &connections.to_string()])
+            .args(["-r", &SLOW_PER_SECOND.to_string()])
+            .args(["-l", &seconds.to_string()])
+            .args(["-u", &format!("http://{HOSTNAME}{}", way.path())])
+            // As a proxy, for the name stands in no DNS.
+            .args(["-d", &self.address.to_string()]);
+        let (load, scratch) = (self.cores.load, &self.scratch);
+        let name = format!("slowhttptest-{}", way.name());
+        Program::start(&name, command, &[load], load, scratch)
     }
 
     /// Connections of clients that the proxy has, by its own word.
