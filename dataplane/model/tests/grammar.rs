@@ -399,3 +399,22 @@ fn lists_of_networks_end_somewhere() {
         assert!(all.contains(&format!("{key}: at most {most}")), "{all}");
     }
 }
+
+/// A check that no answer passes is a slip: the pool would never be up.
+#[test]
+fn a_check_expects_some_status() {
+    let manifest = |status: &str| {
+        let text = format!(
+            "[host]\nname = \"h\"\n[listen]\nhttp = [\"127.0.0.1:80\"]\n[[tenant]]\nname = \"t\"\n\
+             [[site]]\ntenant = \"t\"\nname = \"s\"\nhostnames = [\"a.test\"]\n\
+             pool = {{ health = {{ kind = \"http\", status = {status} }} }}\n"
+        );
+        Manifest::parse(&text, "f.toml")
+    };
+    manifest("[204]").unwrap_or_else(|all| panic!("{all}"));
+    assert_eq!(
+        manifest("[]").expect_err("none").to_string(),
+        "f.toml:11: site.pool.health.status: names no status, so no backend would ever be up; name \
+         one, or remove the line for the default of \"200-299\""
+    );
+}
