@@ -5,8 +5,9 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 
 use meridian_model::snapshot::{
-    Answer, Backend, Base, CheckHost, CheckKind, FieldChange, Forward, HealthCheck, HostField, HttpCheck, Location, LogShare, Match,
-    NamedBackend, Outcome, Pair, PathMatch, Pool, Rewrite, Route, Site, Snapshot, Tier,
+    Answer, Backend, Base, CheckHost, CheckKind, FieldChange, Forward, HealthCheck, HostField,
+    HttpCheck, Location, LogShare, Match, NamedBackend, Outcome, Pair, PathMatch, Pool, Rewrite,
+    Route, Site, Snapshot, Tier,
 };
 use meridian_model::{Manifest, compile};
 
