@@ -94,8 +94,10 @@ pub(crate) struct Backend {
     pub(crate) backend: String,
     pub(crate) address: String,
     pub(crate) state: String,
-    /// Why it is not used.
+    /// Why it is in this state.
     pub(crate) reason: String,
+    /// Since when, as RFC 3339; none: since the plane's start.
+    pub(crate) changed_at: Option<String>,
     pub(crate) connections: u64,
     pub(crate) in_flight: u64,
     pub(crate) requests: u64,

@@ -229,6 +229,7 @@ fn backends(backends: &[Backend]) -> Table {
         ("BACKEND", Align::Left),
         ("ADDRESS", Align::Left),
         ("STATE", Align::Left),
+        ("SINCE", Align::Left),
         ("CONNECTIONS", Align::Right),
         ("IN FLIGHT", Align::Right),
         ("REQUESTS", Align::Right),
@@ -242,6 +243,7 @@ fn backends(backends: &[Backend]) -> Table {
                 "" => backend.state.clone(),
                 reason => format!("{}: {reason}", backend.state),
             },
+            since(backend.changed_at.as_deref()),
             backend.connections.to_string(),
             backend.in_flight.to_string(),
             backend.requests.to_string(),
@@ -249,6 +251,12 @@ fn backends(backends: &[Backend]) -> Table {
         ]);
     }
     table
+}
+
+/// A point in time to the second.
+fn since(changed_at: Option<&str>) -> String {
+    let second = changed_at.and_then(|at| at.split(['.', 'Z']).next());
+    second.map_or_else(String::new, |second| format!("{second}Z"))
 }
 
 fn names(names: &[ResolvedName]) -> Table {

@@ -5,7 +5,7 @@
 //! leaves the backend as it was takes it over ([`crate::routing`]). Workers share it. What they look
 //! at for each pick is one word that changes seldom, so its cache line stays with all of them.
 
-use crate::counters::BackendCounters;
+use crate::counters::{BackendCounters, Counter};
 use meridian_sys::Clock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -39,6 +39,10 @@ pub(crate) struct HealthChange {
 pub(crate) struct BackendState {
     /// By worker.
     pub(crate) counters: Box<[BackendCounters]>,
+    /// Checks that have ended; the thread of health checks counts.
+    pub(crate) checks: Counter,
+    /// Of these, the failed ones.
+    pub(crate) check_failures: Counter,
     standing: AtomicU32,
     /// By the process's clock; 0: it was never down.
     up_since_ns: AtomicU64,
@@ -78,6 +82,8 @@ impl BackendState {
     pub(crate) fn new(workers: usize) -> BackendState {
         BackendState {
             counters: (0..workers).map(|_| BackendCounters::default()).collect(),
+            checks: Counter::default(),
+            check_failures: Counter::default(),
             standing: AtomicU32::new(Health::Unchecked.bits()),
             up_since_ns: AtomicU64::new(0),
             last_change: Mutex::new(None),
@@ -97,7 +103,6 @@ impl BackendState {
 
     /// Says what its health is now, and why: whether that is news. Any thread may say so; `reason`
     /// is kept only where the health changes.
-    #[cfg_attr(not(test), expect(dead_code, reason = "health checks call it"))]
     pub(crate) fn set_health(&self, health: Health, reason: &str) -> bool {
         let mut last_change = self
             .last_change

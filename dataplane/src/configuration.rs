@@ -182,6 +182,7 @@ impl Thread {
         let old = self.shared.routing.swap(Arc::new(next));
         self.replaced.push((serial, old));
         self.notifiers.iter().for_each(Notifier::notify);
+        self.shared.health.wake();
     }
 
     fn free_replaced(&mut self) {

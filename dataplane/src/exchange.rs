@@ -6,6 +6,7 @@
 use crate::client::{self, ClientConnection, Next, Request};
 use crate::counters::{BackendCounters, Cause, Cut};
 use crate::download::Download;
+use crate::health::TrafficFailure;
 use crate::http::Version;
 use crate::http::answer::AnswerContext;
 use crate::http::forward::{
@@ -163,6 +164,7 @@ impl<'c> Exchange<'c> {
             // ours: neither says anything of the backend.
             if !failure.reused && failure.reject != Reject::Resources {
                 picked.upstream.counters().failures.add(1);
+                self.report(&picked.upstream, failure.reject);
             }
             if !self.may_retry(failure) {
                 return self.refuse(failure.reject).await;
@@ -184,6 +186,18 @@ impl<'c> Exchange<'c> {
                 return self.refuse(failure.reject).await;
             }
             self.count(Column::Retries);
+        }
+    }
+
+    /// A connect that failed counts as a check that failed, where the backend is checked.
+    fn report(&self, upstream: &Upstream, reject: Reject) {
+        let failure = match reject {
+            Reject::ConnectRefused => TrafficFailure::Refused,
+            Reject::ConnectSlow => TrafficFailure::TimedOut,
+            _ => return,
+        };
+        if upstream.is_checked() {
+            self.worker.health().report(upstream.key(), failure);
         }
     }
 

@@ -15,7 +15,7 @@
 //!
 //! `http` is the wire format and does no I/O; `body` moves payload between framings; `routing`
 //! is what a revision compiles to, with the runtime state that outlives it; `configuration` is the
-//! thread that follows the config log, `names` the one that resolves backends' names, `control` the one that keeps the wall clock and answers the
+//! thread that follows the config log, `names` the one that resolves backends' names, `health` the one that checks them, `control` the one that keeps the wall clock and answers the
 //! local socket.
 
 mod access_log;
@@ -31,6 +31,7 @@ mod download;
 mod entrance;
 mod exchange;
 mod failures;
+mod health;
 pub mod http;
 mod listeners;
 mod local_sites;

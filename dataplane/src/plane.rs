@@ -79,7 +79,8 @@ pub fn run(state: &Path) -> Result<(), String> {
             busy_polling: local.host.busy_polling && workers <= cpus.len(),
         },
         log.as_ref().map(|log| Arc::clone(log.standing())),
-    );
+    )
+    .map_err(|error| format!("starting the thread of health checks: {error}"))?;
     // Before the first request is served.
     let closing = Closing::start(usage, file)?;
     let equipment = equip(by_worker, pages, queues)?;

@@ -4,6 +4,7 @@ use crate::access_log::LogStanding;
 use crate::counters::{Causes, Counter};
 use crate::entrance::Entrance;
 use crate::failures::Question;
+use crate::health::{HealthChecks, descriptors_for_checks};
 use crate::names::Names;
 use crate::routing::{Joint, Routing};
 use crate::usage::Usage;
@@ -95,6 +96,8 @@ pub(crate) struct Shared {
     pub(crate) usage: Arc<Usage>,
     /// The names that backends are known by.
     pub(crate) names: Arc<Names>,
+    /// The checks of backends.
+    pub(crate) health: Arc<HealthChecks>,
     /// Grows with each question for the numbers that workers publish.
     pub(crate) questions: AtomicU64,
     /// Questions for failures that are open: looked at when `questions` grew.
@@ -137,7 +140,7 @@ impl Shared {
         entrance: Entrance,
         means: Means,
         log: Option<Arc<LogStanding>>,
-    ) -> Arc<Shared> {
+    ) -> std::io::Result<Arc<Shared>> {
         let Means {
             workers,
             descriptors,
@@ -145,12 +148,16 @@ impl Shared {
         } = means;
         let for_sockets = descriptors.saturating_sub(DESCRIPTORS_RESERVED);
         let for_clients = for_sockets * CLIENT_DESCRIPTORS_PERCENT / 100;
+        let for_checks = descriptors_for_checks(for_sockets);
         let of_a_worker = |all: u64| (all / workers.max(1) as u64).max(1);
-        Arc::new(Shared {
-            routing: Arc::new(ArcSwap::from_pointee(routing)),
+        let routing = Arc::new(ArcSwap::from_pointee(routing));
+        let health = HealthChecks::start(&routing, for_checks)?;
+        Ok(Arc::new(Shared {
+            routing,
+            health,
             wall_seconds: AtomicU64::new(wall_seconds),
             client_connections_max: of_a_worker(for_clients),
-            sockets_max: of_a_worker(for_sockets),
+            sockets_max: of_a_worker(for_sockets.saturating_sub(for_checks)),
             entrance,
             busy_polling,
             usage,
@@ -160,7 +167,7 @@ impl Shared {
             log,
             draining: AtomicBool::new(false),
             workers: (0..workers).map(|_| WorkerBoard::default()).collect(),
-        })
+        }))
     }
 
     /// Asks the workers; they see it when `questions` grows.

@@ -161,6 +161,8 @@ fn backend_rows(served: &ServedSite) -> Vec<Value> {
             "in_flight": sum(|counters| &counters.in_flight),
             "requests": sum(|counters| &counters.requests),
             "failures": sum(|counters| &counters.failures),
+            "checks": state.checks.get(),
+            "check_failures": state.check_failures.get(),
         }))
     });
     rows.chain(unused_rows(served)).collect()
@@ -181,7 +183,7 @@ fn unused_rows(served: &ServedSite) -> Vec<Value> {
         let row = |address: String, state: &str| {
             json!({
                 "backend": full, "address": address, "state": state, "weight": backend.weight,
-                "connections": 0, "in_flight": 0, "requests": 0, "failures": 0,
+                "connections": 0, "in_flight": 0, "requests": 0, "failures": 0, "checks": 0, "check_failures": 0,
             })
         };
         let of_backend = |it: &&RefusedAddress| it.backend == *backend;
@@ -271,6 +273,11 @@ fn limits(shared: &Shared) -> Vec<Value> {
         (
             "stale_completion",
             sum(&|worker| shared.workers[worker].stale.get()),
+        ),
+        ("health_check_late", shared.health.late()),
+        (
+            "health_check_without_resources",
+            shared.health.without_resources(),
         ),
         ("lookup_failed", shared.names.failed()),
         ("name_addresses", shared.names.over()),

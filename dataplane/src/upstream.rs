@@ -4,7 +4,7 @@
 //! between tenants. It lives as long as requests use it; once a revision drops the backend it is
 //! retired, and what comes back to it is closed instead of pooled.
 
-use crate::backend_state::BackendState;
+use crate::backend_state::{BackendState, Health};
 use crate::counters::BackendCounters;
 use meridian_model::snapshot::BackendKey;
 use meridian_sys::{RecvMode, Runtime, Socket, SocketId};
@@ -67,6 +67,11 @@ impl Upstream {
     /// Whether a request may go to the backend that might as well go elsewhere.
     pub(crate) fn is_usable(&self) -> bool {
         self.state.is_usable()
+    }
+
+    /// Whether checks have said how it is.
+    pub(crate) fn is_checked(&self) -> bool {
+        self.state.health() != Health::Unchecked
     }
 
     /// An open connection that nobody uses, the one used last first.

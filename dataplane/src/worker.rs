@@ -5,6 +5,7 @@ use crate::client::{self, ClientConnection, Known};
 use crate::counters::{Causes, SiteCounters};
 use crate::entrance::{Arrival, Entrance};
 use crate::failures::Failures;
+use crate::health::HealthChecks;
 use crate::local_sites::LocalSites;
 use crate::pages::PageWriter;
 use crate::request_id::RequestIds;
@@ -515,6 +516,11 @@ impl Worker {
     /// Who may come in.
     pub(crate) fn entrance(&self) -> &Entrance {
         &self.shared.entrance
+    }
+
+    /// The checks of backends.
+    pub(crate) fn health(&self) -> &HealthChecks {
+        &self.shared.health
     }
 
     /// What this worker shows of itself.

@@ -49,7 +49,7 @@ const NOT_BUILT: &[NotBuilt] = &[
     value("site.pool.algorithm", "uri-hash"),
     value("site.pool.algorithm", "consistent-hash"),
     value("site.pool.algorithm", "peak-ewma"),
-    key("site.pool.health"),
+    value("site.pool.health.kind", "tls"),
     key("site.pool.sticky"),
     key("site.pool.tls"),
     key("site.pool.slow_start"),

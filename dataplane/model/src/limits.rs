@@ -144,7 +144,7 @@ pub const SITE_SHARDS: usize = 1024;
 pub const DESCRIPTORS_RESERVED: u64 = 256;
 
 /// Of the other descriptors of a plane, the hundredths that its clients may have; the rest is
-/// for connections to backends. Beyond it the connections that were idle longest are closed,
+/// for connections to backends and for health checks. Beyond it the connections that were idle longest are closed,
 /// counted as `client_connections`.
 pub const CLIENT_DESCRIPTORS_PERCENT: u64 = 75;
 
@@ -244,6 +244,36 @@ pub const ADDRESSES_PER_SITE_MAX: usize = 2048;
 /// has, in microseconds: a hundred times what a change costs.
 pub const SITE_RENEWAL_GAP_US_PER_BACKEND: u64 = 500;
 
+// --- health checks ---
+
+/// Checks under way at a time, each with a connection. A tenant has as many at most as are left, so
+/// half of them: one whose backends hang makes nobody else's checks late.
+pub const HEALTH_CHECKS_MAX: u64 = 8192;
+
+/// Of the descriptors for clients and backends, the hundredths that checks may use in place of
+/// backends, up to [`HEALTH_CHECKS_MAX`].
+pub const HEALTH_DESCRIPTORS_PERCENT: u64 = 5;
+
+/// Checks that begin before it is looked what became of others.
+pub const HEALTH_CHECKS_AT_ONCE_MAX: usize = 32;
+
+/// A check that begins this much after it was due is late, in milliseconds; counted as
+/// `health_check_late`.
+pub const HEALTH_CHECK_LATE_MS: u64 = 500;
+
+/// By how much of its interval a check comes earlier or later, by chance, in hundredths.
+pub const HEALTH_JITTER_PERCENT: f64 = 10.0;
+
+/// Within this time, or an interval that is shorter, a new backend is checked first, in
+/// milliseconds.
+pub const HEALTH_FIRST_SPREAD_MS_MAX: u64 = 10_000;
+
+/// Failed connects of requests that wait to be counted as checks; more are left out.
+pub const HEALTH_REPORTS_MAX: usize = 1024;
+
+/// Changes of backends' health that stderr is told of in a second; more are told as a number.
+pub const HEALTH_LINES_PER_SECOND_MAX: u32 = 20;
+
 // --- the access log and failures ---
 
 /// What a worker may have told of requests that the access log's thread has not taken yet, in
@@ -302,6 +332,8 @@ const _: () = {
     // A lookup asks for addresses of both families at once.
     assert!(2 * LOOKUPS_MAX as u64 + LOCAL_CONNECTIONS_MAX as u64 <= DESCRIPTORS_RESERVED - 64);
     assert!(SLOW_LOOKUPS_MAX < LOOKUPS_MAX);
+    // Backends have connections besides.
+    assert!(CLIENT_DESCRIPTORS_PERCENT + HEALTH_DESCRIPTORS_PERCENT < 100);
     // A header, a name, its type and class.
     assert!(12 + ENCODED_NAME_BYTES_MAX + 4 <= LOOKUP_QUESTION_BYTES_MAX);
     // The two more are a length and a root.

@@ -6,6 +6,7 @@
 
 mod by_name;
 mod by_site;
+mod health;
 mod hostnames;
 mod named_backend;
 mod routes;
@@ -22,6 +23,7 @@ use crate::network_set::NetworkSet;
 
 pub(crate) use by_name::ByName;
 pub use by_site::BySite;
+pub use health::{CheckHost, CheckKind, HealthCheck, HttpCheck, Statuses};
 pub use hostnames::HostnameTable;
 pub use named_backend::NamedBackend;
 pub use routes::{
@@ -144,6 +146,8 @@ pub struct Pool {
     pub name: Arc<str>,
     /// How a backend is picked within a tier.
     pub algorithm: Algorithm,
+    /// How its backends are checked; none: they are not.
+    pub health: Option<Arc<HealthCheck>>,
     /// Backends in the order in which this host falls back on them: first its own
     /// group's with the ungrouped, then one tier for each other group, closest
     /// first, groups without a known distance last. The first tier is always

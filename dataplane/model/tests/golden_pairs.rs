@@ -5,8 +5,9 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 
 use meridian_model::snapshot::{
-    Answer, Backend, Base, FieldChange, Forward, HostField, Location, LogShare, Match,
-    NamedBackend, Outcome, Pair, PathMatch, Pool, Rewrite, Route, Site, Snapshot, Tier,
+    Answer, Backend, Base, CheckHost, CheckKind, FieldChange, Forward, HealthCheck, HostField,
+    HttpCheck, Location, LogShare, Match, NamedBackend, Outcome, Pair, PathMatch, Pool, Rewrite,
+    Route, Site, Snapshot, Tier,
 };
 use meridian_model::{Manifest, compile};
 
@@ -25,6 +26,15 @@ fn order_and_spelling_mean_nothing() {
         include_str!("golden/pairs/order.forward.toml"),
         include_str!("golden/pairs/order.backward.toml"),
         include_str!("golden/pairs/order.snapshot.txt"),
+    );
+}
+
+#[test]
+fn checks_are_the_same_however_they_are_written() {
+    check(
+        include_str!("golden/pairs/health.short.toml"),
+        include_str!("golden/pairs/health.long.toml"),
+        include_str!("golden/pairs/health.snapshot.txt"),
     );
 }
 
@@ -117,9 +127,13 @@ fn describe_site(out: &mut String, site: &Site) {
             id: _,
             name,
             algorithm,
+            health,
             tiers,
         } = pool;
         writeln!(out, "  pool {name} {algorithm:?}").unwrap();
+        if let Some(health) = health {
+            describe_health(out, health);
+        }
         for Tier {
             cross_group,
             backends,
@@ -167,6 +181,35 @@ fn describe_site(out: &mut String, site: &Site) {
     for route in routes {
         describe_route(out, route);
     }
+}
+
+fn describe_health(out: &mut String, health: &HealthCheck) {
+    let HealthCheck {
+        kind,
+        interval,
+        timeout,
+        rise,
+        fall,
+    } = health;
+    let kind = match kind {
+        CheckKind::Tcp => String::from("tcp"),
+        CheckKind::Http(HttpCheck {
+            path,
+            host,
+            statuses,
+        }) => {
+            let host = match host {
+                CheckHost::Address => "its address",
+                CheckHost::Fixed(host) => host,
+            };
+            format!("http {path} of {host} statuses {statuses}")
+        }
+    };
+    writeln!(
+        out,
+        "    checked by {kind} each {interval:?} for {timeout:?} rise {rise} fall {fall}"
+    )
+    .unwrap();
 }
 
 fn describe_forward(out: &mut String, forward: &Forward) {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use meridian_model::availability::unavailable;
 use meridian_model::config_log::{FORMAT, Header, decode, decode_local, encode, encode_local};
 use meridian_model::limits::{HOST_NETWORKS_MAX, SITE_NETWORKS_MAX};
 use meridian_model::{Manifest, compile};
@@ -398,4 +399,52 @@ fn lists_of_networks_end_somewhere() {
         let all = all.to_string();
         assert!(all.contains(&format!("{key}: at most {most}")), "{all}");
     }
+}
+
+/// A check that no answer passes is a slip: the pool would never be up.
+#[test]
+fn a_check_expects_some_status() {
+    let manifest = |status: &str| {
+        let text = format!(
+            "[host]\nname = \"h\"\n[listen]\nhttp = [\"127.0.0.1:80\"]\n[[tenant]]\nname = \"t\"\n\
+             [[site]]\ntenant = \"t\"\nname = \"s\"\nhostnames = [\"a.test\"]\n\
+             pool = {{ health = {{ kind = \"http\", status = {status} }} }}\n"
+        );
+        Manifest::parse(&text, "f.toml")
+    };
+    manifest("[204]").unwrap_or_else(|all| panic!("{all}"));
+    assert_eq!(
+        manifest("[]").expect_err("none").to_string(),
+        "f.toml:11: site.pool.health.status: names no status, so no backend would ever be up; name \
+         one, or remove the line for the default of \"200-299\""
+    );
+}
+
+/// What one kind of check needs is not there yet; the others are.
+#[test]
+fn a_check_by_tls_waits_for_tls() {
+    let unavailable_of = |kind: &str| {
+        let text = format!(
+            "[host]\nname = \"h\"\n[listen]\nhttp = [\"127.0.0.1:80\"]\n[[tenant]]\nname = \"t\"\n\
+             [[site]]\ntenant = \"t\"\nname = \"s\"\nhostnames = [\"a.test\"]\n\
+             pool = {{ health = {{ kind = \"{kind}\" }} }}\n"
+        );
+        let manifest = Manifest::parse(&text, "f.toml").unwrap_or_else(|all| panic!("{all}"));
+        let named = unavailable(&manifest)
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>();
+        let (local, mut desired) = manifest.into_parts();
+        desired.assign_ids(None);
+        assert_eq!(compile(&local, &desired, 1).is_ok(), named.is_empty());
+        named
+    };
+    assert_eq!(unavailable_of("tcp"), [""; 0]);
+    assert_eq!(unavailable_of("http"), [""; 0]);
+    assert_eq!(
+        unavailable_of("tls"),
+        [
+            "f.toml:11: site.pool.health.kind: \"tls\" is not available in this version; leave it out"
+        ]
+    );
 }

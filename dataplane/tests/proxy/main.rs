@@ -7,6 +7,7 @@ mod bodies;
 mod chaos;
 mod clauses;
 mod connections;
+mod health;
 mod log;
 mod names;
 mod programs;

@@ -15,8 +15,8 @@ use crate::name::Name;
 use crate::network_set::NetworkSet;
 use crate::problem::Problem;
 use crate::snapshot::{
-    Algorithm, Backend, BackendKey, LogShare, NamedBackend, Pool, ProxyProtocol, Site, SiteId,
-    Suspended, TenantId, Tier, Timeouts,
+    Algorithm, Backend, BackendKey, CheckHost, CheckKind, HealthCheck, HttpCheck, LogShare,
+    NamedBackend, Pool, ProxyProtocol, Site, SiteId, Statuses, Suspended, TenantId, Tier, Timeouts,
 };
 use crate::suspension::Suspensions;
 
@@ -184,7 +184,6 @@ impl Compiler<'_> {
             queue,
             backends,
         } = pool;
-        self.refuse(site, "site.pool.health", health.is_some());
         self.refuse(site, "site.pool.sticky", sticky.is_some());
         self.refuse(site, "site.pool.tls", tls.is_some());
         self.refuse(site, "site.pool.slow_start", slow_start.is_some());
@@ -195,6 +194,7 @@ impl Compiler<'_> {
             id: *id,
             name: self.pool_name(name),
             algorithm: Algorithm::RoundRobin,
+            health: self.health(site, health.as_ref()),
             tiers: self.tiers(
                 site,
                 name,
@@ -202,6 +202,42 @@ impl Compiler<'_> {
                 backends,
             ),
         }
+    }
+
+    fn health(
+        &mut self,
+        site: &desired::Site,
+        health: Option<&desired::Health>,
+    ) -> Option<Arc<HealthCheck>> {
+        let desired::Health {
+            kind,
+            interval,
+            timeout,
+            rise,
+            fall,
+        } = health?;
+        let kind = match kind {
+            desired::HealthKind::Tcp => CheckKind::Tcp,
+            desired::HealthKind::Tls => {
+                self.refuse(site, "site.pool.health.kind", true);
+                return None;
+            }
+            desired::HealthKind::Http { path, host, status } => CheckKind::Http(HttpCheck {
+                path: path.as_str().into(),
+                host: match host {
+                    None => CheckHost::Address,
+                    Some(host) => CheckHost::Fixed(host.as_str().into()),
+                },
+                statuses: Statuses::new(status.iter().map(|range| range.first..=range.last)),
+            }),
+        };
+        Some(Arc::new(HealthCheck {
+            kind,
+            interval: *interval,
+            timeout: *timeout,
+            rise: *rise,
+            fall: *fall,
+        }))
     }
 
     fn pool_name(&self, name: &Name) -> Arc<str> {

@@ -131,7 +131,7 @@ pub struct Pool {
     /// How a backend is picked.
     #[serde(default)]
     pub algorithm: Algorithm,
-    /// How backends are checked; none means by connecting, with the defaults.
+    /// How backends are checked; none means not at all.
     pub health: Option<Health>,
     /// How a visitor stays with a backend.
     pub sticky: Option<Sticky>,

@@ -107,6 +107,11 @@ fn read_health(reader: &mut Reader<'_>, mut section: Section<'_>) -> Health {
     let path = section.take(reader, "path", origin_form);
     let host = section.take(reader, "host", values::plain_hostname);
     let status = section.list(reader, "status", status_range);
+    if section.contains("status") && !section.lists_any("status") && status.is_some() {
+        let what = "names no status, so no backend would ever be up";
+        let hint = "name one, or remove the line for the default of \"200-299\"";
+        reader.report(section.line(), "site.pool.health.status", what, hint);
+    }
     if kind != CheckKind::Http {
         for key in ["path", "host", "status"]
             .into_iter()
