@@ -18,7 +18,9 @@ use meridian_model::Local;
 use meridian_model::name::Name;
 use meridian_model::usage::{Epoch, slot_of, slots_header};
 use meridian_sys::Notifier;
-use meridian_sys::process::{Limit, allowed_cpus, die_with, pin_thread, raise_limit, random_bytes};
+use meridian_sys::process::{
+    Limit, allowed_cpus, die_with, memory_bytes, pin_thread, raise_limit, random_bytes,
+};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::fs::File;
@@ -75,6 +77,7 @@ pub fn run(state: &Path) -> Result<(), String> {
         Means {
             workers,
             descriptors,
+            memory_bytes: memory_bytes(),
             // Of two workers on a CPU the one that looks would keep the other from its work.
             busy_polling: local.host.busy_polling && workers <= cpus.len(),
         },

@@ -9,7 +9,10 @@ use crate::names::Names;
 use crate::routing::{Joint, Routing};
 use crate::usage::Usage;
 use arc_swap::ArcSwap;
-use meridian_model::limits::{CLIENT_DESCRIPTORS_PERCENT, DESCRIPTORS_RESERVED};
+use meridian_model::limits::{
+    CLIENT_DESCRIPTORS_PERCENT, DESCRIPTORS_RESERVED, RECEIVE_BUFFERS_LEAST, RECEIVE_MEMORY_PERCENT,
+};
+use meridian_sys::limits::{BUFFERS_MAX, RECV_STRIDE_BYTES};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -92,6 +95,8 @@ pub(crate) struct Shared {
     pub(crate) entrance: Entrance,
     /// Whether workers may look for what comes instead of sleeping.
     pub(crate) busy_polling: bool,
+    /// Receive buffers that each worker may have.
+    pub(crate) buffers_max: u16,
     /// What was served.
     pub(crate) usage: Arc<Usage>,
     /// The names that backends are known by.
@@ -117,8 +122,19 @@ pub(crate) struct Means {
     pub(crate) workers: usize,
     /// Files that may be open.
     pub(crate) descriptors: u64,
+    /// Memory of the machine.
+    pub(crate) memory_bytes: u64,
     /// Whether workers may look for what comes instead of sleeping.
     pub(crate) busy_polling: bool,
+}
+
+/// Receive buffers that each of so many workers may have on a machine with so much memory: a power
+/// of two, as the ring of buffers has.
+fn buffers_of_a_worker(memory_bytes: u64, workers: usize) -> u16 {
+    let for_buffers = memory_bytes / 100 * RECEIVE_MEMORY_PERCENT;
+    let of_a_worker = for_buffers / workers.max(1) as u64 / RECV_STRIDE_BYTES as u64;
+    let most = of_a_worker.clamp(RECEIVE_BUFFERS_LEAST.into(), BUFFERS_MAX.into());
+    1 << most.ilog2()
 }
 
 impl Shared {
@@ -144,6 +160,7 @@ impl Shared {
         let Means {
             workers,
             descriptors,
+            memory_bytes,
             busy_polling,
         } = means;
         let for_sockets = descriptors.saturating_sub(DESCRIPTORS_RESERVED);
@@ -160,6 +177,7 @@ impl Shared {
             sockets_max: of_a_worker(for_sockets.saturating_sub(for_checks)),
             entrance,
             busy_polling,
+            buffers_max: buffers_of_a_worker(memory_bytes, workers),
             usage,
             names,
             questions: AtomicU64::new(0),
@@ -191,5 +209,21 @@ impl Shared {
     fn open_questions(&self) -> MutexGuard<'_, Vec<Arc<Question>>> {
         let questions = &self.failure_questions;
         questions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn receive_buffers_go_by_the_machine() {
+        let stride = RECV_STRIDE_BYTES as u64;
+        let memory = |buffers: u64| buffers * stride * 100 / RECEIVE_MEMORY_PERCENT + 4096;
+        assert_eq!(buffers_of_a_worker(memory(8192), 1), 8192);
+        assert_eq!(buffers_of_a_worker(memory(8191), 1), 4096);
+        assert_eq!(buffers_of_a_worker(memory(8192), 2), 4096);
+        assert_eq!(buffers_of_a_worker(0, 4), RECEIVE_BUFFERS_LEAST);
+        assert_eq!(buffers_of_a_worker(u64::MAX, 1), BUFFERS_MAX);
     }
 }

@@ -148,6 +148,7 @@ impl Worker {
         } = equipment;
         let runtime = Runtime::new(RuntimeConfig {
             busy_polling: shared.busy_polling,
+            buffers_max: shared.buffers_max,
             ..RuntimeConfig::default()
         })?;
         let routing = Cache::new(Arc::clone(&shared.routing));

@@ -137,6 +137,15 @@ pub const SWEEP_LOOKS_PER_TURN: usize = 512;
 /// Shards of the tables by site: a change copies one.
 pub const SITE_SHARDS: usize = 1024;
 
+// --- memory of the data plane ---
+
+/// Of a host's memory, the hundredths that the receive buffers of all workers may grow to. A worker
+/// without one lets its receives wait, counted as `receive_without_buffer`.
+pub const RECEIVE_MEMORY_PERCENT: u64 = 12;
+
+/// Receive buffers that a worker may have however small the host is; about 70 MiB.
+pub const RECEIVE_BUFFERS_LEAST: u16 = 1024;
+
 // --- connections of the data plane ---
 
 /// Descriptors that clients and backends leave alone: rings, listeners, files, the

@@ -39,8 +39,8 @@ pub const SEND_BYTES_MAX: usize = 1 << 30;
 pub const UNSENT_BYTES_MAX: i32 = 256 * 1024;
 /// Receive buffers that a worker starts with, and never goes below.
 pub const BUFFERS_MIN: u16 = 64;
-/// Receive buffers that a worker never goes above.
-pub const BUFFERS_MAX: u16 = 2048;
+/// Receive buffers that a worker never goes above, whatever it was made with.
+pub const BUFFERS_MAX: u16 = 16384;
 /// Buffers that one connection may have waiting before its multishot receive is cancelled.
 pub const QUEUED_BUFFERS_HIGH: u16 = 4;
 /// Waiting buffers at which a cancelled receive is armed again.

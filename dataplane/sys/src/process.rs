@@ -119,6 +119,13 @@ pub fn random_bytes<const BYTES: usize>() -> io::Result<[u8; BYTES]> {
 /// What makes opening and writing a FIFO that nobody reads an error instead of a wait (O_NONBLOCK).
 pub const NEVER_WAIT: i32 = libc::O_NONBLOCK;
 
+/// Bytes of memory that this machine has.
+pub fn memory_bytes() -> u64 {
+    // SAFETY: sysconf takes an integer and touches no memory of ours.
+    let of = |name| u64::try_from(unsafe { libc::sysconf(name) }).unwrap_or(0);
+    of(libc::_SC_PHYS_PAGES) * of(libc::_SC_PAGESIZE)
+}
+
 /// The kernel's release, as `uname -r` gives it.
 pub fn kernel_release() -> String {
     std::fs::read_to_string("/proc/sys/kernel/osrelease")
@@ -137,6 +144,13 @@ pub fn parse_release(release: &str) -> Option<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_machine_has_memory() {
+        let bytes = memory_bytes();
+        assert!(bytes > 64 << 20, "{bytes}");
+        assert_eq!(bytes % 4096, 0);
+    }
 
     #[test]
     fn releases_are_read() {
