@@ -118,6 +118,30 @@ pub(crate) fn leave_hostnames_of_others(store: &Store, change: &Change) -> Resul
     })
 }
 
+/// Refuses what would give a tenant more sites than it may have.
+pub(crate) fn keep_quotas(store: &Store, change: &Change) -> Result<(), Refusal> {
+    quota_problems(store.desired(), change).map_err(|problems| Refusal {
+        exit: Exit::Refused,
+        message: "nothing was changed".to_string(),
+        problems: Some(problems),
+    })
+}
+
+/// The tenants that `change` would give more sites than they may have, as problems.
+pub(crate) fn quota_problems(desired: &Desired, change: &Change) -> Result<(), Problems> {
+    let problems = desired.over_quota(change).into_iter().map(|over| {
+        let (tenant, sites, sites_max) = (&over.tenant, over.sites, over.sites_max);
+        Problem {
+            file: String::new(),
+            line: None,
+            key: format!("{tenant}: tenant.limits.sites"),
+            what: format!("would have {sites} sites and may have {sites_max}"),
+            hint: "raise it, or delete sites first; those of all owners count".to_string(),
+        }
+    });
+    Problems::refuse_any(problems.collect())
+}
+
 /// The paths of local settings in which a manifest differs from what `up` was started with.
 pub(crate) fn restart_keys(running: &Local, asked: &Local) -> Vec<String> {
     let mut keys = Vec::new();

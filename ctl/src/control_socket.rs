@@ -361,6 +361,7 @@ impl Server {
             note,
         } = make(&store)?;
         change_request::leave_hostnames_of_others(&store, &change)?;
+        change_request::keep_quotas(&store, &change)?;
         let changes = differences(store.desired(), &change);
         let mut answer = Changed {
             revision: current.revision,

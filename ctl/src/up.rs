@@ -14,6 +14,7 @@ use meridian_model::{Compiled, Desired, Local, Manifest, Problem, Problems, comp
 
 use crate::applied_manifest::{AppliedManifest, stands_alone};
 use crate::backoff::Backoff;
+use crate::change_request::quota_problems;
 use crate::cli;
 use crate::config_directory::{ConfigDirectory, Found};
 use crate::control_socket::{self, ControlSocket};
@@ -368,6 +369,7 @@ fn accept(
     let change = before
         .change_by_owner(&owner, declared, found.next_revision())
         .map_err(|clashes| clash_problems(&clashes))?;
+    quota_problems(before, &change)?;
     let unchanged = found.is_whole() && change.is_empty();
     let revision = match last_good {
         Some(good) if unchanged => good.revision,

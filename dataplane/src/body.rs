@@ -44,6 +44,16 @@ pub(crate) enum Piece {
     Copied(Vec<u8>),
 }
 
+impl Piece {
+    /// Its bytes.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Piece::Received(buffer) => buffer.len(),
+            Piece::Copied(bytes) => bytes.len(),
+        }
+    }
+}
+
 /// What was found in received bytes.
 #[derive(Debug)]
 pub(crate) struct Taken {

@@ -14,6 +14,7 @@ use crate::http::forward::{RequestContext, TargetParts, write_asked, write_reque
 use crate::http::method::Method;
 use crate::http::reject::Reject;
 use crate::http::request::{self, BodyFraming, Parsed, RequestHead, Target};
+use crate::limits::{self, Refusal, Seat};
 use crate::proxy_header;
 use crate::proxy_protocol::Ends;
 use crate::record::{Circumstances, Record, Traffic, TunnelRecord};
@@ -59,6 +60,8 @@ pub(crate) struct Known {
     /// Until then a header of the PROXY protocol must come before anything else, in milliseconds
     /// on the worker's clock; 0 where none must.
     pub(crate) header_due_ms: u64,
+    /// Whose connection it is, once it carried a request of a site.
+    pub(crate) seat: Option<Seat>,
 }
 
 /// A client's connection with what is known of it.
@@ -68,6 +71,8 @@ pub(crate) struct ClientConnection {
     /// There until the connection is parked or dropped.
     socket: Option<Socket>,
     known: Known,
+    /// Whose it is by now.
+    seat: Cell<Option<Seat>>,
     /// The site of the current request, once it is known.
     site: Option<Rc<LocalSite>>,
     /// When the current request's task first ran, on the worker's clock.
@@ -85,6 +90,7 @@ impl ClientConnection {
             began_ns: worker.runtime.now_ns(),
             worker,
             socket: Some(socket),
+            seat: Cell::new(known.seat),
             known,
             site: None,
             responding: Cell::new(false),
@@ -140,16 +146,37 @@ impl ClientConnection {
         };
         if let Some(socket) = self.socket.take() {
             let deadline_ns = self.worker.runtime.deadline(keep_alive);
-            socket.park(deadline_ns, Worker::client_tag(self.known));
+            let known = Known {
+                seat: self.seat.get(),
+                ..self.known
+            };
+            socket.park(deadline_ns, Worker::client_tag(known));
         }
     }
 
-    /// Gives its socket away; what becomes of that, and that it is closed one day
+    /// Gives its socket and its seat away; what becomes of these, and that it is closed one day
     /// ([`Worker::connection_closed`]), is somebody else's business from now on.
-    fn into_socket(mut self) -> Socket {
-        self.socket
-            .take()
-            .expect("a connection has its socket until it is parked")
+    fn into_socket(mut self) -> (Socket, Option<Seat>) {
+        let socket = self.socket.take();
+        let socket = socket.expect("a connection has its socket until it is parked");
+        (socket, self.seat.get())
+    }
+
+    /// As which it is counted.
+    pub(crate) fn seat(&self) -> Option<Seat> {
+        self.seat.get()
+    }
+
+    /// From here on it is one of the connections of `seat`; `false` where there may be no more of
+    /// those.
+    pub(crate) fn take_seat(&self, seat: Seat) -> bool {
+        let seats = self.worker.seats();
+        if let Some(before) = self.seat.take() {
+            seats.leave(before);
+        }
+        let taken = seats.take(seat);
+        self.seat.set(taken.then_some(seat));
+        taken
     }
 
     fn serve_site(&mut self, site: &Rc<LocalSite>, head_bytes: usize) {
@@ -297,6 +324,9 @@ impl Drop for ClientConnection {
                 socket.reset_on_close();
             }
             drop(socket);
+            if let Some(seat) = self.seat.get() {
+                self.worker.seats().leave(seat);
+            }
             self.worker.connection_closed();
         }
     }
@@ -347,7 +377,7 @@ enum Admitted {
         keep_alive: bool,
     },
     Refused {
-        reject: Reject,
+        refusal: Refusal,
         site: Option<Rc<LocalSite>>,
         context: AnswerContext,
     },
@@ -366,7 +396,8 @@ pub(crate) async fn serve(mut connection: ClientConnection) {
     let worker = Rc::clone(connection.worker());
     if let Next::Tunnel(opening) = next {
         let told_later = connection.finish_later();
-        return opening.open(worker, connection.into_socket(), told_later);
+        let (socket, seat) = connection.into_socket();
+        return opening.open(worker, socket, seat, told_later);
     }
     connection.finish();
     match next {
@@ -456,42 +487,22 @@ fn admit(connection: &ClientConnection, head: &RequestHead<'_>) -> Admitted {
         keep_alive,
         head_only: head.method == Method::Head,
     };
-    let refused = |reject, site: Option<Rc<LocalSite>>| {
-        keep_asked(connection, head);
-        let client = connection.socket().peer_address();
-        if let (Some(site), Ok(client)) = (&site, client)
-            && (site.site().trusted_networks).contains(client.ip().to_canonical())
-        {
-            keep_request_id(connection.record(), head);
-        }
-        Admitted::Refused {
-            reject,
-            site,
-            context,
-        }
-    };
     if let Err(reject) = head.check_scheme(false) {
-        return refused(reject, None);
+        return refused(connection, head, context, reject.into(), None);
     }
     if head.target == Target::Asterisk || head.max_forwards == Some(0) {
         return Admitted::Options(context);
     }
     let Some(site) = site_of(worker, head.host) else {
-        return refused(Reject::NoSite, None);
+        return refused(connection, head, context, Reject::NoSite.into(), None);
     };
-    if head.via_contains(site.via()) {
-        return refused(Reject::Loop, Some(site));
-    }
     let Ok(client) = connection.socket().peer_address() else {
         keep_asked(connection, head);
         return Admitted::Gone;
     };
     let client = client.ip().to_canonical();
-    if site.site().suspended.holds() {
-        return refused(Reject::Suspended, Some(site));
-    }
-    if site.site().deny_networks.contains(client) {
-        return refused(Reject::Denied, Some(site));
+    if let Err(refusal) = check_site(connection, &site, client, head) {
+        return refused(connection, head, context, refusal, Some(site));
     }
     let asker = Asker {
         address: client,
@@ -511,7 +522,10 @@ fn admit(connection: &ClientConnection, head: &RequestHead<'_>) -> Admitted {
                 site: Rc::clone(&site),
             };
         }
-        Err(reject) => return refused(reject, Some(Rc::clone(&site))),
+        Err(reject) => {
+            let site = Some(Rc::clone(&site));
+            return refused(connection, head, context, reject.into(), site);
+        }
     };
     let way = &site.site().forwards[forward];
     let forwarded = write_forwarded(connection, asker, &site, head, way, target);
@@ -538,6 +552,47 @@ fn site_of(worker: &Worker, host: &[u8]) -> Option<Rc<LocalSite>> {
     lower.copy_from_slice(host);
     lower.make_ascii_lowercase();
     worker.site(lower)
+}
+
+/// Whether a site serves a request at all, whatever it asks for.
+fn check_site(
+    connection: &ClientConnection,
+    site: &LocalSite,
+    client: IpAddr,
+    head: &RequestHead<'_>,
+) -> Result<(), Refusal> {
+    if head.via_contains(site.via()) {
+        return Err(Reject::Loop.into());
+    }
+    if site.site().suspended.holds() {
+        return Err(Reject::Suspended.into());
+    }
+    if site.site().deny_networks.contains(client) {
+        return Err(Reject::Denied.into());
+    }
+    limits::admit(connection, site, head)
+}
+
+/// A request that is refused, by its site where it has one.
+fn refused(
+    connection: &ClientConnection,
+    head: &RequestHead<'_>,
+    context: AnswerContext,
+    refusal: Refusal,
+    site: Option<Rc<LocalSite>>,
+) -> Admitted {
+    keep_asked(connection, head);
+    let client = connection.socket().peer_address();
+    if let (Some(site), Ok(client)) = (&site, client)
+        && (site.site().trusted_networks).contains(client.ip().to_canonical())
+    {
+        keep_request_id(connection.record(), head);
+    }
+    Admitted::Refused {
+        refusal,
+        site,
+        context,
+    }
 }
 
 /// Who sent a request.
@@ -659,7 +714,7 @@ async fn act(
             send_answer(connection, answer, context.keep_alive).await
         }
         Admitted::Refused {
-            reject,
+            refusal,
             site,
             context,
         } => {
@@ -674,7 +729,7 @@ async fn act(
                     count_in(connection, head_bytes);
                 }
             }
-            refuse(connection, reject, context).await
+            refuse(connection, refusal, context).await
         }
     }
 }
@@ -695,10 +750,17 @@ async fn enter_class(connection: &ClientConnection, class: ClassId, rest: RecvBu
 /// Answers a request with an error of ours.
 pub(crate) async fn refuse(
     connection: &ClientConnection,
-    reject: Reject,
+    refusal: impl Into<Refusal>,
     context: AnswerContext,
 ) -> Next {
     let worker = connection.worker();
+    let Refusal {
+        reject,
+        retry_after_s,
+    } = refusal.into();
+    if reject.is_limit() {
+        connection.counters().add(Column::Refused, 1);
+    }
     connection.fail(Cause::Reject(reject));
     let keep_alive = context.keep_alive && !reject.closes() && !worker.is_draining();
     let own_id = connection.own_request_id();
@@ -707,6 +769,7 @@ pub(crate) async fn refuse(
     write_reject(
         &mut answer,
         reject,
+        retry_after_s,
         kept_id.as_deref().unwrap_or(&own_id),
         &worker.date(),
         AnswerContext {

@@ -33,6 +33,7 @@ mod exchange;
 mod failures;
 mod health;
 pub mod http;
+mod limits;
 mod listeners;
 mod local_sites;
 pub mod names;

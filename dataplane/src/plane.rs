@@ -5,6 +5,7 @@ use crate::config::{Follower, Started};
 use crate::configuration::Configuration;
 use crate::control;
 use crate::entrance::Entrance;
+use crate::limits::Meters;
 use crate::listeners::{self, ByWorker};
 use crate::names::{Names, resolver};
 use crate::pages::{PageSet, PageWriter};
@@ -63,14 +64,18 @@ pub fn run(state: &Path) -> Result<(), String> {
         lock: _alive,
     } = Counting::start(state, &local.host.name, workers, wall_seconds)?;
     let names = Names::new().map_err(|error| format!("making an eventfd: {error}"))?;
+    let meters = Meters::default();
     let joint = Joint {
         workers,
         names: &names,
+        meters: &meters,
     };
+    let routing = Routing::new(snapshot, joint);
     let (log, queues) = start_log(local.host.access_log.as_deref(), workers)?;
     let shared = Shared::new(
-        Routing::new(snapshot, joint),
+        routing,
         Arc::clone(&names),
+        meters,
         Arc::clone(&usage),
         wall_seconds,
         Entrance::new(&local),

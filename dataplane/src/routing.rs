@@ -8,6 +8,7 @@
 //! those change, the sites that use the name change, within their revision.
 
 use crate::backend_state::BackendState;
+use crate::limits::{Meters, SiteMeters};
 use crate::names::{FollowedName, Names, share};
 use meridian_model::address_policy::{AddressPolicy, Refusal};
 use meridian_model::limits::{ADDRESSES_PER_SITE_MAX, REVISIONS_REMEMBERED};
@@ -28,6 +29,8 @@ pub(crate) struct ServedSite {
     names: Box<[Arc<FollowedName>]>,
     refused: Box<[RefusedAddress]>,
     awaits_names: bool,
+    /// None where nothing is limited.
+    meters: Option<Box<SiteMeters>>,
 }
 
 /// An address of a name that is not used.
@@ -62,6 +65,8 @@ pub(crate) struct Joint<'a> {
     pub(crate) workers: usize,
     /// The names that are followed.
     pub(crate) names: &'a Names,
+    /// What is used of limits.
+    pub(crate) meters: &'a Meters,
 }
 
 /// Every backend of a site.
@@ -95,6 +100,7 @@ impl ServedSite {
         Arc::new(ServedSite {
             declared: Arc::clone(declared),
             backends: backends.into(),
+            meters: (joint.meters).of(&site, before.and_then(ServedSite::meters)),
             site,
             names,
             refused,
@@ -121,6 +127,11 @@ impl ServedSite {
     pub(crate) fn backend_state(&self, key: &BackendKey) -> Option<Arc<BackendState>> {
         let place = self.backends.binary_search_by(|(it, _)| it.cmp(key));
         place.ok().map(|place| Arc::clone(&self.backends[place].1))
+    }
+
+    /// What is used of its limits.
+    pub(crate) fn meters(&self) -> Option<&SiteMeters> {
+        self.meters.as_deref()
     }
 
     /// Addresses of its names that are not used.

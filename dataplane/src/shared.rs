@@ -5,6 +5,7 @@ use crate::counters::{Causes, Counter};
 use crate::entrance::Entrance;
 use crate::failures::Question;
 use crate::health::{HealthChecks, descriptors_for_checks};
+use crate::limits::Meters;
 use crate::names::Names;
 use crate::routing::{Joint, Routing};
 use crate::usage::Usage;
@@ -15,6 +16,7 @@ use meridian_model::limits::{
 use meridian_sys::limits::{BUFFERS_MAX, RECV_STRIDE_BYTES};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// What a worker shows of itself. It writes, the control thread reads.
 #[derive(Debug, Default)]
@@ -103,6 +105,10 @@ pub(crate) struct Shared {
     pub(crate) names: Arc<Names>,
     /// The checks of backends.
     pub(crate) health: Arc<HealthChecks>,
+    /// What is used of limits.
+    pub(crate) meters: Meters,
+    /// From which on all workers read the time where they share it.
+    pub(crate) origin: Instant,
     /// Grows with each question for the numbers that workers publish.
     pub(crate) questions: AtomicU64,
     /// Questions for failures that are open: looked at when `questions` grew.
@@ -143,14 +149,18 @@ impl Shared {
         Joint {
             workers: self.workers.len(),
             names: &self.names,
+            meters: &self.meters,
         }
     }
 
     /// What the workers of a process with these `means` share, beginning with `routing`, whose
-    /// names are among `names`, and counting into `usage`; `entrance` says who may come in.
+    /// names are among `names` and meters among `meters`, and counting into `usage`; `entrance` says
+    /// who may come in.
+    #[allow(clippy::too_many_arguments)] // there is one caller, and each is another thing
     pub(crate) fn new(
         routing: Routing,
         names: Arc<Names>,
+        meters: Meters,
         usage: Arc<Usage>,
         wall_seconds: u64,
         entrance: Entrance,
@@ -180,6 +190,8 @@ impl Shared {
             buffers_max: buffers_of_a_worker(memory_bytes, workers),
             usage,
             names,
+            meters,
+            origin: Instant::now(),
             questions: AtomicU64::new(0),
             failure_questions: Mutex::default(),
             log,

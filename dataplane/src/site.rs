@@ -3,6 +3,7 @@
 
 use crate::balance::Rotation;
 use crate::counters::SiteCounters;
+use crate::limits::Seat;
 use crate::routing::{Routing, ServedSite};
 use crate::upstream::Upstream;
 use crate::worker::Worker;
@@ -24,6 +25,7 @@ pub(crate) struct LocalSite {
     awaits_names: bool,
     counters: SiteCounters,
     class: ClassId,
+    seat: Seat,
     via: Arc<str>,
     /// In the order of the compiled site's.
     pools: Box<[LocalPool]>,
@@ -74,6 +76,7 @@ impl LocalSite {
         });
         LocalSite {
             class: worker.class_of(site.tenant_id),
+            seat: worker.seat_of(served),
             via: Arc::clone(&routing.snapshot.via),
             pools: pools.collect(),
             retry_credit: Cell::new(old.map_or(RETRY_CREDIT_MAX, |old| old.retry_credit.get())),
@@ -102,6 +105,11 @@ impl LocalSite {
     /// The class of its tenant in the run queue.
     pub(crate) fn class(&self) -> ClassId {
         self.class
+    }
+
+    /// As which its connections are counted.
+    pub(crate) fn seat(&self) -> Seat {
+        self.seat
     }
 
     /// The pseudonym that the fleet shares in Via.

@@ -7,6 +7,7 @@
 
 use crate::client;
 use crate::counters::{Cause, Cut, SiteCounters};
+use crate::limits::Seat;
 use crate::record::TunnelRecord;
 use crate::site::LocalSite;
 use crate::stall::Stall;
@@ -38,6 +39,7 @@ struct BackendEnd {
 #[derive(Debug)]
 struct Tunnel {
     client: Socket,
+    seat: Option<Seat>,
     backend: BackendEnd,
     worker: Rc<Worker>,
     counters: SiteCounters,
@@ -102,7 +104,14 @@ impl Opening {
     }
 
     /// Lets it run, from `client`, to whom the head of the 101 is on its way.
-    pub(crate) fn open(self, worker: Rc<Worker>, client: Socket, record: TunnelRecord) {
+    /// The client's connection stays one of `seat` as long as it does.
+    pub(crate) fn open(
+        self,
+        worker: Rc<Worker>,
+        client: Socket,
+        seat: Option<Seat>,
+        record: TunnelRecord,
+    ) {
         // How much will come nobody knows: whoever reads slowly is to hold the other back at once.
         for sender in [&client, &self.backend.socket] {
             sender.set_mode(RecvMode::OnDemand);
@@ -111,6 +120,7 @@ impl Opening {
         let runtime = worker.runtime.clone();
         let mut tunnel = Tunnel {
             client,
+            seat,
             backend: self.backend,
             worker,
             counters: self.counters,
@@ -253,6 +263,9 @@ impl Drop for Tunnel {
         // Of a send that did not end well, what the kernel took has gone all the same.
         let sent = self.client.sent_bytes();
         self.counters.add(Column::BytesOut, sent);
+        if let Some(seat) = self.seat {
+            self.worker.seats().leave(seat);
+        }
         self.worker.connection_closed();
     }
 }

@@ -3,7 +3,7 @@
 //! At most two buffers of ours are in use: the one that is being sent and the one that comes
 //! next. A backend that does not read holds the client back.
 
-use crate::body::{self, BodyError, BodyReader, RateMeter};
+use crate::body::{self, BodyError, BodyReader, Piece, RateMeter};
 use crate::client::Request;
 use crate::http::reject::Reject;
 use crate::http::request::BodyFraming;
@@ -18,6 +18,8 @@ pub(crate) struct Upload {
     reader: BodyReader,
     chunked: bool,
     next: Option<SendBuf>,
+    /// What the site's limit lets come.
+    left_bytes: u64,
     meter: RateMeter,
     write_ns: u64,
     /// The backend takes no more.
@@ -52,12 +54,14 @@ pub(crate) enum Pumped {
 impl Upload {
     /// The body of a request that begins at `now_ns`.
     pub(crate) fn new(request: &Request, now_ns: u64) -> Upload {
-        let timeouts = &request.site.site().timeouts;
+        let site = request.site.site();
+        let timeouts = &site.timeouts;
         Upload {
             reader: BodyReader::of_request(request.framing)
                 .drop_trailers(!request.forward().request_fields.dropped.is_empty()),
             chunked: request.framing == BodyFraming::Chunked,
             next: None,
+            left_bytes: (site.limits.as_ref()).map_or(u64::MAX, |limits| limits.body_bytes),
             meter: RateMeter::new(timeouts.body, now_ns),
             write_ns: timeouts.write.as_nanos() as u64,
             broken: false,
@@ -188,6 +192,9 @@ impl Upload {
             let rest = taken.rest.as_ref().map_or(0, |rest| rest.len());
             self.meter.note(received - rest);
             traffic.came(received - rest);
+            let payload = taken.piece.as_ref().map_or(0, Piece::len) as u64;
+            let left = self.left_bytes.checked_sub(payload);
+            self.left_bytes = left.ok_or(UploadFault::Refused(Reject::BodyLong))?;
             self.next = body::frame(&self.reader, self.chunked, taken.piece);
             self.pieces += u32::from(self.next.is_some());
             if let Some(rest) = taken.rest {

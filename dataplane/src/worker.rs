@@ -6,10 +6,11 @@ use crate::counters::{Causes, SiteCounters};
 use crate::entrance::{Arrival, Entrance};
 use crate::failures::Failures;
 use crate::health::HealthChecks;
+use crate::limits::{Seat, Seats};
 use crate::local_sites::LocalSites;
 use crate::pages::PageWriter;
 use crate::request_id::RequestIds;
-use crate::routing::Routing;
+use crate::routing::{Routing, ServedSite};
 use crate::shared::{Shared, WorkerBoard};
 use crate::site::LocalSite;
 use crate::upstream::Upstream;
@@ -23,7 +24,7 @@ use meridian_model::usage::NO_SITE;
 use meridian_sys::{
     ClassId, Event, ListenerId, Runtime, RuntimeConfig, SetupError, Socket, SocketId, Stir,
 };
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -39,8 +40,10 @@ const WORK_AT_ONCE: usize = 4 * CHANGED_SITES_AT_ONCE_MAX * SITE_WORK;
 /// What it takes to make a site anew, without its backends, in such looks.
 const SITE_WORK: usize = 16;
 
-/// What a tag has room for of the time when a header is due.
-const HEADER_DUE_MASK: u64 = (1 << 40) - 1;
+/// What a tag has room for of the time when a header is due, or of the number of a seat.
+const TAG_VALUE_MASK: u64 = (1 << 40) - 1;
+/// The bit of a tag that says that it is a seat.
+const TAG_SEAT: u64 = 1 << 57;
 
 /// A listener of this worker.
 #[derive(Debug)]
@@ -67,10 +70,16 @@ impl Tag {
                 port,
                 counted,
                 header_due_ms,
+                seat,
             }) => {
-                // Milliseconds of 34 years.
-                debug_assert!(header_due_ms <= HEADER_DUE_MASK);
-                (header_due_ms & HEADER_DUE_MASK) << 17 | u64::from(port) << 1 | u64::from(counted)
+                // Milliseconds of 34 years, and nobody has a seat who has not said whose it is.
+                debug_assert!(header_due_ms <= TAG_VALUE_MASK);
+                debug_assert!(header_due_ms == 0 || seat.is_none());
+                let value = match seat {
+                    Some(seat) => TAG_SEAT | u64::from(seat.number()) << 17,
+                    None => (header_due_ms & TAG_VALUE_MASK) << 17,
+                };
+                value | u64::from(port) << 1 | u64::from(counted)
             }
             Tag::Upstream(number) => 1 << 63 | u64::from(number),
         }
@@ -80,9 +89,12 @@ impl Tag {
         if bits >> 63 == 1 {
             Tag::Upstream(bits as u32)
         } else {
+            let value = bits >> 17 & TAG_VALUE_MASK;
+            let is_seat = bits & TAG_SEAT != 0;
             Tag::Client(Known {
                 port: (bits >> 1) as u16,
-                header_due_ms: bits >> 17 & HEADER_DUE_MASK,
+                header_due_ms: if is_seat { 0 } else { value },
+                seat: is_seat.then(|| Seat::of_number(value as u32)),
                 counted: bits & 1 == 1,
             })
         }
@@ -117,6 +129,7 @@ pub(crate) struct Worker {
     pages: RefCell<PageWriter>,
     no_site: SiteCounters,
     classes: RefCell<HashMap<TenantId, ClassId>>,
+    seats: RefCell<Seats>,
     upstreams: RefCell<Vec<Option<Rc<Upstream>>>>,
     free_upstreams: RefCell<Vec<u32>>,
     ports: RefCell<Vec<u16>>,
@@ -152,6 +165,7 @@ impl Worker {
             ..RuntimeConfig::default()
         })?;
         let routing = Cache::new(Arc::clone(&shared.routing));
+        let seats = Seats::new(shared.workers.len(), shared.origin, runtime.clock_ns());
         let worker = Rc::new(Worker {
             index,
             runtime,
@@ -162,6 +176,7 @@ impl Worker {
             no_site: pages.counters(NO_SITE),
             pages: RefCell::new(pages),
             classes: RefCell::default(),
+            seats: RefCell::new(seats),
             upstreams: RefCell::default(),
             free_upstreams: RefCell::default(),
             ports: RefCell::default(),
@@ -230,6 +245,7 @@ impl Worker {
         let known = Known {
             port,
             counted: false,
+            seat: None,
             header_due_ms: match arrival {
                 Arrival::Proxy => self.runtime.deadline(timeouts.head).div_ceil(1_000_000),
                 Arrival::Client | Arrival::Denied | Arrival::Gone => 0,
@@ -472,6 +488,17 @@ impl Worker {
             .or_insert_with(|| self.runtime.add_class())
     }
 
+    /// The seat of a site, with the limits that it has now.
+    pub(crate) fn seat_of(&self, served: &ServedSite) -> Seat {
+        let mut seats = self.seats.borrow_mut();
+        seats.of_site(served.site(), served.meters(), self.runtime.now_ns())
+    }
+
+    /// Which connections are whose, and what is left of rates.
+    pub(crate) fn seats(&self) -> Ref<'_, Seats> {
+        self.seats.borrow()
+    }
+
     /// This worker's counters of a site.
     pub(crate) fn counters_of(&self, site: SiteId) -> SiteCounters {
         self.pages.borrow_mut().counters(site)
@@ -674,11 +701,19 @@ mod tests {
     fn what_is_known_of_a_parked_connection_comes_back_out_of_its_tag() {
         for port in [0, 80, u16::MAX] {
             for counted in [false, true] {
-                for header_due_ms in [0, 1, 5_000, HEADER_DUE_MASK] {
+                for (header_due_ms, seat) in [
+                    (0, None),
+                    (1, None),
+                    (5_000, None),
+                    (TAG_VALUE_MASK, None),
+                    (0, Some(0)),
+                    (0, Some(u32::MAX)),
+                ] {
                     let known = Known {
                         port,
                         counted,
                         header_due_ms,
+                        seat: seat.map(Seat::of_number),
                     };
                     let tag = Tag::Client(known);
                     assert_eq!(Tag::unpack(tag.pack()), tag);

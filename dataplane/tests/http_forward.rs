@@ -736,7 +736,7 @@ fn an_interim_response_has_no_framing() {
 
 fn refused(reject: Reject, context: AnswerContext) -> String {
     let mut out = Vec::new();
-    write_reject(&mut out, reject, b"an-id", DATE, context);
+    write_reject(&mut out, reject, None, b"an-id", DATE, context);
     String::from_utf8(out).expect("text")
 }
 

@@ -7,6 +7,7 @@ mod failures;
 mod host;
 mod last_good;
 mod live;
+mod quota;
 mod status;
 mod supervision;
 mod suspending;

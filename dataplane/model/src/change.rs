@@ -412,8 +412,14 @@ impl Desired {
 
     /// A site of this tenant.
     pub fn site_of(&self, tenant: &Name) -> Option<&Arc<Site>> {
+        self.sites_of(tenant).first()
+    }
+
+    /// The sites of this tenant.
+    pub fn sites_of(&self, tenant: &Name) -> &[Arc<Site>] {
         let first = self.sites.partition_point(|it| it.tenant < *tenant);
-        self.sites.get(first).filter(|it| it.tenant == *tenant)
+        let behind = self.sites.partition_point(|it| it.tenant <= *tenant);
+        &self.sites[first..behind]
     }
 
     /// What leads from here to where everything of `owner` is as `declared` has it, as revision

@@ -4,6 +4,7 @@
 //! What this version can not do is refused rather than left out, because a snapshot
 //! that ignored a route or a limit would serve something else than what was asked for.
 
+mod limits;
 mod routes;
 mod site;
 mod tenant;

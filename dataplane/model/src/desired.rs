@@ -136,6 +136,15 @@ pub struct TenantLimits {
     pub connections: Option<u32>,
     /// Requests per second and host.
     pub requests_per_second: Option<u32>,
+    /// Requests that may come at once; none means as many as in a second. Only with a rate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<u32>,
+    /// The head of a request of any of its sites, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head_bytes: Option<u64>,
+    /// The body of a request of any of its sites, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_bytes: Option<u64>,
 }
 
 /// Hosts that stand in one place.

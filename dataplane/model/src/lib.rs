@@ -28,6 +28,7 @@ mod parallel;
 pub mod path;
 pub mod problem;
 mod quantity;
+pub mod quota;
 pub mod snapshot;
 pub mod suspension;
 mod timeout_overrides;

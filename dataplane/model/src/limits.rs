@@ -106,6 +106,13 @@ pub const SITE_NETWORKS_MAX: usize = 10_000;
 /// Networks in `host.deny_networks`, and in `listen.proxy_protocol_from`.
 pub const HOST_NETWORKS_MAX: usize = 100_000;
 
+/// Requests per second, and requests of a burst, in `limits` of a tenant or a site. Beyond it the
+/// time between two requests is less than the clock tells apart well.
+pub const RATE_REQUESTS_MAX: u32 = 1_000_000;
+
+/// The least that `limits.head` can be, in bytes: any client's plain request fits.
+pub const HEAD_LIMIT_BYTES_MIN: usize = 1024;
+
 /// Weight of a backend.
 pub const BACKEND_WEIGHT_MAX: u32 = 65_535;
 
@@ -172,6 +179,18 @@ pub const SPARE_HEADS_MAX: usize = 256;
 
 /// A larger one is given back to the allocator, in bytes.
 pub const SPARE_HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// Requests that a worker takes at a time from what a limit's rate has left, at most, so that not
+/// each of them touches what all workers share. What workers hold together is a quarter of the
+/// burst at most.
+pub const LEASE_REQUESTS_MAX: u32 = 64;
+
+/// What a worker holds of it for longer is given back, in milliseconds.
+pub const LEASE_MS: u64 = 100;
+
+/// What Retry-After says where too many connections are open, in seconds: nobody knows when one
+/// will end.
+pub const CONNECTIONS_RETRY_AFTER_S: u32 = 1;
 
 /// Retries that a site can make in a row on one worker. Counted as `retry_budget` when met.
 pub const RETRY_BURST: u32 = 16;
@@ -359,6 +378,9 @@ const _: () = {
     assert!(FAILURE_TEXT_BYTES_MAX <= LOG_TEXT_BYTES_MAX);
     // One site alone forgets nothing for want of room.
     assert!(FAILURES_PER_SITE * 5 * FAILURE_TEXT_BYTES_MAX < FAILURES_BYTES_MAX);
+    // Retry-After is written in whole seconds, and no burst takes longer than a u64 has nanoseconds.
+    assert!(RATE_REQUESTS_MAX <= 1_000_000_000);
+    assert!(HEAD_LIMIT_BYTES_MIN < REQUEST_HEAD_BYTES_MAX);
     // Hours and days are sums of slots.
     assert!(3600_u64.is_multiple_of(SLOT_SECONDS));
     assert!(REQUEST_LINE_BYTES_MAX < REQUEST_HEAD_BYTES_MAX);

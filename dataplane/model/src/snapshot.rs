@@ -8,6 +8,7 @@ mod by_name;
 mod by_site;
 mod health;
 mod hostnames;
+mod limits;
 mod named_backend;
 mod routes;
 
@@ -25,6 +26,7 @@ pub(crate) use by_name::ByName;
 pub use by_site::BySite;
 pub use health::{CheckHost, CheckKind, HealthCheck, HttpCheck, Statuses};
 pub use hostnames::HostnameTable;
+pub use limits::{Allowance, Limits, Rate};
 pub use named_backend::NamedBackend;
 pub use routes::{
     Answer, Base, FieldChange, Forward, HostField, Location, Match, Outcome, Pair, PathMatch,
@@ -77,6 +79,8 @@ pub struct Site {
     pub hostnames: Box<[Box<str>]>,
     /// The host's timeouts with the site's own on top.
     pub timeouts: Arc<Timeouts>,
+    /// What its clients may do; none where they may do whatever there is room for.
+    pub limits: Option<Arc<Limits>>,
     /// Retries for each hundred requests.
     pub retry_percent: u32,
     /// The site's pools. Index 0 is the one named "default"; it may have no backends.

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use meridian_model::availability::unavailable;
-use meridian_model::desired::{FieldRules, Match, Outcome, Owner, Route, Site, TenantLimits};
+use meridian_model::desired::{FieldRules, Match, Outcome, Owner, Route, Site};
 use meridian_model::name::Name;
-use meridian_model::snapshot::{self, Backend};
+use meridian_model::snapshot::{self, Allowance, Backend, Rate};
 use meridian_model::{Desired, Local, Manifest, compile};
 
 const SMALL: &str = r#"
@@ -112,7 +112,7 @@ fn a_hosts_own_listener_is_no_backend_at_connect_either() {
 fn what_is_not_built_is_refused_from_the_log_too() {
     let text = include_str!("fixtures/every_key.toml");
     let manifest = Manifest::parse(text, "every_key.toml").unwrap();
-    let of_sites = |key: &str| key.starts_with("site.") || key == "tenant.limits";
+    let of_sites = |key: &str| key.starts_with("site.");
     let named: BTreeSet<String> = unavailable(&manifest)
         .into_iter()
         .map(|problem| problem.key)
@@ -261,14 +261,50 @@ fn a_log_that_does_not_fit_itself_is_refused() {
          acme/shop: Via: can not be set\n\
          acme/shop: x-c: \"1\\r\\nx-b: 2\" can not stand in a field"
     );
-    let limited = refused(|it| {
-        it.tenants[0].limits = TenantLimits {
-            connections: Some(1),
-            ..TenantLimits::default()
-        };
-    });
-    assert!(
-        limited.starts_with("acme/blog: tenant.limits: not available"),
-        "{limited}"
+}
+
+#[test]
+fn limits_of_a_site_come_with_those_of_its_tenant() {
+    let text = format!(
+        "{SMALL}\n\
+         [[tenant]]\nname = \"free\"\n\
+         [[site]]\ntenant = \"free\"\nname = \"plain\"\nhostnames = [\"plain.free.test\"]\n\
+         [[site]]\ntenant = \"free\"\nname = \"own\"\nhostnames = [\"own.free.test\"]\n\
+         limits = {{ requests_per_second = 7 }}\n\
+         [[tenant]]\nname = \"paid\"\n\
+         limits = {{ sites = 2, connections = 9, requests_per_second = 5, burst = 50, body = \"1KiB\" }}\n\
+         [[site]]\ntenant = \"paid\"\nname = \"plain\"\nhostnames = [\"plain.paid.test\"]\n\
+         [[site]]\ntenant = \"paid\"\nname = \"own\"\nhostnames = [\"own.paid.test\"]\n\
+         limits = {{ connections = 3, head = \"2KiB\", body = \"1MiB\" }}\n"
     );
+    let (local, desired) = parts(&text);
+    let snapshot = compile(&local, &desired, 1).unwrap();
+    let limits = |host: &str| {
+        snapshot
+            .hostnames
+            .find(host.as_bytes())
+            .unwrap()
+            .limits
+            .clone()
+    };
+    assert_eq!(limits("plain.free.test"), None);
+    let rate = |requests_per_second, burst| {
+        Some(Rate {
+            requests_per_second,
+            burst,
+        })
+    };
+    let own = limits("own.free.test").unwrap();
+    assert_eq!(own.tenant, Allowance::default());
+    assert_eq!((own.site.connections, own.site.rate), (None, rate(7, 7)));
+    assert_eq!((own.head_bytes, own.body_bytes), (32 * 1024, u64::MAX));
+    let of_tenant = limits("plain.paid.test").unwrap();
+    assert_eq!(of_tenant.site, Allowance::default());
+    assert_eq!(of_tenant.tenant.connections, Some(9));
+    assert_eq!(of_tenant.tenant.rate, rate(5, 50));
+    assert_eq!(of_tenant.body_bytes, 1024);
+    let both = limits("own.paid.test").unwrap();
+    assert_eq!(both.tenant, of_tenant.tenant);
+    assert_eq!((both.site.connections, both.site.rate), (Some(3), None));
+    assert_eq!((both.head_bytes, both.body_bytes), (2048, 1024));
 }

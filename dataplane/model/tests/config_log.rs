@@ -235,6 +235,9 @@ fn tenant() -> impl Strategy<Value = Tenant> {
                     sites,
                     connections,
                     requests_per_second,
+                    burst: requests_per_second.map(|rate| rate / 2 + 1),
+                    head_bytes: connections.map(u64::from),
+                    body_bytes: sites.map(u64::from),
                 },
                 backend_networks: networks.map(|networks| {
                     networks

@@ -110,6 +110,7 @@ fn describe_site(out: &mut String, site: &Site) {
         trusted_networks,
         deny_networks,
         log_share,
+        limits,
     } = site;
     writeln!(out, "site {tenant}/{name} networks {backend_networks:?}").unwrap();
     writeln!(out, "  suspended {}", suspended.holds()).unwrap();
@@ -121,6 +122,9 @@ fn describe_site(out: &mut String, site: &Site) {
     .unwrap();
     if *log_share != LogShare::NONE {
         writeln!(out, "  {log_share:?}").unwrap();
+    }
+    if let Some(limits) = limits {
+        writeln!(out, "  {limits:?}").unwrap();
     }
     for pool in pools {
         let Pool {

@@ -97,6 +97,9 @@ const KEYS: &[(&str, &str)] = &[
     ("tenant.limits.sites", "quota of sites"),
     ("tenant.limits.connections", "503 over the limit"),
     ("tenant.limits.requests_per_second", "429 over the limit"),
+    ("tenant.limits.burst", "429 over the limit"),
+    ("tenant.limits.head", "431 over the limit"),
+    ("tenant.limits.body", "413 over the limit"),
     (
         "tenant.backend_networks",
         "private networks where the tenant's backends may be",
@@ -131,6 +134,8 @@ const KEYS: &[(&str, &str)] = &[
     ("site.timeouts.drain", "graceful stop"),
     ("site.limits.connections", "503 over the limit"),
     ("site.limits.requests_per_second", "429 over the limit"),
+    ("site.limits.burst", "429 over the limit"),
+    ("site.limits.head", "431 over the limit"),
     ("site.limits.body", "413 over the limit"),
     (
         "site.trusted_networks",

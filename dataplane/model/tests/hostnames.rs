@@ -17,6 +17,7 @@ fn site(id: u64) -> Arc<Site> {
         suspended: Default::default(),
         hostnames: Box::new([]),
         timeouts: Arc::new(Timeouts::default()),
+        limits: None,
         retry_percent: 20,
         pools: Box::new([]),
         paths: PathReading::AsReceived,

@@ -32,10 +32,12 @@ impl AnswerContext {
 }
 
 /// Appends the answer to a request that we refuse. It names the request's id, for whom the
-/// client asks what happened. `date` is in the form of RFC 9110 §5.6.7.
+/// client asks what happened, and in how many seconds it is worth another try, where that is known
+/// (RFC 9110 §10.2.3). `date` is in the form of RFC 9110 §5.6.7.
 pub fn write_reject(
     out: &mut Vec<u8>,
     reject: Reject,
+    retry_after_s: Option<u32>,
     request_id: &[u8],
     date: &[u8],
     context: AnswerContext,
@@ -44,14 +46,22 @@ pub fn write_reject(
         keep_alive: context.keep_alive && !reject.closes(),
         ..context
     };
-    let field = ("X-Request-Id", request_id);
-    write_answer(out, reject.status(), field, date, context);
+    let request_id = ("X-Request-Id", request_id);
+    match retry_after_s {
+        None => write_answer(out, reject.status(), &[request_id], date, context),
+        Some(seconds) => {
+            let mut digits = Vec::with_capacity(10);
+            push_decimal(&mut digits, u64::from(seconds));
+            let fields = [("Retry-After", digits.as_slice()), request_id];
+            write_answer(out, reject.status(), &fields, date, context);
+        }
+    }
 }
 
 /// Appends the answer to `OPTIONS *` and to an OPTIONS request that may go no
 /// further (RFC 9110 §7.6.2, §9.3.7).
 pub fn write_options_answer(out: &mut Vec<u8>, date: &[u8], context: AnswerContext) {
-    write_answer(out, 204, ("Allow", ALLOW.as_bytes()), date, context);
+    write_answer(out, 204, &[("Allow", ALLOW.as_bytes())], date, context);
 }
 
 /// Appends the answer that a route gives, with what stands in Location.
@@ -99,13 +109,13 @@ pub fn write_route_answer(
     }
 }
 
-/// Appends a whole response with one field of its own. Its body is one line of plain text, the
+/// Appends a whole response with some fields of its own. Its body is one line of plain text, the
 /// status itself: it names no site, no tenant and no reason that another tenant could learn from.
 /// A 405 carries Allow.
 fn write_answer(
     out: &mut Vec<u8>,
     code: u16,
-    field: (&str, &[u8]),
+    fields: &[(&str, &[u8])],
     date: &[u8],
     context: AnswerContext,
 ) {
@@ -126,8 +136,9 @@ fn write_answer(
     if code == 405 {
         write_field(out, "Allow", ALLOW.as_bytes());
     }
-    let (name, value) = field;
-    write_field(out, name, value);
+    for (name, value) in fields {
+        write_field(out, name, value);
+    }
     write_connection(out, context);
     out.extend_from_slice(b"\r\n");
     if !has_no_content && !context.head_only {

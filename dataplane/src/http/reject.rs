@@ -64,6 +64,8 @@ pub enum Reject {
     HeadSlow,
     /// The body did not arrive fast enough.
     BodySlow,
+    /// The head is over the limit of the site.
+    HeadLimit,
     /// The body is over the limit of the site.
     BodyLong,
     /// No site has this hostname.
@@ -72,9 +74,9 @@ pub enum Reject {
     Denied,
     /// The site is not served for now.
     Suspended,
-    /// The site is over its rate of requests.
+    /// The site or its tenant is over its rate of requests.
     RateLimit,
-    /// The site is over its number of connections.
+    /// The site or its tenant is over its number of connections.
     ConnectionLimit,
     /// The request has been through this fleet before.
     Loop,
@@ -96,7 +98,7 @@ pub enum Reject {
 
 impl Reject {
     /// Every variant, in their order.
-    pub const ALL: [Reject; 31] = [
+    pub const ALL: [Reject; 32] = [
         Reject::RequestLine,
         Reject::RequestLineLong,
         Reject::Version,
@@ -114,6 +116,7 @@ impl Reject {
         Reject::TrailersLong,
         Reject::HeadSlow,
         Reject::BodySlow,
+        Reject::HeadLimit,
         Reject::BodyLong,
         Reject::NoSite,
         Reject::Denied,
@@ -149,7 +152,7 @@ impl Reject {
             Reject::RequestLineLong => 414,
             Reject::Scheme => 421,
             Reject::RateLimit => 429,
-            Reject::HeadLong | Reject::FieldsMany | Reject::TrailersLong => 431,
+            Reject::HeadLong | Reject::FieldsMany | Reject::TrailersLong | Reject::HeadLimit => 431,
             Reject::Coding => 501,
             Reject::ConnectRefused | Reject::ResponseHead | Reject::Reset => 502,
             Reject::Suspended | Reject::ConnectionLimit | Reject::NoBackend | Reject::Resources => {
@@ -184,13 +187,15 @@ impl Reject {
             | Reject::TrailersLong
             | Reject::HeadSlow
             | Reject::BodySlow
-            | Reject::BodyLong => true,
+            | Reject::HeadLimit
+            | Reject::BodyLong
+            // It is not one of the site's, so it must not stay.
+            | Reject::ConnectionLimit => true,
             Reject::Path
             | Reject::NoSite
             | Reject::Denied
             | Reject::Suspended
             | Reject::RateLimit
-            | Reject::ConnectionLimit
             | Reject::Loop
             | Reject::NoBackend
             | Reject::ConnectRefused
@@ -223,6 +228,7 @@ impl Reject {
             Reject::TrailersLong => "trailers_long",
             Reject::HeadSlow => "head_timeout",
             Reject::BodySlow => "body_timeout",
+            Reject::HeadLimit => "limit_head",
             Reject::BodyLong => "limit_body",
             Reject::NoSite => "no_site",
             Reject::Denied => "denied",
@@ -238,6 +244,15 @@ impl Reject {
             Reject::Reset => "reset",
             Reject::Resources => "out_of_resources",
         }
+    }
+
+    /// Whether it is for a limit of the tenant or the site.
+    #[must_use]
+    pub fn is_limit(self) -> bool {
+        matches!(
+            self,
+            Reject::HeadLimit | Reject::BodyLong | Reject::RateLimit | Reject::ConnectionLimit
+        )
     }
 
     /// Whose fault it is.

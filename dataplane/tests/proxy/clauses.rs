@@ -123,6 +123,17 @@ const CLAUSES: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "site over a limit: 429, 503; head and body",
+        &[
+            "limit_rate",
+            "limit_connections",
+            "limit_head",
+            "limit_body",
+            "limit_body_fits",
+            "limit_body_chunked",
+        ],
+    ),
+    (
         "no backend, broke, lied, slow",
         &[
             "no_backend",
@@ -410,6 +421,16 @@ const CLAUSES_OF_TESTS: &[(&str, &str, &str)] = &[
         "`drain` in a tunnel",
         "tunnels",
         "a_drain_leaves_tunnels_alone_until_its_end",
+    ),
+    (
+        "limits over all workers",
+        "limits",
+        "a_tenants_rate_holds_over_all_workers_and_sites",
+    ),
+    (
+        "limits of connections, tunnels among them",
+        "limits",
+        "a_tenants_connections_are_those_of_all_workers_and_its_tunnels",
     ),
     ("the retry budget", "connections", "retries_have_a_budget"),
     (

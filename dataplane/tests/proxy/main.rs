@@ -8,6 +8,7 @@ mod chaos;
 mod clauses;
 mod connections;
 mod health;
+mod limits;
 mod log;
 mod names;
 mod programs;

@@ -31,6 +31,8 @@ pub(crate) struct Declared {
     pub(crate) listen: String,
     /// The pools of those backends; that of one which is not listed is `default`.
     pub(crate) pools: Vec<String>,
+    /// Further lines of `[[tenant]]`.
+    pub(crate) tenant_keys: String,
     /// Further lines of `[[site]]`.
     pub(crate) site_keys: String,
     /// `[host] access_log`; the site then asks for all of its lines.
@@ -54,6 +56,7 @@ impl Default for Declared {
             host: String::new(),
             listen: String::new(),
             pools: Vec::new(),
+            tenant_keys: String::new(),
             site_keys: String::new(),
             log: None,
             log_sample: 1.0,
@@ -94,7 +97,7 @@ impl Declared {
              {host_log}\
              [listen]\nhttp = {listeners:?}\n{}\n\
              [fleet]\nname = \"wire\"\n\
-             [[tenant]]\nname = \"acme\"\n\
+             [[tenant]]\nname = \"acme\"\n{}\n\
              [[site]]\ntenant = \"acme\"\nname = \"shop\"\nhostnames = {:?}\ntimeouts = {}\n\
              {site_log}{}",
             self.workers,
@@ -102,6 +105,7 @@ impl Declared {
             self.timeouts,
             self.host,
             self.listen,
+            self.tenant_keys,
             self.hostnames,
             self.site_timeouts,
             self.site_keys

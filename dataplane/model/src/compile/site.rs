@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::limits::site_limits;
 use super::routes::Routes;
 use super::tenant::Tenant;
 use super::{Context, problem};
@@ -113,11 +114,6 @@ impl Compiler<'_> {
         self.refuse(site, "site.certificates", !certificates.is_empty());
         self.refuse(site, "site.redirect_to_https", *redirect_to_https);
         self.refuse(site, "site.hsts", hsts.is_some());
-        self.refuse(
-            site,
-            "site.limits",
-            *limits != desired::SiteLimits::default(),
-        );
         if *id == SiteId(0) || pools.iter().any(|pool| pool.id.0 == 0) {
             self.report(site, "id", String::from("was never assigned"));
         }
@@ -153,6 +149,7 @@ impl Compiler<'_> {
             },
             hostnames: hostnames.iter().map(|name| name.as_str().into()).collect(),
             timeouts: self.timeouts(timeouts.on(&self.host.timeouts)),
+            limits: site_limits(tenant, limits),
             retry_percent: retry.map_or(RETRY_PERCENT_DEFAULT, |retry| retry.percent),
             pools,
             paths,
@@ -163,8 +160,6 @@ impl Compiler<'_> {
             deny_networks: self.networks(deny_networks),
             log_share: access_log.map_or(LogShare::NONE, |log| LogShare::of(log.sample)),
         };
-        let has_limits = tenant.has_limits;
-        self.refuse(site, "tenant.limits", has_limits);
         if compiled.tenant_id == TenantId(0) {
             self.report(site, "tenant id", String::from("was never assigned"));
         }

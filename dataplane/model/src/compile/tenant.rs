@@ -4,17 +4,19 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::limits::tenant_limits;
 use crate::address_policy::common_networks;
 use crate::desired::{self, Owner};
 use crate::local::Host;
-use crate::snapshot::TenantId;
+use crate::snapshot::{Limits, TenantId};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Tenant {
     pub(super) id: TenantId,
     pub(super) name: Arc<str>,
     pub(super) networks: Arc<[IpNet]>,
-    pub(super) has_limits: bool,
+    /// What holds for a site that has none of its own.
+    pub(super) limits: Option<Arc<Limits>>,
     pub(super) suspended: bool,
 }
 
@@ -38,7 +40,7 @@ pub(super) fn compile_tenant(host: &Host, tenant: &desired::Tenant) -> Tenant {
         id: *id,
         name: name.shared(),
         networks: networks.into(),
-        has_limits: *limits != desired::TenantLimits::default(),
+        limits: tenant_limits(limits),
         suspended: *suspended,
     }
 }

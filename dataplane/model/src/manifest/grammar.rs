@@ -3,6 +3,7 @@
 mod fields;
 mod fleet;
 mod host;
+mod limits;
 mod pool;
 mod route;
 mod site;

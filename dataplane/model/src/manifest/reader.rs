@@ -388,7 +388,7 @@ impl<'t> Section<'t> {
         sections
     }
 
-    fn key_path(&self, key: &str) -> String {
+    pub(super) fn key_path(&self, key: &str) -> String {
         if self.path.is_empty() {
             key.to_owned()
         } else {

@@ -154,6 +154,21 @@ pub(super) fn size(value: &DeValue<'_>) -> Result<u64, Malformed> {
     }
 }
 
+/// A size of `first` to `last` bytes, both included.
+pub(super) fn size_between(
+    first: u64,
+    last: u64,
+) -> impl Fn(&DeValue<'_>) -> Result<u64, Malformed> {
+    move |value| {
+        let bytes = size(value)?;
+        if (first..=last).contains(&bytes) {
+            return Ok(bytes);
+        }
+        let what = format!("must be {first} to {last} bytes (was {})", shown(value));
+        Err(malformed(what, ""))
+    }
+}
+
 pub(super) fn ip_address(value: &DeValue<'_>) -> Result<IpAddr, Malformed> {
     let text = text(value)?;
     text.parse().map_err(|_| {

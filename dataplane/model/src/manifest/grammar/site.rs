@@ -1,11 +1,12 @@
 //! `[[site]]`, without its pools and routes.
 
 use super::fields::{SITE_REQUEST, SITE_RESPONSE, bytes_of, read_fields};
+use super::limits::read_limits;
 use super::pool::{read_backend, read_pool};
 use super::route::read_route;
 use super::timeouts::read_timeouts;
 use super::{plain, read_each};
-use crate::desired::{AccessLog, Hsts, RetryBudget, SiteLimits, Steering};
+use crate::desired::{AccessLog, Hsts, RetryBudget, Steering};
 use crate::limits::{
     FIELD_CHANGE_BYTES_PER_SITE_MAX, HOSTNAMES_PER_SITE_MAX, POOLS_PER_SITE_MAX,
     RESPOND_BODY_BYTES_PER_SITE_MAX, RETRY_PERCENT_DEFAULT, ROUTE_CONDITIONS_PER_SITE_MAX,
@@ -157,19 +158,6 @@ fn read_hsts(reader: &mut Reader<'_>, mut section: Section<'_>) -> Option<Hsts> 
         max_age: max_age?.value,
         include_subdomains: below,
     })
-}
-
-fn read_limits(reader: &mut Reader<'_>, mut section: Section<'_>) -> SiteLimits {
-    let count = || values::integer(1, u32::MAX);
-    let connections = section.take(reader, "connections", count());
-    let requests_per_second = section.take(reader, "requests_per_second", count());
-    let body_bytes = section.take(reader, "body", values::size);
-    section.finish(reader);
-    SiteLimits {
-        connections: connections.map(|located| located.value),
-        requests_per_second: requests_per_second.map(|located| located.value),
-        body_bytes: body_bytes.map(|located| located.value),
-    }
 }
 
 fn read_access_log(reader: &mut Reader<'_>, mut section: Section<'_>) -> AccessLog {

@@ -1,7 +1,7 @@
 //! `[[tenant]]` and `[[certificate]]`.
 
+use super::limits::read_tenant_limits;
 use super::plain;
-use crate::desired::TenantLimits;
 use crate::manifest::reader::{Reader, Section};
 use crate::manifest::values;
 use crate::manifest::written::{Certificate, Tenant};
@@ -9,7 +9,7 @@ use crate::manifest::written::{Certificate, Tenant};
 pub(super) fn read_tenant(reader: &mut Reader<'_>, mut section: Section<'_>) -> Option<Tenant> {
     let name = section.require(reader, "name", values::name, "name = \"acme\"");
     let limits = section.table(reader, "limits", "tenant.limits");
-    let limits = limits.map(|section| read_limits(reader, section));
+    let limits = limits.map(|section| read_tenant_limits(reader, section));
     let suspended = section.take_or(reader, "suspended", values::flag, (false, "false"));
     let networks = section.list(reader, "backend_networks", values::network);
     section.finish(reader);
@@ -19,20 +19,6 @@ pub(super) fn read_tenant(reader: &mut Reader<'_>, mut section: Section<'_>) -> 
         backend_networks: networks.map(|networks| plain(Some(networks))),
         suspended,
     })
-}
-
-fn read_limits(reader: &mut Reader<'_>, mut section: Section<'_>) -> TenantLimits {
-    let mut count = |key| {
-        let count = section.take(reader, key, values::integer(1, u32::MAX));
-        count.map(|located| located.value)
-    };
-    let limits = TenantLimits {
-        sites: count("sites"),
-        connections: count("connections"),
-        requests_per_second: count("requests_per_second"),
-    };
-    section.finish(reader);
-    limits
 }
 
 pub(super) fn read_certificate(
