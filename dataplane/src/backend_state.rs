@@ -5,10 +5,13 @@
 //! leaves the backend as it was takes it over ([`crate::routing`]). Workers share it. What they look
 //! at for each pick is one word that changes seldom, so its cache line stays with all of them.
 
+mod load;
+
 use crate::counters::{BackendCounters, Counter};
+pub(crate) use load::{Load, Outcome};
 use meridian_sys::Clock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 /// Bits of a standing's word.
@@ -46,6 +49,8 @@ pub(crate) struct BackendState {
     standing: AtomicU32,
     /// By the process's clock; 0: it was never down.
     up_since_ns: AtomicU64,
+    /// Of a backend whose pool asks for it.
+    load: OnceLock<Box<Load>>,
     /// Taken only when the health changes and by who shows it. None: it is as it was at first.
     last_change: Mutex<Option<Box<HealthChange>>>,
 }
@@ -86,6 +91,7 @@ impl BackendState {
             check_failures: Counter::default(),
             standing: AtomicU32::new(Health::Unchecked.bits()),
             up_since_ns: AtomicU64::new(0),
+            load: OnceLock::new(),
             last_change: Mutex::new(None),
         }
     }
@@ -93,6 +99,11 @@ impl BackendState {
     /// Whether a request may go to it that might as well go elsewhere.
     pub(crate) fn is_usable(&self) -> bool {
         self.health() != Health::Down
+    }
+
+    /// How loaded it is, as far as its load is counted: from the first time that somebody asks.
+    pub(crate) fn load(&self) -> &Load {
+        self.load.get_or_init(Box::default)
     }
 
     /// What is known of its health.

@@ -160,6 +160,25 @@ pub struct Pool {
 pub enum Algorithm {
     /// In turn, as often as its weight says.
     RoundRobin,
+    /// The one with fewer requests of two at random.
+    LeastConnections,
+    /// At random, as often as its weight says.
+    Random,
+    /// By a hash.
+    Hash(HashInput),
+    /// By a hash such that a changed backend moves only its share.
+    ConsistentHash(HashInput),
+    /// The one that is expected to answer sooner of two at random.
+    PeakEwma,
+}
+
+/// What a hash is taken of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HashInput {
+    /// The client's address.
+    Source,
+    /// The target that the backend is asked for, with its query.
+    Uri,
 }
 
 /// Backends that a host tries together.

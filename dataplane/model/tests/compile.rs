@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use meridian_model::availability::unavailable;
 use meridian_model::desired::{FieldRules, Match, Outcome, Owner, Route, Site, TenantLimits};
 use meridian_model::name::Name;
-use meridian_model::snapshot::{self, Backend};
+use meridian_model::snapshot::{self, Algorithm, Backend, HashInput};
 use meridian_model::{Desired, Local, Manifest, compile};
 
 const SMALL: &str = r#"
@@ -132,20 +132,39 @@ fn what_is_not_built_is_refused_from_the_log_too() {
 }
 
 #[test]
-fn other_algorithms_are_refused() {
-    let text = format!("{SMALL}pool = {{ algorithm = \"random\" }}\n");
-    let manifest = Manifest::parse(&text, "ams.toml").unwrap();
-    let said: Vec<String> = unavailable(&manifest)
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    assert_eq!(said.len(), 1);
-    let expected = "\"random\" is not available in this version; leave it out";
-    assert!(said[0].ends_with(expected), "{said:?}");
-    let (local, desired) = parts(&text);
-    assert!(refusals(&local, &desired).contains("not available in this version"));
-    let manifest = Manifest::parse(SMALL, "ams.toml").unwrap();
-    assert_eq!(unavailable(&manifest), []);
+fn every_algorithm_is_compiled() {
+    let algorithm = |words: &str| {
+        let text = format!("{SMALL}pool = {{ {words} }}\n");
+        let manifest = Manifest::parse(&text, "ams.toml").unwrap();
+        assert_eq!(unavailable(&manifest), []);
+        let (local, desired) = parts(&text);
+        let snapshot = compile(&local, &desired, 1).unwrap();
+        let site = snapshot.sites_by_name()[0];
+        site.pools[0].algorithm
+    };
+    use HashInput::{Source, Uri};
+    for (words, expected) in [
+        ("", Algorithm::RoundRobin),
+        ("algorithm = \"round-robin\"", Algorithm::RoundRobin),
+        (
+            "algorithm = \"least-connections\"",
+            Algorithm::LeastConnections,
+        ),
+        ("algorithm = \"random\"", Algorithm::Random),
+        ("algorithm = \"source-hash\"", Algorithm::Hash(Source)),
+        ("algorithm = \"uri-hash\"", Algorithm::Hash(Uri)),
+        (
+            "algorithm = \"consistent-hash\"",
+            Algorithm::ConsistentHash(Uri),
+        ),
+        (
+            "algorithm = \"consistent-hash\", hash = \"source\"",
+            Algorithm::ConsistentHash(Source),
+        ),
+        ("algorithm = \"peak-ewma\"", Algorithm::PeakEwma),
+    ] {
+        assert_eq!(algorithm(words), expected, "{words}");
+    }
 }
 
 fn route_to(pool: &str) -> Route {

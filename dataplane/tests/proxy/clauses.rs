@@ -383,7 +383,7 @@ const CLAUSES: &[(&str, &[&str])] = &[
         "fields set, added and removed",
         &["route_fields", "route_fields_trailers"],
     ),
-    ("Balancing", &["round_robin"]),
+    ("Balancing", &["round_robin", "hash_uri", "hash_source"]),
 ];
 
 /// Clauses that no conversation can show, for they need many connections, much data or the end of
@@ -421,6 +421,21 @@ const CLAUSES_OF_TESTS: &[(&str, &str, &str)] = &[
         "tenants share no connection",
         "connections",
         "tenants_share_no_connection_to_the_backend_that_both_have",
+    ),
+    (
+        "Balancing: the whole host's loads",
+        "balancing",
+        "least_connections_are_those_of_the_whole_host",
+    ),
+    (
+        "Balancing: consistent hash",
+        "balancing",
+        "consistent_hashing_is_the_same_on_all_workers_and_moves_only_the_changed_share",
+    ),
+    (
+        "Balancing: peak-EWMA",
+        "balancing",
+        "a_slow_backend_gets_few_requests_by_peak_ewma",
     ),
     (
         "backends by name",

@@ -15,8 +15,9 @@ use crate::name::Name;
 use crate::network_set::NetworkSet;
 use crate::problem::Problem;
 use crate::snapshot::{
-    Algorithm, Backend, BackendKey, CheckHost, CheckKind, HealthCheck, HttpCheck, LogShare,
-    NamedBackend, Pool, ProxyProtocol, Site, SiteId, Statuses, Suspended, TenantId, Tier, Timeouts,
+    Algorithm, Backend, BackendKey, CheckHost, CheckKind, HashInput, HealthCheck, HttpCheck,
+    LogShare, NamedBackend, Pool, ProxyProtocol, Site, SiteId, Statuses, Suspended, TenantId, Tier,
+    Timeouts,
 };
 use crate::suspension::Suspensions;
 
@@ -82,6 +83,21 @@ fn compile_proxy_protocol(version: Option<desired::ProxyProtocol>) -> ProxyProto
         None => ProxyProtocol::Off,
         Some(desired::ProxyProtocol::V1) => ProxyProtocol::V1,
         Some(desired::ProxyProtocol::V2) => ProxyProtocol::V2,
+    }
+}
+
+fn compile_algorithm(algorithm: desired::Algorithm) -> Algorithm {
+    match algorithm {
+        desired::Algorithm::RoundRobin => Algorithm::RoundRobin,
+        desired::Algorithm::LeastConnections => Algorithm::LeastConnections,
+        desired::Algorithm::Random => Algorithm::Random,
+        desired::Algorithm::SourceHash => Algorithm::Hash(HashInput::Source),
+        desired::Algorithm::UriHash => Algorithm::Hash(HashInput::Uri),
+        desired::Algorithm::ConsistentHash(input) => Algorithm::ConsistentHash(match input {
+            desired::HashInput::Source => HashInput::Source,
+            desired::HashInput::Uri => HashInput::Uri,
+        }),
+        desired::Algorithm::PeakEwma => Algorithm::PeakEwma,
     }
 }
 
@@ -188,12 +204,10 @@ impl Compiler<'_> {
         self.refuse(site, "site.pool.tls", tls.is_some());
         self.refuse(site, "site.pool.slow_start", slow_start.is_some());
         self.refuse(site, "site.pool.queue", queue.is_some());
-        let is_round_robin = *algorithm == desired::Algorithm::RoundRobin;
-        self.refuse(site, "site.pool.algorithm", !is_round_robin);
         Pool {
             id: *id,
             name: self.pool_name(name),
-            algorithm: Algorithm::RoundRobin,
+            algorithm: compile_algorithm(*algorithm),
             health: self.health(site, health.as_ref()),
             tiers: self.tiers(
                 site,
