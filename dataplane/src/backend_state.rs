@@ -16,6 +16,7 @@ use std::time::SystemTime;
 
 /// Bits of a standing's word.
 const HEALTH_MASK: u32 = 0b11;
+const DRAINING: u32 = 0b100;
 
 /// What is known of a backend's health.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,13 +84,15 @@ impl Health {
 }
 
 impl BackendState {
-    /// The state of a backend that nobody has looked at, on a plane with so many workers.
-    pub(crate) fn new(workers: usize) -> BackendState {
+    /// The state of a backend that nobody has looked at, on a plane with so many workers; it is
+    /// drained if `draining`.
+    pub(crate) fn new(workers: usize, draining: bool) -> BackendState {
+        let draining = if draining { DRAINING } else { 0 };
         BackendState {
             counters: (0..workers).map(|_| BackendCounters::default()).collect(),
             checks: Counter::default(),
             check_failures: Counter::default(),
-            standing: AtomicU32::new(Health::Unchecked.bits()),
+            standing: AtomicU32::new(Health::Unchecked.bits() | draining),
             up_since_ns: AtomicU64::new(0),
             load: OnceLock::new(),
             last_change: Mutex::new(None),
@@ -98,7 +101,23 @@ impl BackendState {
 
     /// Whether a request may go to it that might as well go elsewhere.
     pub(crate) fn is_usable(&self) -> bool {
-        self.health() != Health::Down
+        // It guards no other memory: a pick that misses the latest word is as one made before it.
+        let standing = self.standing.load(Ordering::Relaxed);
+        standing & DRAINING == 0 && Health::of_bits(standing) != Health::Down
+    }
+
+    /// Whether it is drained: it gets no requests that might as well go elsewhere.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.standing.load(Ordering::Relaxed) & DRAINING != 0
+    }
+
+    /// Has it drained, or not any more. Whether that is news.
+    pub(crate) fn set_draining(&self, draining: bool) -> bool {
+        let before = match draining {
+            true => self.standing.fetch_or(DRAINING, Ordering::Release),
+            false => self.standing.fetch_and(!DRAINING, Ordering::Release),
+        };
+        (before & DRAINING != 0) != draining
     }
 
     /// How loaded it is, as far as its load is counted: from the first time that somebody asks.
@@ -108,7 +127,6 @@ impl BackendState {
 
     /// What is known of its health.
     pub(crate) fn health(&self) -> Health {
-        // It guards no other memory: a pick that misses the latest word is as one made before it.
         Health::of_bits(self.standing.load(Ordering::Relaxed))
     }
 
@@ -153,7 +171,7 @@ mod tests {
 
     #[test]
     fn only_a_change_of_health_is_news() {
-        let state = BackendState::new(2);
+        let state = BackendState::new(2, false);
         assert!(state.is_usable() && state.last_change().is_none());
         assert!(!state.set_health(Health::Unchecked, "nothing"));
         assert!(state.set_health(Health::Up, "connected"));
@@ -167,5 +185,19 @@ mod tests {
         assert!(state.set_health(Health::Up, "connected"));
         assert!(state.is_usable());
         assert!(state.up_since_ns.load(Ordering::Relaxed) >= before_ns);
+    }
+
+    #[test]
+    fn draining_and_health_do_not_touch_each_other() {
+        let state = BackendState::new(1, true);
+        assert!(!state.is_usable() && state.is_draining());
+        assert!(!state.set_draining(true));
+        state.set_health(Health::Down, "refused");
+        assert!(state.set_draining(false));
+        assert!(!state.is_usable() && state.health() == Health::Down);
+        assert!(state.set_draining(true));
+        state.set_health(Health::Up, "connected");
+        assert!(!state.is_usable() && state.health() == Health::Up);
+        assert!(state.set_draining(false) && state.is_usable());
     }
 }

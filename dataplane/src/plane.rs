@@ -4,6 +4,7 @@ use crate::access_log::{AccessLog, LogQueue, Reopener};
 use crate::config::{Follower, Started};
 use crate::configuration::Configuration;
 use crate::control;
+use crate::drains::Drains;
 use crate::entrance::Entrance;
 use crate::listeners::{self, ByWorker};
 use crate::names::{Names, resolver};
@@ -61,14 +62,17 @@ pub fn run(state: &Path) -> Result<(), String> {
         lock: _alive,
     } = Counting::start(state, &local.host.name, workers, wall_seconds)?;
     let names = Names::new().map_err(|error| format!("making an eventfd: {error}"))?;
+    let drains = Drains::read(state)?;
     let joint = Joint {
         workers,
         names: &names,
+        drains: &drains,
     };
     let (log, queues) = start_log(local.host.access_log.as_deref(), workers)?;
+    let routing = Routing::new(snapshot, joint);
     let shared = Shared::new(
-        Routing::new(snapshot, joint),
-        Arc::clone(&names),
+        routing,
+        (Arc::clone(&names), drains),
         Arc::clone(&usage),
         wall_seconds,
         Entrance::new(&local),

@@ -2,6 +2,7 @@
 
 use crate::access_log::LogStanding;
 use crate::counters::{Causes, Counter};
+use crate::drains::Drains;
 use crate::entrance::Entrance;
 use crate::failures::Question;
 use crate::health::{HealthChecks, descriptors_for_checks};
@@ -98,6 +99,8 @@ pub(crate) struct Shared {
     pub(crate) names: Arc<Names>,
     /// The checks of backends.
     pub(crate) health: Arc<HealthChecks>,
+    /// The backends that are drained.
+    pub(crate) drains: Drains,
     /// Grows with each question for the numbers that workers publish.
     pub(crate) questions: AtomicU64,
     /// Questions for failures that are open: looked at when `questions` grew.
@@ -127,14 +130,15 @@ impl Shared {
         Joint {
             workers: self.workers.len(),
             names: &self.names,
+            drains: &self.drains,
         }
     }
 
     /// What the workers of a process with these `means` share, beginning with `routing`, whose
-    /// names are among `names`, and counting into `usage`; `entrance` says who may come in.
+    /// names are among `names` and that was made with `drains`, and counting into `usage`; `entrance` says who may come in.
     pub(crate) fn new(
         routing: Routing,
-        names: Arc<Names>,
+        (names, drains): (Arc<Names>, Drains),
         usage: Arc<Usage>,
         wall_seconds: u64,
         entrance: Entrance,
@@ -162,6 +166,7 @@ impl Shared {
             busy_polling,
             usage,
             names,
+            drains,
             questions: AtomicU64::new(0),
             failure_questions: Mutex::default(),
             log,

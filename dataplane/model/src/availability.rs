@@ -49,7 +49,6 @@ const NOT_BUILT: &[NotBuilt] = &[
     key("site.pool.slow_start"),
     key("site.pool.queue"),
     key("site.backend.connections"),
-    key("site.backend.backup"),
 ];
 
 /// Every use in `manifest` of what is not built yet, in the order of the lines.

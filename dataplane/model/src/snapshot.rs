@@ -150,8 +150,9 @@ pub struct Pool {
     pub health: Option<Arc<HealthCheck>>,
     /// Backends in the order in which this host falls back on them: first its own
     /// group's with the ungrouped, then one tier for each other group, closest
-    /// first, groups without a known distance last. The first tier is always
-    /// there, and may be empty.
+    /// first, groups without a known distance last. Behind each tier comes one of
+    /// its backups, where it has any. The first tier is always there, and may be
+    /// empty.
     pub tiers: Box<[Tier]>,
 }
 
@@ -186,6 +187,8 @@ pub enum HashInput {
 pub struct Tier {
     /// The backends belong to another group than the host does.
     pub cross_group: bool,
+    /// The backends are used while none of the tier before them is.
+    pub backup: bool,
     /// In the order of their names.
     pub backends: Box<[Backend]>,
     /// Those that are known by a name, whose addresses are not a matter of configuration. Not

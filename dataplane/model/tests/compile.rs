@@ -167,6 +167,38 @@ fn every_algorithm_is_compiled() {
     }
 }
 
+#[test]
+fn backups_stand_behind_the_tier_that_they_are_of() {
+    let backends = "backend = [\
+        { name = \"far-b\", address = \"10.0.0.1:80\", group = \"nyc\", backup = true }, \
+        { name = \"near-b\", address = \"10.0.0.2:80\", backup = true }, \
+        { name = \"far\", address = \"10.0.0.3:80\", group = \"nyc\" }, \
+        { name = \"farther-b\", address = \"app.internal:80\", group = \"syd\", backup = true }]\n";
+    let groups = "[[group]]\nname = \"nyc\"\n[[group]]\nname = \"syd\"\n";
+    let text = format!("{SMALL}{backends}{groups}");
+    let manifest = Manifest::parse(&text, "ams.toml").unwrap();
+    assert_eq!(unavailable(&manifest), []);
+    let (local, desired) = parts(&text);
+    let snapshot = compile(&local, &desired, 1).unwrap();
+    let blog = snapshot.hostnames.find(b"blog.example.com").unwrap();
+    let tiers = blog.pools[0].tiers.iter().map(|tier| {
+        let names = tier.backends.iter().map(|it| it.name.to_string());
+        let named = tier.named.iter().map(|it| it.name.to_string());
+        (tier.cross_group, tier.backup, names.chain(named).collect())
+    });
+    let tiers: Vec<(bool, bool, Vec<String>)> = tiers.collect();
+    let tier = |cross_group, backup, name: &str| (cross_group, backup, vec![name.to_owned()]);
+    // The first is there, though it has none.
+    let expected = [
+        (false, false, Vec::new()),
+        tier(false, true, "near-b"),
+        tier(true, false, "far"),
+        tier(true, true, "far-b"),
+        tier(true, true, "farther-b"),
+    ];
+    assert_eq!(tiers, expected);
+}
+
 fn route_to(pool: &str) -> Route {
     Route {
         matching: Match::default(),

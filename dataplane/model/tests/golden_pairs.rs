@@ -136,11 +136,13 @@ fn describe_site(out: &mut String, site: &Site) {
         }
         for Tier {
             cross_group,
+            backup,
             backends,
             named,
         } in tiers
         {
-            writeln!(out, "    tier cross_group={cross_group}").unwrap();
+            let backup = if *backup { " backup" } else { "" };
+            writeln!(out, "    tier cross_group={cross_group}{backup}").unwrap();
             for backend in backends {
                 let Backend {
                     name,

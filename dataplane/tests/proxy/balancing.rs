@@ -2,8 +2,9 @@
 
 use crate::support::eventually;
 use crate::support::manifest::Declared;
-use crate::support::peer::{Backend, Peer, answer_each, ok};
+use crate::support::peer::{Backend, Peer, answer_each, ok, status};
 use crate::support::plane::{Plane, number};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -270,4 +271,84 @@ fn a_backend_that_refuses_is_not_the_fastest_by_peak_ewma() {
         ..Declared::default()
     });
     plane.finish();
+}
+
+fn order(plane: &Plane, op: &str, backend: &str) -> Value {
+    let question = json!({ "op": op, "backend": format!("acme/shop/default/{backend}") });
+    plane.ask(&question.to_string()).expect("it answers")
+}
+
+#[test]
+fn a_drained_backend_gets_no_new_requests_and_the_next_tier_is_asked() {
+    let let_go = Arc::new(AtomicBool::new(false));
+    let backends = ["own", "backup", "far", "far backup"].map(|name| named(name, &let_go));
+    let keys = [
+        "",
+        "backup = true",
+        "group = \"nyc\"",
+        "group = \"nyc\"\nbackup = true",
+    ];
+    let declared = Declared {
+        workers: 2,
+        host: "group = \"ams\"".to_owned(),
+        backend_keys: keys.map(str::to_owned).to_vec(),
+        more: "[[group]]\nname = \"ams\"\n[[group]]\nname = \"nyc\"\n".to_owned(),
+        ..Declared::with_backends(backends)
+    };
+    let mut plane = Plane::start(&declared);
+    let mut clients = connect_to_both(&plane);
+    let all = |name: &str| BTreeMap::from([(name.to_owned(), 8)]);
+    assert_eq!(picks(&mut clients, 4), all("own"));
+    let mut under_way = connect_to(&plane, 0);
+    under_way.send(&ask_for("/hold"));
+    assert!(eventually(10, || plane.backend(0, "in_flight") == 1));
+    let none = |plane: &Plane| {
+        (
+            plane.site("cross_group"),
+            plane.site("retries"),
+            plane.hits("no_backend"),
+        )
+    };
+
+    let answer = order(&plane, "drain", "b1");
+    assert_eq!(
+        (&answer["changed"], &answer["draining"]),
+        (&json!(true), &json!(true))
+    );
+    assert_eq!(plane.status()["backends"][0]["state"], "draining");
+    assert_eq!(picks(&mut clients, 4), all("backup"));
+    assert_eq!(none(&plane), (0, 0, 0));
+    order(&plane, "drain", "b2");
+    assert_eq!(picks(&mut clients, 4), all("far"));
+    assert_eq!(none(&plane), (8, 0, 0));
+    order(&plane, "drain", "b3");
+    assert_eq!(picks(&mut clients, 4), all("far backup"));
+    assert_eq!(none(&plane), (16, 0, 0));
+    order(&plane, "drain", "b4");
+    for client in &mut clients {
+        client.send(&ask_for("/"));
+        assert_eq!(status(&client.receive_response().0), 503);
+    }
+    assert_eq!(none(&plane), (16, 0, 2));
+    // What was under way ends well, whatever was said since.
+    let_go.store(true, Ordering::Relaxed);
+    assert_eq!(under_way.receive_response().1, b"own");
+
+    plane.restart();
+    let mut clients = connect_refused(&plane);
+    order(&plane, "ready", "b1");
+    assert_eq!(answered(&mut clients, "/"), "own");
+    assert_eq!(plane.status()["backends"][1]["state"], "draining");
+    let again = order(&plane, "ready", "b1");
+    assert_eq!(again["changed"], json!(false));
+    assert!(order(&plane, "drain", "none")["error"].is_string());
+    assert!(order(&plane, "ready", "none")["error"].is_string());
+}
+
+/// A connection whose first request finds nobody.
+fn connect_refused(plane: &Plane) -> Peer {
+    let mut client = Peer::connect(plane.address());
+    client.send(&ask_for("/"));
+    assert_eq!(status(&client.receive_response().0), 503);
+    client
 }

@@ -383,7 +383,16 @@ const CLAUSES: &[(&str, &[&str])] = &[
         "fields set, added and removed",
         &["route_fields", "route_fields_trailers"],
     ),
-    ("Balancing", &["round_robin", "hash_uri", "hash_source"]),
+    (
+        "Balancing",
+        &[
+            "round_robin",
+            "hash_uri",
+            "hash_source",
+            "backup",
+            "backup_unused",
+        ],
+    ),
 ];
 
 /// Clauses that no conversation can show, for they need many connections, much data or the end of
@@ -436,6 +445,11 @@ const CLAUSES_OF_TESTS: &[(&str, &str, &str)] = &[
         "Balancing: peak-EWMA",
         "balancing",
         "a_slow_backend_gets_few_requests_by_peak_ewma",
+    ),
+    (
+        "Balancing: drain",
+        "balancing",
+        "a_drained_backend_gets_no_new_requests_and_the_next_tier_is_asked",
     ),
     (
         "backends by name",
