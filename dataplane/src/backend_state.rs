@@ -7,6 +7,7 @@
 
 mod load;
 
+use crate::balance::WHOLE;
 use crate::counters::{BackendCounters, Counter};
 pub(crate) use load::{Load, Outcome};
 use meridian_sys::Clock;
@@ -17,6 +18,9 @@ use std::time::SystemTime;
 /// Bits of a standing's word.
 const HEALTH_MASK: u32 = 0b11;
 const DRAINING: u32 = 0b100;
+
+/// The share that a backend has at least while it comes to its whole weight: one in a hundred.
+const SHARE_MIN: u32 = WHOLE / 100;
 
 /// What is known of a backend's health.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +52,7 @@ pub(crate) struct BackendState {
     /// Of these, the failed ones.
     pub(crate) check_failures: Counter,
     standing: AtomicU32,
-    /// By the process's clock; 0: it was never down.
+    /// By the process's clock; 0: it was never down, nor drained.
     up_since_ns: AtomicU64,
     /// Of a backend whose pool asks for it.
     load: OnceLock<Box<Load>>,
@@ -111,8 +115,26 @@ impl BackendState {
         self.standing.load(Ordering::Relaxed) & DRAINING != 0
     }
 
+    /// The part of its weight that it has in a pool whose backends take `slow_start_ns` to the whole
+    /// of it: in proportion to the time since it came back.
+    pub(crate) fn share(&self, slow_start_ns: u64, now_ns: u64) -> u32 {
+        let since_ns = self.up_since_ns.load(Ordering::Relaxed);
+        // A worker reads its clock once a turn: it may have come back after that.
+        let passed_ns = now_ns.saturating_sub(since_ns);
+        if since_ns == 0 || passed_ns >= slow_start_ns {
+            return WHOLE;
+        }
+        let share = u128::from(WHOLE) * u128::from(passed_ns) / u128::from(slow_start_ns);
+        (share as u32).max(SHARE_MIN)
+    }
+
     /// Has it drained, or not any more. Whether that is news.
     pub(crate) fn set_draining(&self, draining: bool) -> bool {
+        if !draining && self.is_draining() {
+            // Before requests come, as where its health changes.
+            let now_ns = Clock::of_process().now_ns();
+            self.up_since_ns.store(now_ns, Ordering::Relaxed);
+        }
         let before = match draining {
             true => self.standing.fetch_or(DRAINING, Ordering::Release),
             false => self.standing.fetch_and(!DRAINING, Ordering::Release),
@@ -199,5 +221,33 @@ mod tests {
         state.set_health(Health::Up, "connected");
         assert!(!state.is_usable() && state.health() == Health::Up);
         assert!(state.set_draining(false) && state.is_usable());
+    }
+
+    #[test]
+    fn a_backend_that_came_back_comes_to_its_weight_in_time() {
+        let state = BackendState::new(1, false);
+        let slow_start_ns = 10_000_000_000;
+        // What was never away has all of it.
+        assert_eq!(state.share(slow_start_ns, 5), WHOLE);
+        for come_back in [
+            |state: &BackendState| {
+                state.set_health(Health::Down, "refused");
+                state.set_health(Health::Up, "connected")
+            },
+            |state: &BackendState| {
+                state.set_draining(true);
+                state.set_draining(false)
+            },
+        ] {
+            state.up_since_ns.store(0, Ordering::Relaxed);
+            assert!(come_back(&state));
+            let since_ns = state.up_since_ns.load(Ordering::Relaxed);
+            let share = |passed_ns| state.share(slow_start_ns, since_ns + passed_ns);
+            assert_eq!(share(0), SHARE_MIN);
+            assert_eq!(state.share(slow_start_ns, since_ns - 1), SHARE_MIN);
+            assert_eq!(share(slow_start_ns / 4), WHOLE / 4);
+            assert_eq!(share(slow_start_ns - 1), WHOLE - 1);
+            assert_eq!(share(slow_start_ns), WHOLE);
+        }
     }
 }

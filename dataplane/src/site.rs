@@ -9,7 +9,7 @@ use crate::upstream::Upstream;
 use crate::worker::Worker;
 use meridian_model::address_policy::AddressPolicy;
 use meridian_model::limits::RETRY_BURST;
-use meridian_model::snapshot::{Algorithm, BackendKey, HashInput, Site, Tier};
+use meridian_model::snapshot::{Algorithm, BackendKey, HashInput, Pool, Site, Tier};
 use meridian_sys::ClassId;
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -45,6 +45,8 @@ struct LocalPool {
 struct LocalTier {
     cross_group: bool,
     algorithm: Algorithm,
+    /// 0: none.
+    slow_start_ns: u64,
     balance: Balance,
     upstreams: Box<[Rc<Upstream>]>,
 }
@@ -78,7 +80,7 @@ impl LocalSite {
         let kept = old.map(LocalSite::upstreams_by_key).unwrap_or_default();
         let pools = site.pools.iter().map(|pool| LocalPool {
             tiers: (pool.tiers.iter())
-                .map(|tier| LocalTier::new(worker, served, (pool.algorithm, tier), &kept))
+                .map(|tier| LocalTier::new(worker, served, (pool, tier), &kept))
                 .collect(),
         });
         LocalSite {
@@ -184,7 +186,7 @@ impl LocalTier {
     fn new(
         worker: &Worker,
         served: &ServedSite,
-        (algorithm, tier): (Algorithm, &Tier),
+        (pool, tier): (&Pool, &Tier),
         kept: &HashMap<&BackendKey, &Rc<Upstream>>,
     ) -> LocalTier {
         let upstreams = tier.backends.iter().map(|backend| {
@@ -199,9 +201,11 @@ impl LocalTier {
                 }),
             }
         });
+        let algorithm = pool.algorithm;
         LocalTier {
             cross_group: tier.cross_group,
             algorithm,
+            slow_start_ns: pool.slow_start.as_nanos() as u64,
             balance: Balance::new(
                 algorithm,
                 &tier.backends,
@@ -220,9 +224,12 @@ impl LocalTier {
     ) -> Option<&Rc<Upstream>> {
         let share = |place: usize| {
             let upstream = &self.upstreams[place];
-            match upstream.is_usable() && !tried.contains(&upstream.number()) {
-                true => WHOLE,
-                false => 0,
+            if !upstream.is_usable() || tried.contains(&upstream.number()) {
+                return 0;
+            }
+            match self.slow_start_ns {
+                0 => WHOLE,
+                slow_start_ns => upstream.share(slow_start_ns, now_ns),
             }
         };
         let load = |place: usize| {

@@ -74,6 +74,11 @@ impl Upstream {
         self.state.health() != Health::Unchecked
     }
 
+    /// The part of its weight that the backend has ([`BackendState::share`]).
+    pub(crate) fn share(&self, slow_start_ns: u64, now_ns: u64) -> u32 {
+        self.state.share(slow_start_ns, now_ns)
+    }
+
     /// The backend's load.
     pub(crate) fn load(&self) -> &Load {
         self.state.load()

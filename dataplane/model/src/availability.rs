@@ -46,7 +46,6 @@ const NOT_BUILT: &[NotBuilt] = &[
     value("site.pool.health.kind", "tls"),
     key("site.pool.sticky"),
     key("site.pool.tls"),
-    key("site.pool.slow_start"),
     key("site.pool.queue"),
     key("site.backend.connections"),
 ];

@@ -146,6 +146,8 @@ pub struct Pool {
     pub name: Arc<str>,
     /// How a backend is picked within a tier.
     pub algorithm: Algorithm,
+    /// In this time a backend that came back comes to its whole weight; zero: at once.
+    pub slow_start: Duration,
     /// How its backends are checked; none: they are not.
     pub health: Option<Arc<HealthCheck>>,
     /// Backends in the order in which this host falls back on them: first its own

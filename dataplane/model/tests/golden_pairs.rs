@@ -127,10 +127,14 @@ fn describe_site(out: &mut String, site: &Site) {
             id: _,
             name,
             algorithm,
+            slow_start,
             health,
             tiers,
         } = pool;
         writeln!(out, "  pool {name} {algorithm:?}").unwrap();
+        if !slow_start.is_zero() {
+            writeln!(out, "    slow start {slow_start:?}").unwrap();
+        }
         if let Some(health) = health {
             describe_health(out, health);
         }

@@ -345,6 +345,33 @@ fn a_drained_backend_gets_no_new_requests_and_the_next_tier_is_asked() {
     assert!(order(&plane, "ready", "none")["error"].is_string());
 }
 
+#[test]
+fn a_backend_that_is_ready_again_comes_to_its_weight_slowly() {
+    let let_go = Arc::new(AtomicBool::new(true));
+    let backends = ["one", "two"].map(|name| named(name, &let_go));
+    let mut plane = Plane::start(&with_pool(backends, "slow_start = \"10m\""));
+    let mut clients = connect_to_both(&plane);
+    let even = [("one", 1.0), ("two", 1.0)];
+    // In turn, as ever.
+    assert!(chi_squared(&picks(&mut clients, 50), &even) < CRITICAL[0]);
+    order(&plane, "drain", "b1");
+    order(&plane, "ready", "b1");
+    let picked = picks(&mut clients, 150);
+    // One in a hundred, and a little more as time goes by; it would be half of them.
+    let of_one = picked.get("one").copied().unwrap_or_default();
+    assert!(of_one < 30, "{picked:?}");
+
+    std::thread::sleep(Duration::from_millis(100));
+    plane.reload(&with_pool(backends, "slow_start = \"100ms\""));
+    assert!(chi_squared(&picks(&mut clients, 150), &even) < CRITICAL[0]);
+    drop(clients);
+    plane.reload(&Declared {
+        workers: 2,
+        ..Declared::default()
+    });
+    plane.finish();
+}
+
 /// A connection whose first request finds nobody.
 fn connect_refused(plane: &Plane) -> Peer {
     let mut client = Peer::connect(plane.address());

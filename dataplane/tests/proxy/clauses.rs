@@ -447,6 +447,11 @@ const CLAUSES_OF_TESTS: &[(&str, &str, &str)] = &[
         "a_slow_backend_gets_few_requests_by_peak_ewma",
     ),
     (
+        "Balancing: slow start",
+        "balancing",
+        "a_backend_that_is_ready_again_comes_to_its_weight_slowly",
+    ),
+    (
         "Balancing: drain",
         "balancing",
         "a_drained_backend_gets_no_new_requests_and_the_next_tier_is_asked",

@@ -202,12 +202,12 @@ impl Compiler<'_> {
         } = pool;
         self.refuse(site, "site.pool.sticky", sticky.is_some());
         self.refuse(site, "site.pool.tls", tls.is_some());
-        self.refuse(site, "site.pool.slow_start", slow_start.is_some());
         self.refuse(site, "site.pool.queue", queue.is_some());
         Pool {
             id: *id,
             name: self.pool_name(name),
             algorithm: compile_algorithm(*algorithm),
+            slow_start: slow_start.unwrap_or_default(),
             health: self.health(site, health.as_ref()),
             tiers: self.tiers(
                 site,
