@@ -3,8 +3,8 @@
 //! slowhttptest keeps its connections open in one of four ways: heads that never end, bodies that
 //! trickle, answers that are not read, and ranges by the hundred. Beside it an open loop sends half
 //! of what the proxy can do. Each pair is that load alone and with the slow clients, in turning
-//! order; the budget is the ratio of the two p99. The slow clients run on the core of the load, with
-//! the least priority: what that costs the load's own clock all the same is charged to the proxy.
+//! order; the budget is the ratio of the two p99. The slow clients run on the core of the load, when
+//! nothing else wants it: what that costs the load's own clock all the same is charged to the proxy.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -315,10 +315,10 @@ impl Proxy {
 
     fn start_slow(&self, way: Mode, connections: u32, seconds: u64) -> Result<Program, Failure> {
         // They share the core of the load, and are in no hurry: what they compute there must not show
-        // in the load's latency.
-        let mut command = Command::new("nice");
+        // in the load's latency. The least priority alone would let them end their slice of time.
+        let mut command = Command::new("chrt");
         command
-            .args(["-n", "19", "slowhttptest"])
+            .args(["--idle", "0", "slowhttptest"])
             .args(way.arguments())
             .args(["-c", &connections.to_string()])
             .args(["-r", &SLOW_PER_SECOND.to_string()])

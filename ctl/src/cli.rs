@@ -96,6 +96,18 @@ requests under way end as they began.
     Suspend(Suspend),
     /// Serve a suspended tenant or site again
     Resume(Suspend),
+    /// Give a backend no new requests until it is ready again
+    #[command(long_about = "Give a backend no new requests until it is ready again.
+
+Requests under way end, and tunnels go on; new requests go to the others of its pool, to its \
+backups or to other groups', and are answered 503 when there is none. It stays so whatever is \
+applied, and across restarts; only `meridianctl ready` ends it. It concerns this host.
+
+  meridianctl drain backend acme/shop/default/a2
+  meridianctl status")]
+    Drain(Drain),
+    /// Give a drained backend requests again
+    Ready(Drain),
     /// Show objects: tenants, sites, backends, groups, peers
     Get(Get),
     /// Show what the planes of this host run: revision, workers, sites, backends
@@ -206,6 +218,17 @@ pub(crate) struct Suspend {
     pub(crate) name: String,
     #[command(flatten)]
     pub(crate) change: Change,
+}
+
+/// `meridianctl drain` and `meridianctl ready`
+#[derive(Args, Debug)]
+pub(crate) struct Drain {
+    /// backend
+    pub(crate) kind: String,
+    /// Its full name: TENANT/SITE/POOL/BACKEND
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) state: State,
 }
 
 /// `meridianctl get`

@@ -8,6 +8,7 @@ mod check;
 mod cli;
 mod config_directory;
 mod control_socket;
+mod draining;
 mod durable_file;
 mod event;
 mod failure;
@@ -56,6 +57,8 @@ fn main() -> ExitCode {
         Command::Delete(delete) => changing::delete(delete, output),
         Command::Suspend(suspend) => changing::suspend(suspend, output),
         Command::Resume(resume) => changing::resume(resume, output),
+        Command::Drain(drain) => draining::drain(drain, output),
+        Command::Ready(ready) => draining::ready(ready, output),
         Command::Get(get) => changing::get(get, output),
         Command::Status(status) => status::run(status, output),
         Command::Failures(of) => failures::run(of, output),

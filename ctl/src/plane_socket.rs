@@ -106,6 +106,37 @@ pub(crate) fn failures(socket: &Path, site: &str, within: Duration) -> Result<Fa
     serde_json::from_slice(&line).map_err(|error| NoAnswer::Broken(error.to_string()))
 }
 
+/// What came of draining a backend, or of ending that.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Drained {
+    /// It was not so before.
+    #[serde(default)]
+    pub(crate) changed: bool,
+    /// The backend is not configured.
+    #[serde(default)]
+    pub(crate) absent: bool,
+    /// Why nothing came of it.
+    #[serde(default)]
+    pub(crate) error: Option<String>,
+}
+
+/// Has the plane behind `socket` drain a backend, or end that, waiting `within` at most.
+///
+/// # Errors
+/// [`NoAnswer`] says why it is not known whether it did.
+pub(crate) fn drain(
+    socket: &Path,
+    backend: &str,
+    draining: bool,
+    within: Duration,
+) -> Result<Drained, NoAnswer> {
+    let op = if draining { "drain" } else { "ready" };
+    let question = format!("{}\n", json!({ "op": op, "backend": backend }));
+    let line = exchange(socket, question.as_bytes(), Instant::now() + within)
+        .map_err(|error| NoAnswer::of(&error, within))?;
+    serde_json::from_slice(&line).map_err(|error| NoAnswer::Broken(error.to_string()))
+}
+
 /// What a plane answered to an announcement.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Followed {

@@ -94,6 +94,10 @@ pub(crate) struct Backend {
     pub(crate) backend: String,
     pub(crate) address: String,
     pub(crate) state: String,
+    /// It was drained: whatever its state, it gets no new requests.
+    pub(crate) draining: bool,
+    /// It is used while no other of its tier is.
+    pub(crate) backup: bool,
     /// Why it is in this state.
     pub(crate) reason: String,
     /// Since when, as RFC 3339; none: since the plane's start.

@@ -239,10 +239,7 @@ fn backends(backends: &[Backend]) -> Table {
         table.row(vec![
             backend.backend.clone(),
             backend.address.clone(),
-            match backend.reason.as_str() {
-                "" => backend.state.clone(),
-                reason => format!("{}: {reason}", backend.state),
-            },
+            state(backend),
             since(backend.changed_at.as_deref()),
             backend.connections.to_string(),
             backend.in_flight.to_string(),
@@ -257,6 +254,23 @@ fn backends(backends: &[Backend]) -> Table {
 fn since(changed_at: Option<&str>) -> String {
     let second = changed_at.and_then(|at| at.split(['.', 'Z']).next());
     second.map_or_else(String::new, |second| format!("{second}Z"))
+}
+
+/// Its state, what else keeps requests from it, and why.
+fn state(backend: &Backend) -> String {
+    let mut words = backend.state.clone();
+    if backend.draining && backend.state != "draining" {
+        words.push_str(", draining");
+    }
+    if backend.backup {
+        words.push_str(", backup");
+    }
+    // What is known of its health is why it is in that state, and not why it was drained.
+    match backend.reason.as_str() {
+        _ if backend.state == "draining" => words,
+        "" => words,
+        reason => format!("{words}: {reason}"),
+    }
 }
 
 fn names(names: &[ResolvedName]) -> Table {

@@ -5,14 +5,22 @@
 //! leaves the backend as it was takes it over ([`crate::routing`]). Workers share it. What they look
 //! at for each pick is one word that changes seldom, so its cache line stays with all of them.
 
+mod load;
+
+use crate::balance::WHOLE;
 use crate::counters::{BackendCounters, Counter};
+pub(crate) use load::{Load, Outcome};
 use meridian_sys::Clock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 /// Bits of a standing's word.
 const HEALTH_MASK: u32 = 0b11;
+const DRAINING: u32 = 0b100;
+
+/// The share that a backend has at least while it comes to its whole weight: one in a hundred.
+const SHARE_MIN: u32 = WHOLE / 100;
 
 /// What is known of a backend's health.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,8 +52,10 @@ pub(crate) struct BackendState {
     /// Of these, the failed ones.
     pub(crate) check_failures: Counter,
     standing: AtomicU32,
-    /// By the process's clock; 0: it was never down.
+    /// By the process's clock; 0: it was never down, nor drained.
     up_since_ns: AtomicU64,
+    /// Of a backend whose pool asks for it.
+    load: OnceLock<Box<Load>>,
     /// Taken only when the health changes and by who shows it. None: it is as it was at first.
     last_change: Mutex<Option<Box<HealthChange>>>,
 }
@@ -78,26 +88,67 @@ impl Health {
 }
 
 impl BackendState {
-    /// The state of a backend that nobody has looked at, on a plane with so many workers.
-    pub(crate) fn new(workers: usize) -> BackendState {
+    /// The state of a backend that nobody has looked at, on a plane with so many workers; it is
+    /// drained if `draining`.
+    pub(crate) fn new(workers: usize, draining: bool) -> BackendState {
+        let draining = if draining { DRAINING } else { 0 };
         BackendState {
             counters: (0..workers).map(|_| BackendCounters::default()).collect(),
             checks: Counter::default(),
             check_failures: Counter::default(),
-            standing: AtomicU32::new(Health::Unchecked.bits()),
+            standing: AtomicU32::new(Health::Unchecked.bits() | draining),
             up_since_ns: AtomicU64::new(0),
+            load: OnceLock::new(),
             last_change: Mutex::new(None),
         }
     }
 
     /// Whether a request may go to it that might as well go elsewhere.
     pub(crate) fn is_usable(&self) -> bool {
-        self.health() != Health::Down
+        // It guards no other memory: a pick that misses the latest word is as one made before it.
+        let standing = self.standing.load(Ordering::Relaxed);
+        standing & DRAINING == 0 && Health::of_bits(standing) != Health::Down
+    }
+
+    /// Whether it is drained: it gets no requests that might as well go elsewhere.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.standing.load(Ordering::Relaxed) & DRAINING != 0
+    }
+
+    /// The part of its weight that it has in a pool whose backends take `slow_start_ns` to the whole
+    /// of it: in proportion to the time since it came back.
+    pub(crate) fn share(&self, slow_start_ns: u64, now_ns: u64) -> u32 {
+        let since_ns = self.up_since_ns.load(Ordering::Relaxed);
+        // A worker reads its clock once a turn: it may have come back after that.
+        let passed_ns = now_ns.saturating_sub(since_ns);
+        if since_ns == 0 || passed_ns >= slow_start_ns {
+            return WHOLE;
+        }
+        let share = u128::from(WHOLE) * u128::from(passed_ns) / u128::from(slow_start_ns);
+        (share as u32).max(SHARE_MIN)
+    }
+
+    /// Has it drained, or not any more. Whether that is news.
+    pub(crate) fn set_draining(&self, draining: bool) -> bool {
+        if !draining && self.is_draining() {
+            // Before requests come, as where its health changes.
+            let now_ns = Clock::of_process().now_ns();
+            self.up_since_ns.store(now_ns, Ordering::Relaxed);
+        }
+        let before = match draining {
+            true => self.standing.fetch_or(DRAINING, Ordering::Release),
+            false => self.standing.fetch_and(!DRAINING, Ordering::Release),
+        };
+        (before & DRAINING != 0) != draining
+    }
+
+    /// How loaded it is, as far as its load is counted: from the first time that somebody asks.
+    pub(crate) fn load(&self) -> &Load {
+        self.load.get_or_init(Box::default)
     }
 
     /// What is known of its health.
     pub(crate) fn health(&self) -> Health {
-        // It guards no other memory: a pick that misses the latest word is as one made before it.
         Health::of_bits(self.standing.load(Ordering::Relaxed))
     }
 
@@ -142,7 +193,7 @@ mod tests {
 
     #[test]
     fn only_a_change_of_health_is_news() {
-        let state = BackendState::new(2);
+        let state = BackendState::new(2, false);
         assert!(state.is_usable() && state.last_change().is_none());
         assert!(!state.set_health(Health::Unchecked, "nothing"));
         assert!(state.set_health(Health::Up, "connected"));
@@ -156,5 +207,47 @@ mod tests {
         assert!(state.set_health(Health::Up, "connected"));
         assert!(state.is_usable());
         assert!(state.up_since_ns.load(Ordering::Relaxed) >= before_ns);
+    }
+
+    #[test]
+    fn draining_and_health_do_not_touch_each_other() {
+        let state = BackendState::new(1, true);
+        assert!(!state.is_usable() && state.is_draining());
+        assert!(!state.set_draining(true));
+        state.set_health(Health::Down, "refused");
+        assert!(state.set_draining(false));
+        assert!(!state.is_usable() && state.health() == Health::Down);
+        assert!(state.set_draining(true));
+        state.set_health(Health::Up, "connected");
+        assert!(!state.is_usable() && state.health() == Health::Up);
+        assert!(state.set_draining(false) && state.is_usable());
+    }
+
+    #[test]
+    fn a_backend_that_came_back_comes_to_its_weight_in_time() {
+        let state = BackendState::new(1, false);
+        let slow_start_ns = 10_000_000_000;
+        // What was never away has all of it.
+        assert_eq!(state.share(slow_start_ns, 5), WHOLE);
+        for come_back in [
+            |state: &BackendState| {
+                state.set_health(Health::Down, "refused");
+                state.set_health(Health::Up, "connected")
+            },
+            |state: &BackendState| {
+                state.set_draining(true);
+                state.set_draining(false)
+            },
+        ] {
+            state.up_since_ns.store(0, Ordering::Relaxed);
+            assert!(come_back(&state));
+            let since_ns = state.up_since_ns.load(Ordering::Relaxed);
+            let share = |passed_ns| state.share(slow_start_ns, since_ns + passed_ns);
+            assert_eq!(share(0), SHARE_MIN);
+            assert_eq!(state.share(slow_start_ns, since_ns - 1), SHARE_MIN);
+            assert_eq!(share(slow_start_ns / 4), WHOLE / 4);
+            assert_eq!(share(slow_start_ns - 1), WHOLE - 1);
+            assert_eq!(share(slow_start_ns), WHOLE);
+        }
     }
 }

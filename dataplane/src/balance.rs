@@ -1,157 +1,107 @@
-//! Weighted round robin: the next backend of a tier, in time proportional to the logarithm of
-//! their number.
+//! How a backend of a tier is picked: by turns, by lot, by load or by a hash.
 //!
-//! Earliest deadline first: each backend is due again one period (the inverse of its weight)
-//! after it was picked, so that picks of different backends interleave instead of coming in
-//! runs. Every worker keeps its own rotation and starts it at another place, so that workers do
-//! not all begin with the same backend.
+//! Every algorithm is asked in the same way: which places of the tier may be picked, and to what
+//! part of their weight ([`WHOLE`] is all of it, 0 that they may not). What it needs besides, the
+//! load of a place or the key of a request, it asks for when it needs it.
+//!
+//! What turns and lots a worker has are its own; loads are those of the whole host
+//! ([`crate::backend_state::Load`]), and hashes are the same on all workers of all hosts.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+mod lots;
+mod rendezvous;
+mod rotation;
 
-/// The period of a backend of weight one.
-const PERIOD: u64 = 1 << 32;
+use lots::{Dice, Lots};
+use meridian_model::snapshot::{Algorithm, Backend, HashInput};
+use rendezvous::Rendezvous;
+use rotation::Rotation;
+use std::cell::{Cell, RefCell};
 
-/// Backends that are passed over before it is looked whether any is usable.
-const PASSED_BEFORE_LOOK: usize = 4;
+/// A place that may be picked as often as its weight says.
+pub(crate) const WHOLE: u32 = 1 << 16;
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Rotation {
-    due: BinaryHeap<Reverse<(u64, u32)>>,
-    weights: Box<[u32]>,
+pub(crate) enum Balance {
+    /// In turn.
+    Turns(RefCell<Rotation>),
+    /// At random.
+    Random(Lots, Cell<Dice>),
+    /// The less loaded of two at random.
+    LeastLoaded(Lots, Cell<Dice>),
+    /// At random, but the same lot for the same key.
+    Hash(Lots, HashInput),
+    /// The same for the same key, whatever becomes of the other places.
+    ConsistentHash(Rendezvous, HashInput),
 }
 
-impl Rotation {
-    /// A rotation over backends 0, 1, … with these weights (at least 1 each), begun `offset`
-    /// picks from the start.
-    pub(crate) fn new(weights: impl IntoIterator<Item = u32>, offset: usize) -> Rotation {
-        let weights: Box<[u32]> = weights.into_iter().map(|weight| weight.max(1)).collect();
-        let due = weights
-            .iter()
-            .enumerate()
-            .map(|(index, &weight)| Reverse((PERIOD / u64::from(weight), index as u32)))
-            .collect();
-        let mut rotation = Rotation { due, weights };
-        for _ in 0..offset % rotation.weights.len().max(1) {
-            rotation.next(|_| true);
-        }
-        rotation
-    }
-
-    /// The backend whose turn it is among those that are `usable`; `None` when none is.
-    ///
-    /// What is passed over has its next turn as if its weight were one: its share goes to the
-    /// others by their weights, and it is soon seen when it is usable again.
-    pub(crate) fn next(&mut self, usable: impl Fn(usize) -> bool) -> Option<usize> {
-        for passed in 0.. {
-            let mut front = self.due.peek_mut()?;
-            let Reverse((due, index)) = *front;
-            let place = index as usize;
-            let is_usable = usable(place);
-            let period = match is_usable {
-                true => PERIOD / u64::from(self.weights[place]),
-                false => PERIOD,
-            };
-            *front = Reverse((due + period, index));
-            drop(front);
-            if due > u64::MAX / 2 {
-                self.rebase(due);
+impl Balance {
+    /// The algorithm over these backends. Workers begin their turns each with another one, and
+    /// their lots with another `seed`.
+    pub(crate) fn new(
+        algorithm: Algorithm,
+        backends: &[Backend],
+        worker: usize,
+        seed: u64,
+    ) -> Balance {
+        let weights = || backends.iter().map(|backend| backend.weight);
+        let dice = || Cell::new(Dice::new(seed));
+        match algorithm {
+            Algorithm::RoundRobin => Balance::Turns(RefCell::new(Rotation::new(weights(), worker))),
+            Algorithm::Random => Balance::Random(Lots::new(weights()), dice()),
+            Algorithm::LeastConnections | Algorithm::PeakEwma => {
+                Balance::LeastLoaded(Lots::new(weights()), dice())
             }
-            if is_usable {
-                return Some(place);
-            }
-            // There may be no other at all, which takes one look at each to know.
-            if passed == PASSED_BEFORE_LOOK && !(0..self.weights.len()).any(&usable) {
-                break;
+            Algorithm::Hash(input) => Balance::Hash(Lots::new(weights()), input),
+            Algorithm::ConsistentHash(input) => {
+                Balance::ConsistentHash(Rendezvous::new(backends), input)
             }
         }
-        None
     }
 
-    fn rebase(&mut self, now: u64) {
-        self.due = self
-            .due
-            .drain()
-            .map(|Reverse((due, index))| Reverse((due.saturating_sub(now), index)))
-            .collect();
+    /// The place that is picked; `None` when none may be.
+    pub(crate) fn pick(
+        &self,
+        share: impl Fn(usize) -> u32,
+        load: impl Fn(usize) -> u64,
+        key: impl FnOnce(HashInput) -> u64,
+    ) -> Option<usize> {
+        match self {
+            Balance::Turns(rotation) => rotation.borrow_mut().next(share),
+            Balance::Random(lots, dice) => with(dice, |dice| lots.draw(dice, share)),
+            Balance::LeastLoaded(lots, dice) => {
+                with(dice, |dice| lots.draw_less_loaded(dice, share, load))
+            }
+            Balance::Hash(lots, input) => lots.draw(&mut Dice::new(key(*input)), share),
+            Balance::ConsistentHash(rendezvous, input) => rendezvous.pick(key(*input), share),
+        }
     }
+}
+
+fn with<T>(dice: &Cell<Dice>, draw: impl FnOnce(&mut Dice) -> T) -> T {
+    let mut taken = dice.get();
+    let drawn = draw(&mut taken);
+    dice.set(taken);
+    drawn
+}
+
+/// A hash that is the same on every host and in every version: FNV-1a of 64 bits, its bits mixed
+/// once more, for the last byte of a key touches only some of them.
+pub(crate) fn stable_hash(bytes: &[u8]) -> u64 {
+    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    mixed(hash)
+}
+
+/// One to one, with every bit of the outcome hanging on all of `number`: the last step of
+/// SplitMix64.
+fn mixed(number: u64) -> u64 {
+    let mut mixed = number;
+    mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ mixed >> 31
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn picks_interleave() {
-        let mut rotation = Rotation::new([3, 1], 0);
-        let picks: Vec<usize> = (0..8).filter_map(|_| rotation.next(|_| true)).collect();
-        assert_eq!(picks.iter().filter(|&&pick| pick == 0).count(), 6);
-        assert!(!picks.windows(2).any(|two| two == [1, 1]));
-    }
-
-    #[test]
-    fn nobody_to_pick() {
-        assert_eq!(Rotation::new([], 3).next(|_| true), None);
-    }
-
-    #[test]
-    fn nobody_is_usable() {
-        for backends in [1, 3, 1000] {
-            let mut rotation = Rotation::new((1..=backends).map(|it| it * 60), 7);
-            assert_eq!(rotation.next(|_| false), None);
-            // And one comes back.
-            assert_eq!(rotation.next(|it| it == 0), Some(0));
-        }
-    }
-
-    #[test]
-    fn one_that_is_usable_again_is_soon_seen() {
-        let mut rotation = Rotation::new([60_000, 1, 1], 0);
-        for _ in 0..1000 {
-            assert_ne!(rotation.next(|it| it != 0), Some(0));
-        }
-        let seen = (0..4).position(|_| rotation.next(|_| true) == Some(0));
-        assert!(seen.is_some());
-    }
-
-    proptest! {
-        #[test]
-        fn the_shares_of_others_go_by_weight(
-            backends in proptest::collection::vec((1u32..100, proptest::bool::ANY), 1..20),
-        ) {
-            let usable = |it: usize| backends[it].1;
-            let weight = |it: usize| if usable(it) { backends[it].0 } else { 0 };
-            let whole: u32 = (0..backends.len()).map(weight).sum();
-            let mut rotation = Rotation::new(backends.iter().map(|&(weight, _)| weight), 3);
-            let mut picked = vec![0u32; backends.len()];
-            let rounds = 20;
-            for _ in 0..whole * rounds {
-                picked[rotation.next(usable).expect("one is usable")] += 1;
-            }
-            for (index, &picked) in picked.iter().enumerate() {
-                let (wanted, slack) = (weight(index) * rounds, 2 + 2 * weight(index));
-                prop_assert!(picked.abs_diff(wanted) <= slack, "{picked} for {index} of {backends:?}");
-            }
-        }
-
-        #[test]
-        fn shares_follow_weights(
-            weights in proptest::collection::vec(1u32..100, 1..20),
-            offset in 0usize..50,
-        ) {
-            let whole: u32 = weights.iter().sum();
-            let mut rotation = Rotation::new(weights.iter().copied(), offset);
-            let mut picked = vec![0u32; weights.len()];
-            let rounds = 20;
-            for _ in 0..whole * rounds {
-                picked[rotation.next(|_| true).expect("there are backends")] += 1;
-            }
-            for (index, &weight) in weights.iter().enumerate() {
-                let wanted = weight * rounds;
-                prop_assert!(picked[index].abs_diff(wanted) <= 2 + weight, "{picked:?} for {weights:?}");
-            }
-        }
-    }
-}
+mod tests;

@@ -37,7 +37,7 @@ pub(crate) struct Configuration {
     position: Arc<Mutex<Position>>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 enum Request {
     /// Take up what was announced of the config log.
     Follow {
@@ -46,6 +46,30 @@ enum Request {
     },
     /// Take up the addresses of names.
     Names,
+    /// Have a backend drained, or not any more.
+    Drain {
+        name: String,
+        draining: bool,
+        answer: mpsc::SyncSender<Result<Drained, NotDrained>>,
+    },
+}
+
+/// What came of draining a backend, or of ending that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Drained {
+    /// It was not so before.
+    pub(crate) changed: bool,
+    /// The backend is not configured (any more).
+    pub(crate) absent: bool,
+}
+
+/// Why a backend is not drained, or not ready again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NotDrained {
+    /// There is none of that name.
+    NoBackend,
+    /// In words.
+    Fault(String),
 }
 
 /// Tells the configuration thread of names whose addresses changed.
@@ -94,6 +118,14 @@ impl Configuration {
                             answered.fetch_add(1, Ordering::Release);
                         }
                         Ok(Request::Names) => thread.take_up_names(),
+                        Ok(Request::Drain {
+                            name,
+                            draining,
+                            answer,
+                        }) => {
+                            // Who asked may have gone.
+                            let _ = answer.try_send(thread.drain(&name, draining));
+                        }
                         Err(mpsc::RecvTimeoutError::Timeout) => {}
                         Err(mpsc::RecvTimeoutError::Disconnected) => return,
                     }
@@ -109,6 +141,22 @@ impl Configuration {
     pub(crate) fn follow(&self, generation: Option<u64>, length: Option<u64>) -> u64 {
         let _ = self.requests.send(Request::Follow { generation, length });
         self.asked.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// Has a backend drained, or not any more. Gives where the answer will be.
+    pub(crate) fn drain(
+        &self,
+        name: &str,
+        draining: bool,
+    ) -> mpsc::Receiver<Result<Drained, NotDrained>> {
+        let (answer, answers) = mpsc::sync_channel(1);
+        let name = name.to_owned();
+        let _ = self.requests.send(Request::Drain {
+            name,
+            draining,
+            answer,
+        });
+        answers
     }
 
     /// How it is told of names whose addresses changed.
@@ -153,6 +201,27 @@ impl Thread {
             self.swap(next);
         }
         *self.position.lock().unwrap_or_else(PoisonError::into_inner) = position_of(&self.follower);
+    }
+
+    /// It is done here, where routings are made: none is made meanwhile from what was drained before.
+    fn drain(&self, name: &str, draining: bool) -> Result<Drained, NotDrained> {
+        let routing = self.shared.routing.load();
+        let site = name.splitn(3, '/').take(2).collect::<Vec<_>>().join("/");
+        let served = routing.served_by_name(&site);
+        let states = served.and_then(|served| served.states_of(name));
+        if draining && states.is_none() {
+            return Err(NotDrained::NoBackend);
+        }
+        let set = self.shared.drains.set(name, draining);
+        let changed = set.map_err(NotDrained::Fault)?;
+        let absent = states.is_none();
+        if absent && !changed {
+            return Err(NotDrained::NoBackend);
+        }
+        for state in states.unwrap_or_default() {
+            state.set_draining(draining);
+        }
+        Ok(Drained { changed, absent })
     }
 
     fn take_up_names(&mut self) {

@@ -3,7 +3,7 @@
 //! It runs on glommio. A timer of its own comes round every [`TICK`], so that a wake-up that is
 //! lost heals, and so that Date is right to the second.
 
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, NotDrained};
 use crate::failures::Question;
 use crate::shared::Shared;
 use crate::status::{self, Facts};
@@ -16,7 +16,7 @@ use meridian_model::snapshot::SiteId;
 use meridian_model::usage::NO_SITE;
 use meridian_sys::Notifier;
 use serde_json::{Value, json};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -196,12 +196,16 @@ impl ControlThread {
                 Some(site) => (self.failures(site).await, true),
                 None => (json!({ "error": "site: not a name TENANT/SITE" }), false),
             },
+            Some(op @ ("drain" | "ready")) => match asked.get("backend").and_then(Value::as_str) {
+                Some(backend) => (self.drain(backend, op == "drain").await, true),
+                None => (json!({ "error": "backend: not a name" }), false),
+            },
             Some("follow") => match (number(&asked, "generation"), number(&asked, "length")) {
                 (Ok(generation), Ok(length)) => (self.follow(generation, length).await, true),
                 (Err(fault), _) | (_, Err(fault)) => (json!({ "error": fault }), false),
             },
             _ => (
-                json!({ "error": "op: not one of status, usage, failures, follow" }),
+                json!({ "error": "op: not one of status, usage, failures, follow, drain, ready" }),
                 false,
             ),
         }
@@ -240,6 +244,31 @@ impl ControlThread {
             "failures": failures.collect::<Vec<_>>(),
             "workers_missing": workers_missing,
         })
+    }
+
+    /// Has a backend drained, or not any more: every pick that begins after the answer heeds it.
+    async fn drain(&self, backend: &str, draining: bool) -> Value {
+        let answers = self.configuration.drain(backend, draining);
+        let answer = RefCell::new(None);
+        let answered = self.wait_for(|| {
+            let mut answer = answer.borrow_mut();
+            *answer = answer.take().or_else(|| answers.try_recv().ok());
+            answer.is_some()
+        });
+        let _ = answered.await;
+        match answer.into_inner() {
+            Some(Ok(done)) => json!({
+                "backend": backend,
+                "draining": draining,
+                "changed": done.changed,
+                "absent": done.absent,
+            }),
+            Some(Err(NotDrained::NoBackend)) => {
+                json!({ "error": format!("no backend {backend} is configured here") })
+            }
+            Some(Err(NotDrained::Fault(fault))) => json!({ "error": fault }),
+            None => json!({ "error": "a revision is still being compiled; ask again" }),
+        }
     }
 
     /// The id of the site with this full name; `-/-` is what belongs to no site.

@@ -3,6 +3,8 @@
 //! The request's body ([`crate::upload`]) and the response's ([`crate::download`]) stream at the
 //! same time, moved on by the one task that serves the client's connection.
 
+use crate::backend_state::Outcome;
+use crate::balance::stable_hash;
 use crate::client::{self, ClientConnection, Next, Request};
 use crate::counters::{BackendCounters, Cause, Cut};
 use crate::download::Download;
@@ -25,10 +27,11 @@ use crate::worker::Worker;
 use meridian_model::limits::{
     IDLE_UPSTREAM_CONNECTIONS_MAX, INTERIM_RESPONSES_MAX, RESPONSE_HEAD_BYTES_MAX,
 };
-use meridian_model::snapshot::ProxyProtocol;
+use meridian_model::snapshot::{HashInput, ProxyProtocol};
 use meridian_model::usage::Column;
 use meridian_sys::{RecvBuf, RecvMode, SendBuf, Socket};
 use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -50,6 +53,14 @@ struct Failed {
     reused: bool,
     /// All that was read of the request's body is still here.
     body_held: bool,
+}
+
+impl Failed {
+    /// Whether it says something of the backend: a pooled connection may have been closed in
+    /// between, and want of descriptors is ours.
+    fn is_of_backend(&self) -> bool {
+        !self.reused && self.reject != Reject::Resources
+    }
 }
 
 /// How an attempt ended.
@@ -160,9 +171,7 @@ impl<'c> Exchange<'c> {
                 Attempt::Gone(cut) => return self.cut(cut),
                 Attempt::Failed(failure) => failure,
             };
-            // A pooled connection may have been closed in between, and want of descriptors is
-            // ours: neither says anything of the backend.
-            if !failure.reused && failure.reject != Reject::Resources {
+            if failure.is_of_backend() {
                 picked.upstream.counters().failures.add(1);
                 self.report(&picked.upstream, failure.reject);
             }
@@ -203,8 +212,27 @@ impl<'c> Exchange<'c> {
 
     /// A backend of the pool that the request was routed to.
     fn pick(&self, tried: &[u32]) -> Option<Pick> {
-        let pool = self.request.forward().pool;
-        self.request.site.pick(pool, tried)
+        let (site, pool) = (&self.request.site, self.request.forward().pool);
+        let now_ns = self.worker.runtime.now_ns();
+        site.pick(pool, tried, now_ns, |input| self.hash_of(input))
+    }
+
+    /// The hash of what a pool may go by, the same on every host.
+    fn hash_of(&self, input: HashInput) -> u64 {
+        match input {
+            HashInput::Source => {
+                match self.client.peer_address().map(|it| it.ip().to_canonical()) {
+                    Ok(IpAddr::V4(address)) => stable_hash(&address.octets()),
+                    Ok(IpAddr::V6(address)) => stable_hash(&address.octets()),
+                    Err(_) => 0,
+                }
+            }
+            // It stands between the first two spaces of the head that we wrote.
+            HashInput::Uri => {
+                let mut words = self.request.head.split(|&byte| byte == b' ');
+                stable_hash(words.nth(1).unwrap_or_default())
+            }
+        }
     }
 
     /// Waits for the first lookup of a name to end, as long as a connection may take: after a
@@ -270,8 +298,10 @@ impl<'c> Exchange<'c> {
     async fn attempt(&mut self, picked: &Pick, fresh: bool) -> Attempt {
         let upstream = &*picked.upstream;
         let in_flight = InFlight::begin(upstream.counters());
+        let load = picked.begin_load();
         let record = self.connection.record();
-        record.begin_try(&picked.upstream, self.worker.runtime.now_ns());
+        let began_ns = self.worker.runtime.now_ns();
+        record.begin_try(&picked.upstream, began_ns);
         let header = upstream.key().proxy_protocol();
         // A connection that began with one client's address is of no use to another.
         let is_shared = header == ProxyProtocol::Off;
@@ -286,16 +316,20 @@ impl<'c> Exchange<'c> {
             None => match self.connect(upstream).await {
                 Ok(socket) => socket,
                 Err(reject) => {
-                    return Attempt::Failed(Failed {
+                    let failure = Failed {
                         reject,
                         reused: false,
                         body_held: true,
-                    });
+                    };
+                    if failure.is_of_backend() {
+                        self.observe(picked, Outcome::Failed, began_ns);
+                    }
+                    return Attempt::Failed(failure);
                 }
             },
         };
         record.connected(reused, self.worker.runtime.now_ns());
-        let result = self.converse(picked, &socket).await;
+        let result = self.converse(picked, &socket, began_ns).await;
         drop(in_flight);
         match result {
             Ok(Ended::Answered(next, _)) if !is_shared => {
@@ -310,7 +344,7 @@ impl<'c> Exchange<'c> {
             }
             Ok(Ended::Switched) => {
                 let upstream = Rc::clone(&picked.upstream);
-                let opening = Opening::new(&self.request.site, upstream, socket);
+                let opening = Opening::new(&self.request.site, upstream, socket, load);
                 Attempt::Over(Next::Tunnel(Box::new(opening)))
             }
             Err(ended) => {
@@ -322,10 +356,23 @@ impl<'c> Exchange<'c> {
                     }),
                     ended => ended,
                 };
+                match &ended {
+                    Attempt::Failed(failure) if failure.is_of_backend() => {
+                        self.observe(picked, Outcome::Failed, began_ns);
+                    }
+                    Attempt::Gone(_) => self.observe(picked, Outcome::Abandoned, began_ns),
+                    _ => {}
+                }
                 upstream.close(socket);
                 ended
             }
         }
+    }
+
+    /// Lets the backend's pool know how a try ended that began then.
+    fn observe(&self, picked: &Pick, outcome: Outcome, began_ns: u64) {
+        let now_ns = self.worker.runtime.now_ns();
+        picked.observe(outcome, now_ns.saturating_sub(began_ns), now_ns);
     }
 
     async fn connect(&self, upstream: &Upstream) -> Result<Socket, Reject> {
@@ -359,12 +406,18 @@ impl<'c> Exchange<'c> {
     }
 
     /// Sends the request over an open connection and passes the response on.
-    async fn converse(&mut self, picked: &Pick, upstream: &Socket) -> Result<Ended, Attempt> {
+    async fn converse(
+        &mut self,
+        picked: &Pick,
+        upstream: &Socket,
+        began_ns: u64,
+    ) -> Result<Ended, Attempt> {
         let head = self.head_for(&picked.upstream);
         self.upload
             .begin(head, self.client, upstream, self.connection.traffic())
             .map_err(Attempt::from)?;
         let begun = self.await_response(upstream).await?;
+        self.observe(picked, Outcome::Answered, began_ns);
         if picked.cross_group {
             self.count(Column::CrossGroup);
         }

@@ -28,6 +28,7 @@ mod configuration;
 mod control;
 mod counters;
 mod download;
+mod drains;
 mod entrance;
 mod exchange;
 mod failures;

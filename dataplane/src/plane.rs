@@ -4,6 +4,7 @@ use crate::access_log::{AccessLog, LogQueue, Reopener};
 use crate::config::{Follower, Started};
 use crate::configuration::Configuration;
 use crate::control;
+use crate::drains::Drains;
 use crate::entrance::Entrance;
 use crate::limits::Meters;
 use crate::listeners::{self, ByWorker};
@@ -11,7 +12,7 @@ use crate::names::{Names, resolver};
 use crate::pages::{PageSet, PageWriter};
 use crate::request_id::RequestIds;
 use crate::routing::{Joint, Routing};
-use crate::shared::{Means, Shared};
+use crate::shared::{Means, Registers, Shared};
 use crate::slots_file::SlotsFile;
 use crate::usage::{Closing, Usage};
 use crate::worker::{Equipment, Worker};
@@ -64,18 +65,22 @@ pub fn run(state: &Path) -> Result<(), String> {
         lock: _alive,
     } = Counting::start(state, &local.host.name, workers, wall_seconds)?;
     let names = Names::new().map_err(|error| format!("making an eventfd: {error}"))?;
-    let meters = Meters::default();
+    let registers = Registers {
+        names: Arc::clone(&names),
+        meters: Meters::default(),
+        drains: Drains::read(state)?,
+    };
     let joint = Joint {
         workers,
-        names: &names,
-        meters: &meters,
+        names: &registers.names,
+        meters: &registers.meters,
+        drains: &registers.drains,
     };
-    let routing = Routing::new(snapshot, joint);
     let (log, queues) = start_log(local.host.access_log.as_deref(), workers)?;
+    let routing = Routing::new(snapshot, joint);
     let shared = Shared::new(
         routing,
-        Arc::clone(&names),
-        meters,
+        registers,
         Arc::clone(&usage),
         wall_seconds,
         Entrance::new(&local),

@@ -53,6 +53,12 @@ impl RequestIds {
         RequestNumber(next)
     }
 
+    /// A number to begin something with that goes by chance: that of no request, permuted by
+    /// another key.
+    pub(crate) fn seed(&self) -> u64 {
+        permuted(self.next().0, !self.key)
+    }
+
     /// The id of the request with this number.
     pub(crate) fn text(&self, number: RequestNumber) -> [u8; REQUEST_ID_BYTES] {
         let mut text = [0; REQUEST_ID_BYTES];

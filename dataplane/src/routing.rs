@@ -8,6 +8,7 @@
 //! those change, the sites that use the name change, within their revision.
 
 use crate::backend_state::BackendState;
+use crate::drains::{Drains, full_name};
 use crate::limits::{Meters, SiteMeters};
 use crate::names::{FollowedName, Names, share};
 use meridian_model::address_policy::{AddressPolicy, Refusal};
@@ -67,6 +68,8 @@ pub(crate) struct Joint<'a> {
     pub(crate) names: &'a Names,
     /// What is used of limits.
     pub(crate) meters: &'a Meters,
+    /// The backends that are drained.
+    pub(crate) drains: &'a Drains,
 }
 
 /// Every backend of a site.
@@ -92,7 +95,10 @@ impl ServedSite {
         let mut backends: Vec<_> = backends(&site)
             .map(|backend| {
                 let kept = before.and_then(|before| before.backend_state(&backend.key));
-                let state = kept.unwrap_or_else(|| Arc::new(BackendState::new(joint.workers)));
+                let state = kept.unwrap_or_else(|| {
+                    let draining = joint.drains.contains(&site, &backend.key);
+                    Arc::new(BackendState::new(joint.workers, draining))
+                });
                 (backend.key.clone(), state)
             })
             .collect();
@@ -132,6 +138,26 @@ impl ServedSite {
     /// What is used of its limits.
     pub(crate) fn meters(&self) -> Option<&SiteMeters> {
         self.meters.as_deref()
+    }
+
+    /// The states of the backend that is called `name`, TENANT/SITE/POOL/BACKEND: one of each
+    /// address. `None` when it has no backend of that name.
+    pub(crate) fn states_of(&self, name: &str) -> Option<Vec<&BackendState>> {
+        let states = self.backends.iter();
+        let states = states.filter(|(key, _)| full_name(&self.site, key) == name);
+        let states: Vec<_> = states.map(|(_, state)| &**state).collect();
+        // Of one that is known by a name there may be no address.
+        let is_named = || {
+            let declared = &self.declared;
+            declared.pools.iter().any(|pool| {
+                let mut named = pool.tiers.iter().flat_map(|tier| &tier.named);
+                named.any(|backend| {
+                    let (tenant, site) = (&declared.tenant, &declared.name);
+                    format!("{tenant}/{site}/{}/{}", pool.name, backend.name) == name
+                })
+            })
+        };
+        (!states.is_empty() || is_named()).then_some(states)
     }
 
     /// Addresses of its names that are not used.
@@ -304,6 +330,14 @@ impl Routing {
             served,
             changes,
         }
+    }
+
+    /// The site with this full name, TENANT/SITE.
+    pub(crate) fn served_by_name(&self, full_name: &str) -> Option<&Arc<ServedSite>> {
+        let (tenant, name) = full_name.split_once('/')?;
+        let mut sites = self.snapshot.sites.iter();
+        let found = sites.find(|(_, site)| *site.tenant == *tenant && *site.name == *name);
+        found.and_then(|(id, _)| self.served(id))
     }
 
     /// The site with this id.

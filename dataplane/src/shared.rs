@@ -2,6 +2,7 @@
 
 use crate::access_log::LogStanding;
 use crate::counters::{Causes, Counter};
+use crate::drains::Drains;
 use crate::entrance::Entrance;
 use crate::failures::Question;
 use crate::health::{HealthChecks, descriptors_for_checks};
@@ -109,6 +110,8 @@ pub(crate) struct Shared {
     pub(crate) meters: Meters,
     /// From which on all workers read the time where they share it.
     pub(crate) origin: Instant,
+    /// The backends that are drained.
+    pub(crate) drains: Drains,
     /// Grows with each question for the numbers that workers publish.
     pub(crate) questions: AtomicU64,
     /// Questions for failures that are open: looked at when `questions` grew.
@@ -119,6 +122,17 @@ pub(crate) struct Shared {
     pub(crate) draining: AtomicBool,
     /// By worker.
     pub(crate) workers: Box<[WorkerBoard]>,
+}
+
+/// What outlives revisions and the sites of each are joined with.
+#[derive(Debug)]
+pub(crate) struct Registers {
+    /// The names that backends are known by.
+    pub(crate) names: Arc<Names>,
+    /// What is used of limits.
+    pub(crate) meters: Meters,
+    /// The backends that are drained.
+    pub(crate) drains: Drains,
 }
 
 /// What a process has to serve with.
@@ -150,17 +164,15 @@ impl Shared {
             workers: self.workers.len(),
             names: &self.names,
             meters: &self.meters,
+            drains: &self.drains,
         }
     }
 
-    /// What the workers of a process with these `means` share, beginning with `routing`, whose
-    /// names are among `names` and meters among `meters`, and counting into `usage`; `entrance` says
-    /// who may come in.
-    #[allow(clippy::too_many_arguments)] // there is one caller, and each is another thing
+    /// What the workers of a process with these `means` share, beginning with `routing`, which
+    /// was made with these `registers`, and counting into `usage`; `entrance` says who may come in.
     pub(crate) fn new(
         routing: Routing,
-        names: Arc<Names>,
-        meters: Meters,
+        registers: Registers,
         usage: Arc<Usage>,
         wall_seconds: u64,
         entrance: Entrance,
@@ -189,8 +201,9 @@ impl Shared {
             busy_polling,
             buffers_max: buffers_of_a_worker(memory_bytes, workers),
             usage,
-            names,
-            meters,
+            names: registers.names,
+            meters: registers.meters,
+            drains: registers.drains,
             origin: Instant::now(),
             questions: AtomicU64::new(0),
             failure_questions: Mutex::default(),

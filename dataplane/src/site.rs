@@ -1,7 +1,8 @@
 //! A site as one worker serves it: the compiled site with this worker's rotation, upstream
 //! connections, counters and retry budget.
 
-use crate::balance::Rotation;
+use crate::backend_state::Outcome;
+use crate::balance::{Balance, WHOLE};
 use crate::counters::SiteCounters;
 use crate::limits::Seat;
 use crate::routing::{Routing, ServedSite};
@@ -9,9 +10,9 @@ use crate::upstream::Upstream;
 use crate::worker::Worker;
 use meridian_model::address_policy::AddressPolicy;
 use meridian_model::limits::RETRY_BURST;
-use meridian_model::snapshot::{BackendKey, Site, Tier};
+use meridian_model::snapshot::{Algorithm, BackendKey, HashInput, Pool, Site, Tier};
 use meridian_sys::ClassId;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -45,7 +46,10 @@ struct LocalPool {
 #[derive(Debug)]
 struct LocalTier {
     cross_group: bool,
-    rotation: RefCell<Rotation>,
+    algorithm: Algorithm,
+    /// 0: none.
+    slow_start_ns: u64,
+    balance: Balance,
     upstreams: Box<[Rc<Upstream>]>,
 }
 
@@ -56,6 +60,13 @@ pub(crate) struct Pick {
     pub(crate) upstream: Rc<Upstream>,
     /// It belongs to another group than this host.
     pub(crate) cross_group: bool,
+    algorithm: Algorithm,
+}
+
+/// A request that is counted to the load of its backend until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Load {
+    upstream: Rc<Upstream>,
 }
 
 impl LocalSite {
@@ -71,7 +82,7 @@ impl LocalSite {
         let kept = old.map(LocalSite::upstreams_by_key).unwrap_or_default();
         let pools = site.pools.iter().map(|pool| LocalPool {
             tiers: (pool.tiers.iter())
-                .map(|tier| LocalTier::new(worker, served, tier, &kept))
+                .map(|tier| LocalTier::new(worker, served, (pool, tier), &kept))
                 .collect(),
         });
         LocalSite {
@@ -129,12 +140,20 @@ impl LocalSite {
     }
 
     /// The next backend of a pool, usable and not one of `tried`: of the first tier that has one.
-    pub(crate) fn pick(&self, pool: usize, tried: &[u32]) -> Option<Pick> {
+    /// `now_ns` is on the worker's clock; `key` gives the hash of what a pool goes by.
+    pub(crate) fn pick(
+        &self,
+        pool: usize,
+        tried: &[u32],
+        now_ns: u64,
+        key: impl Fn(HashInput) -> u64,
+    ) -> Option<Pick> {
         self.pools[pool].tiers.iter().find_map(|tier| {
-            let upstream = tier.pick(tried)?;
+            let upstream = tier.pick(tried, now_ns, &key)?;
             Some(Pick {
                 upstream: Rc::clone(upstream),
                 cross_group: tier.cross_group,
+                algorithm: tier.algorithm,
             })
         })
     }
@@ -175,7 +194,7 @@ impl LocalTier {
     fn new(
         worker: &Worker,
         served: &ServedSite,
-        tier: &Tier,
+        (pool, tier): (&Pool, &Tier),
         kept: &HashMap<&BackendKey, &Rc<Upstream>>,
     ) -> LocalTier {
         let upstreams = tier.backends.iter().map(|backend| {
@@ -190,21 +209,74 @@ impl LocalTier {
                 }),
             }
         });
+        let algorithm = pool.algorithm;
         LocalTier {
             cross_group: tier.cross_group,
-            rotation: RefCell::new(Rotation::new(
-                tier.backends.iter().map(|backend| backend.weight),
+            algorithm,
+            slow_start_ns: pool.slow_start.as_nanos() as u64,
+            balance: Balance::new(
+                algorithm,
+                &tier.backends,
                 worker.index,
-            )),
+                worker.request_ids().seed(),
+            ),
             upstreams: upstreams.collect(),
         }
     }
 
-    fn pick(&self, tried: &[u32]) -> Option<&Rc<Upstream>> {
-        let place = self.rotation.borrow_mut().next(|place| {
+    fn pick(
+        &self,
+        tried: &[u32],
+        now_ns: u64,
+        key: impl Fn(HashInput) -> u64,
+    ) -> Option<&Rc<Upstream>> {
+        let share = |place: usize| {
             let upstream = &self.upstreams[place];
-            upstream.is_usable() && !tried.contains(&upstream.number())
-        });
+            if !upstream.is_usable() || tried.contains(&upstream.number()) {
+                return 0;
+            }
+            match self.slow_start_ns {
+                0 => WHOLE,
+                slow_start_ns => upstream.share(slow_start_ns, now_ns),
+            }
+        };
+        let load = |place: usize| {
+            let load = self.upstreams[place].load();
+            match self.algorithm {
+                Algorithm::PeakEwma => load.expected_us(now_ns),
+                _ => u64::from(load.in_flight()),
+            }
+        };
+        let place = self.balance.pick(share, load, key);
         place.map(|place| &self.upstreams[place])
+    }
+}
+
+impl Pick {
+    /// Counts a request to the backend's load, where its pool looks at that.
+    pub(crate) fn begin_load(&self) -> Option<Load> {
+        let counts = matches!(
+            self.algorithm,
+            Algorithm::LeastConnections | Algorithm::PeakEwma
+        );
+        counts.then(|| {
+            self.upstream.load().begin();
+            Load {
+                upstream: Rc::clone(&self.upstream),
+            }
+        })
+    }
+
+    /// A try at the backend ended like this after so long; for pools that go by it.
+    pub(crate) fn observe(&self, outcome: Outcome, took_ns: u64, now_ns: u64) {
+        if self.algorithm == Algorithm::PeakEwma {
+            self.upstream.load().observe(outcome, took_ns, now_ns);
+        }
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.upstream.load().end();
     }
 }

@@ -1,6 +1,7 @@
 //! What the plane says of itself over the local socket.
 
 use crate::access_log::LogStanding;
+use crate::backend_state::Health;
 use crate::configuration::Position;
 use crate::control::PROTOCOL;
 use crate::counters::{BackendCounters, Cause, Counter};
@@ -138,7 +139,9 @@ fn workers(shared: &Shared, facts: &Facts<'_>) -> Vec<Value> {
 
 fn backend_rows(served: &ServedSite) -> Vec<Value> {
     let site = served.site();
-    let rows = backends(site).filter_map(|backend| {
+    let tiers = site.pools.iter().flat_map(|pool| &pool.tiers);
+    let backends = tiers.flat_map(|tier| tier.backends.iter().map(|it| (tier.backup, it)));
+    let rows = backends.filter_map(|(backup, backend)| {
         let state = served.backend_state(&backend.key)?;
         let sum = |pick: fn(&BackendCounters) -> &Counter| {
             let counters = state.counters.iter();
@@ -153,7 +156,12 @@ fn backend_rows(served: &ServedSite) -> Vec<Value> {
         Some(json!({
             "backend": format!("{}/{}/{pool}/{name}", site.tenant, site.name),
             "address": backend.address.to_string(),
-            "state": state.health().word(),
+            "state": match (state.health(), state.is_draining()) {
+                (Health::Down, _) | (_, false) => state.health().word(),
+                (_, true) => "draining",
+            },
+            "draining": state.is_draining(),
+            "backup": backup,
             "reason": reason.unwrap_or_default(),
             "changed_at": changed_at,
             "weight": backend.weight,

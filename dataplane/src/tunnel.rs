@@ -9,7 +9,7 @@ use crate::client;
 use crate::counters::{Cause, Cut, SiteCounters};
 use crate::limits::Seat;
 use crate::record::TunnelRecord;
-use crate::site::LocalSite;
+use crate::site::{Load, LocalSite};
 use crate::stall::Stall;
 use crate::upstream::Upstream;
 use crate::worker::Worker;
@@ -33,6 +33,8 @@ pub(crate) struct Opening {
 struct BackendEnd {
     socket: Socket,
     upstream: Rc<Upstream>,
+    /// It counts to that, where its pool looks at it.
+    _load: Option<Load>,
 }
 
 /// See the module.
@@ -90,12 +92,21 @@ enum End {
 }
 
 impl Opening {
-    /// A tunnel to a backend of `site`, over its connection `socket`.
-    pub(crate) fn new(site: &LocalSite, upstream: Rc<Upstream>, socket: Socket) -> Opening {
+    /// A tunnel to a backend of `site`, over its connection `socket`; its request counted to `load`.
+    pub(crate) fn new(
+        site: &LocalSite,
+        upstream: Rc<Upstream>,
+        socket: Socket,
+        load: Option<Load>,
+    ) -> Opening {
         let timeouts = &site.site().timeouts;
         upstream.begin_tunnel();
         Opening {
-            backend: BackendEnd { socket, upstream },
+            backend: BackendEnd {
+                socket,
+                upstream,
+                _load: load,
+            },
             counters: site.counters().clone(),
             class: site.class(),
             idle_ns: timeouts.tunnel_idle.as_nanos() as u64,

@@ -4,7 +4,7 @@
 //! between tenants. It lives as long as requests use it; once a revision drops the backend it is
 //! retired, and what comes back to it is closed instead of pooled.
 
-use crate::backend_state::{BackendState, Health};
+use crate::backend_state::{BackendState, Health, Load};
 use crate::counters::BackendCounters;
 use meridian_model::snapshot::BackendKey;
 use meridian_sys::{RecvMode, Runtime, Socket, SocketId};
@@ -72,6 +72,16 @@ impl Upstream {
     /// Whether checks have said how it is.
     pub(crate) fn is_checked(&self) -> bool {
         self.state.health() != Health::Unchecked
+    }
+
+    /// The part of its weight that the backend has ([`BackendState::share`]).
+    pub(crate) fn share(&self, slow_start_ns: u64, now_ns: u64) -> u32 {
+        self.state.share(slow_start_ns, now_ns)
+    }
+
+    /// The backend's load.
+    pub(crate) fn load(&self) -> &Load {
+        self.state.load()
     }
 
     /// An open connection that nobody uses, the one used last first.

@@ -3,6 +3,7 @@
 mod billing;
 mod call;
 mod check;
+mod draining;
 mod failures;
 mod host;
 mod last_good;

@@ -41,19 +41,11 @@ const NOT_BUILT: &[NotBuilt] = &[
     key("site.certificates"),
     key("site.redirect_to_https"),
     key("site.hsts"),
-    value("site.pool.algorithm", "least-connections"),
-    value("site.pool.algorithm", "random"),
-    value("site.pool.algorithm", "source-hash"),
-    value("site.pool.algorithm", "uri-hash"),
-    value("site.pool.algorithm", "consistent-hash"),
-    value("site.pool.algorithm", "peak-ewma"),
     value("site.pool.health.kind", "tls"),
     key("site.pool.sticky"),
     key("site.pool.tls"),
-    key("site.pool.slow_start"),
     key("site.pool.queue"),
     key("site.backend.connections"),
-    key("site.backend.backup"),
 ];
 
 /// Every use in `manifest` of what is not built yet, in the order of the lines.

@@ -339,6 +339,9 @@ pub const LOCAL_LINE_BYTES_MAX: usize = 64 * 1024;
 /// Connections of the local socket that are served at a time; more are closed.
 pub const LOCAL_CONNECTIONS_MAX: usize = 64;
 
+/// Backends that are drained at a time, by name; a further one is refused.
+pub const DRAINED_BACKENDS_MAX: usize = 10_000;
+
 // --- counters and usage ---
 
 /// Length of a slot of time, in seconds. Usage is never told apart further, and a loss of

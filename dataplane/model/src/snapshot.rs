@@ -150,12 +150,15 @@ pub struct Pool {
     pub name: Arc<str>,
     /// How a backend is picked within a tier.
     pub algorithm: Algorithm,
+    /// In this time a backend that came back comes to its whole weight; zero: at once.
+    pub slow_start: Duration,
     /// How its backends are checked; none: they are not.
     pub health: Option<Arc<HealthCheck>>,
     /// Backends in the order in which this host falls back on them: first its own
     /// group's with the ungrouped, then one tier for each other group, closest
-    /// first, groups without a known distance last. The first tier is always
-    /// there, and may be empty.
+    /// first, groups without a known distance last. Behind each tier comes one of
+    /// its backups, where it has any. The first tier is always there, and may be
+    /// empty.
     pub tiers: Box<[Tier]>,
 }
 
@@ -164,6 +167,25 @@ pub struct Pool {
 pub enum Algorithm {
     /// In turn, as often as its weight says.
     RoundRobin,
+    /// The one with fewer requests of two at random.
+    LeastConnections,
+    /// At random, as often as its weight says.
+    Random,
+    /// By a hash.
+    Hash(HashInput),
+    /// By a hash such that a changed backend moves only its share.
+    ConsistentHash(HashInput),
+    /// The one that is expected to answer sooner of two at random.
+    PeakEwma,
+}
+
+/// What a hash is taken of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HashInput {
+    /// The client's address.
+    Source,
+    /// The target that the backend is asked for, with its query.
+    Uri,
 }
 
 /// Backends that a host tries together.
@@ -171,6 +193,8 @@ pub enum Algorithm {
 pub struct Tier {
     /// The backends belong to another group than the host does.
     pub cross_group: bool,
+    /// The backends are used while none of the tier before them is.
+    pub backup: bool,
     /// In the order of their names.
     pub backends: Box<[Backend]>,
     /// Those that are known by a name, whose addresses are not a matter of configuration. Not

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use meridian_model::availability::unavailable;
 use meridian_model::desired::{FieldRules, Match, Outcome, Owner, Route, Site};
 use meridian_model::name::Name;
-use meridian_model::snapshot::{self, Allowance, Backend, Rate};
+use meridian_model::snapshot::{self, Algorithm, Allowance, Backend, HashInput, Rate};
 use meridian_model::{Desired, Local, Manifest, compile};
 
 const SMALL: &str = r#"
@@ -132,20 +132,71 @@ fn what_is_not_built_is_refused_from_the_log_too() {
 }
 
 #[test]
-fn other_algorithms_are_refused() {
-    let text = format!("{SMALL}pool = {{ algorithm = \"random\" }}\n");
+fn every_algorithm_is_compiled() {
+    let algorithm = |words: &str| {
+        let text = format!("{SMALL}pool = {{ {words} }}\n");
+        let manifest = Manifest::parse(&text, "ams.toml").unwrap();
+        assert_eq!(unavailable(&manifest), []);
+        let (local, desired) = parts(&text);
+        let snapshot = compile(&local, &desired, 1).unwrap();
+        let site = snapshot.sites_by_name()[0];
+        site.pools[0].algorithm
+    };
+    use HashInput::{Source, Uri};
+    for (words, expected) in [
+        ("", Algorithm::RoundRobin),
+        ("algorithm = \"round-robin\"", Algorithm::RoundRobin),
+        (
+            "algorithm = \"least-connections\"",
+            Algorithm::LeastConnections,
+        ),
+        ("algorithm = \"random\"", Algorithm::Random),
+        ("algorithm = \"source-hash\"", Algorithm::Hash(Source)),
+        ("algorithm = \"uri-hash\"", Algorithm::Hash(Uri)),
+        (
+            "algorithm = \"consistent-hash\"",
+            Algorithm::ConsistentHash(Uri),
+        ),
+        (
+            "algorithm = \"consistent-hash\", hash = \"source\"",
+            Algorithm::ConsistentHash(Source),
+        ),
+        ("algorithm = \"peak-ewma\"", Algorithm::PeakEwma),
+    ] {
+        assert_eq!(algorithm(words), expected, "{words}");
+    }
+}
+
+#[test]
+fn backups_stand_behind_the_tier_that_they_are_of() {
+    let backends = "backend = [\
+        { name = \"far-b\", address = \"10.0.0.1:80\", group = \"nyc\", backup = true }, \
+        { name = \"near-b\", address = \"10.0.0.2:80\", backup = true }, \
+        { name = \"far\", address = \"10.0.0.3:80\", group = \"nyc\" }, \
+        { name = \"farther-b\", address = \"app.internal:80\", group = \"syd\", backup = true }]\n";
+    let groups = "[[group]]\nname = \"nyc\"\n[[group]]\nname = \"syd\"\n";
+    let text = format!("{SMALL}{backends}{groups}");
     let manifest = Manifest::parse(&text, "ams.toml").unwrap();
-    let said: Vec<String> = unavailable(&manifest)
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    assert_eq!(said.len(), 1);
-    let expected = "\"random\" is not available in this version; leave it out";
-    assert!(said[0].ends_with(expected), "{said:?}");
-    let (local, desired) = parts(&text);
-    assert!(refusals(&local, &desired).contains("not available in this version"));
-    let manifest = Manifest::parse(SMALL, "ams.toml").unwrap();
     assert_eq!(unavailable(&manifest), []);
+    let (local, desired) = parts(&text);
+    let snapshot = compile(&local, &desired, 1).unwrap();
+    let blog = snapshot.hostnames.find(b"blog.example.com").unwrap();
+    let tiers = blog.pools[0].tiers.iter().map(|tier| {
+        let names = tier.backends.iter().map(|it| it.name.to_string());
+        let named = tier.named.iter().map(|it| it.name.to_string());
+        (tier.cross_group, tier.backup, names.chain(named).collect())
+    });
+    let tiers: Vec<(bool, bool, Vec<String>)> = tiers.collect();
+    let tier = |cross_group, backup, name: &str| (cross_group, backup, vec![name.to_owned()]);
+    // The first is there, though it has none.
+    let expected = [
+        (false, false, Vec::new()),
+        tier(false, true, "near-b"),
+        tier(true, false, "far"),
+        tier(true, true, "far-b"),
+        tier(true, true, "farther-b"),
+    ];
+    assert_eq!(tiers, expected);
 }
 
 fn route_to(pool: &str) -> Route {

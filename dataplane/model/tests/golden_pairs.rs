@@ -131,20 +131,26 @@ fn describe_site(out: &mut String, site: &Site) {
             id: _,
             name,
             algorithm,
+            slow_start,
             health,
             tiers,
         } = pool;
         writeln!(out, "  pool {name} {algorithm:?}").unwrap();
+        if !slow_start.is_zero() {
+            writeln!(out, "    slow start {slow_start:?}").unwrap();
+        }
         if let Some(health) = health {
             describe_health(out, health);
         }
         for Tier {
             cross_group,
+            backup,
             backends,
             named,
         } in tiers
         {
-            writeln!(out, "    tier cross_group={cross_group}").unwrap();
+            let backup = if *backup { " backup" } else { "" };
+            writeln!(out, "    tier cross_group={cross_group}{backup}").unwrap();
             for backend in backends {
                 let Backend {
                     name,

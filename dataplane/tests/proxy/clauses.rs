@@ -394,7 +394,16 @@ const CLAUSES: &[(&str, &[&str])] = &[
         "fields set, added and removed",
         &["route_fields", "route_fields_trailers"],
     ),
-    ("Balancing", &["round_robin"]),
+    (
+        "Balancing",
+        &[
+            "round_robin",
+            "hash_uri",
+            "hash_source",
+            "backup",
+            "backup_unused",
+        ],
+    ),
 ];
 
 /// Clauses that no conversation can show, for they need many connections, much data or the end of
@@ -442,6 +451,31 @@ const CLAUSES_OF_TESTS: &[(&str, &str, &str)] = &[
         "tenants share no connection",
         "connections",
         "tenants_share_no_connection_to_the_backend_that_both_have",
+    ),
+    (
+        "Balancing: the whole host's loads",
+        "balancing",
+        "least_connections_are_those_of_the_whole_host",
+    ),
+    (
+        "Balancing: consistent hash",
+        "balancing",
+        "consistent_hashing_is_the_same_on_all_workers_and_moves_only_the_changed_share",
+    ),
+    (
+        "Balancing: peak-EWMA",
+        "balancing",
+        "a_slow_backend_gets_few_requests_by_peak_ewma",
+    ),
+    (
+        "Balancing: slow start",
+        "balancing",
+        "a_backend_that_is_ready_again_comes_to_its_weight_slowly",
+    ),
+    (
+        "Balancing: drain",
+        "balancing",
+        "a_drained_backend_gets_no_new_requests_and_the_next_tier_is_asked",
     ),
     (
         "backends by name",

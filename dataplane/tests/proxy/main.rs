@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod balancing;
 mod bodies;
 mod chaos;
 mod clauses;

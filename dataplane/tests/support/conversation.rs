@@ -47,6 +47,7 @@ pub(crate) fn play(script: &Script) -> Result<(), String> {
             .map(|(pool, _)| pool.clone())
             .collect(),
         site_keys: script.site_keys.clone(),
+        backend_keys: script.backend_keys.clone(),
         host: script.host.clone(),
         listen: script.listen.clone(),
         ..Declared::default()

@@ -33,6 +33,8 @@ pub(crate) struct Declared {
     pub(crate) pools: Vec<String>,
     /// Further lines of `[[tenant]]`.
     pub(crate) tenant_keys: String,
+    /// Further lines of each of those backends; none of one that is not listed.
+    pub(crate) backend_keys: Vec<String>,
     /// Further lines of `[[site]]`.
     pub(crate) site_keys: String,
     /// `[host] access_log`; the site then asks for all of its lines.
@@ -57,6 +59,7 @@ impl Default for Declared {
             listen: String::new(),
             pools: Vec::new(),
             tenant_keys: String::new(),
+            backend_keys: Vec::new(),
             site_keys: String::new(),
             log: None,
             log_sample: 1.0,
@@ -113,9 +116,10 @@ impl Declared {
         for (index, backend) in self.backends.iter().enumerate() {
             let name = index + 1;
             let pool = self.pools.get(index).map_or("default", String::as_str);
+            let keys = self.backend_keys.get(index).map_or("", String::as_str);
             write!(
                 text,
-                "[[site.backend]]\nname = \"b{name}\"\npool = \"{pool}\"\naddress = \"{backend}\"\n"
+                "[[site.backend]]\nname = \"b{name}\"\npool = \"{pool}\"\naddress = \"{backend}\"\n{keys}\n"
             )
             .expect("a String takes every text");
         }

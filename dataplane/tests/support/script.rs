@@ -19,7 +19,8 @@
 //! | requests 1
 //! ```
 //!
-//! A backend may be of another pool than the default; each `site` is a line of `[[site]]`.
+//! A backend may be of another pool than the default; each `site` is a line of `[[site]]`, each `backend1`,
+//! `backend2`, … a line of that backend.
 //!
 //! Peers are `client`, `client2`, … and `backend`, `backend2`, …; what they do is one of
 //! [`Act`]. In data `{x*20}` is twenty times x, `{port}` the listener's, `{date}` any date in the
@@ -79,6 +80,8 @@ pub(crate) struct Script {
     pub(crate) hostnames: Vec<String>,
     /// With their pools.
     pub(crate) backends: Vec<(String, Reachable)>,
+    /// Further lines of each of them.
+    pub(crate) backend_keys: Vec<String>,
     /// Further lines of `[[site]]`.
     pub(crate) site_keys: String,
     pub(crate) host: String,
@@ -93,6 +96,7 @@ impl Script {
         let mut lines = text.lines().enumerate().map(|(at, line)| (at + 1, line));
         let mut head = BTreeMap::new();
         let mut site_keys = String::new();
+        let mut backend_keys: Vec<String> = Vec::new();
         for (at, line) in lines.by_ref() {
             if line.is_empty() {
                 break;
@@ -103,6 +107,11 @@ impl Script {
             if key == "site" {
                 site_keys.push_str(value);
                 site_keys.push('\n');
+            } else if let Some(Ok(number @ 1..)) =
+                key.strip_prefix("backend").map(str::parse::<usize>)
+            {
+                backend_keys.resize(number.max(backend_keys.len()), String::new());
+                backend_keys[number - 1].push_str(&format!("{value}\n"));
             } else {
                 head.insert(key.to_owned(), value.trim().to_owned());
             }
@@ -144,6 +153,7 @@ impl Script {
             site_timeouts,
             hostnames: hostnames.split_whitespace().map(str::to_owned).collect(),
             backends: parse_backends(&backends)?,
+            backend_keys,
             site_keys,
             host,
             listen,

@@ -16,8 +16,9 @@ use crate::name::Name;
 use crate::network_set::NetworkSet;
 use crate::problem::Problem;
 use crate::snapshot::{
-    Algorithm, Backend, BackendKey, CheckHost, CheckKind, HealthCheck, HttpCheck, LogShare,
-    NamedBackend, Pool, ProxyProtocol, Site, SiteId, Statuses, Suspended, TenantId, Tier, Timeouts,
+    Algorithm, Backend, BackendKey, CheckHost, CheckKind, HashInput, HealthCheck, HttpCheck,
+    LogShare, NamedBackend, Pool, ProxyProtocol, Site, SiteId, Statuses, Suspended, TenantId, Tier,
+    Timeouts,
 };
 use crate::suspension::Suspensions;
 
@@ -83,6 +84,21 @@ fn compile_proxy_protocol(version: Option<desired::ProxyProtocol>) -> ProxyProto
         None => ProxyProtocol::Off,
         Some(desired::ProxyProtocol::V1) => ProxyProtocol::V1,
         Some(desired::ProxyProtocol::V2) => ProxyProtocol::V2,
+    }
+}
+
+fn compile_algorithm(algorithm: desired::Algorithm) -> Algorithm {
+    match algorithm {
+        desired::Algorithm::RoundRobin => Algorithm::RoundRobin,
+        desired::Algorithm::LeastConnections => Algorithm::LeastConnections,
+        desired::Algorithm::Random => Algorithm::Random,
+        desired::Algorithm::SourceHash => Algorithm::Hash(HashInput::Source),
+        desired::Algorithm::UriHash => Algorithm::Hash(HashInput::Uri),
+        desired::Algorithm::ConsistentHash(input) => Algorithm::ConsistentHash(match input {
+            desired::HashInput::Source => HashInput::Source,
+            desired::HashInput::Uri => HashInput::Uri,
+        }),
+        desired::Algorithm::PeakEwma => Algorithm::PeakEwma,
     }
 }
 
@@ -181,14 +197,12 @@ impl Compiler<'_> {
         } = pool;
         self.refuse(site, "site.pool.sticky", sticky.is_some());
         self.refuse(site, "site.pool.tls", tls.is_some());
-        self.refuse(site, "site.pool.slow_start", slow_start.is_some());
         self.refuse(site, "site.pool.queue", queue.is_some());
-        let is_round_robin = *algorithm == desired::Algorithm::RoundRobin;
-        self.refuse(site, "site.pool.algorithm", !is_round_robin);
         Pool {
             id: *id,
             name: self.pool_name(name),
-            algorithm: Algorithm::RoundRobin,
+            algorithm: compile_algorithm(*algorithm),
+            slow_start: slow_start.unwrap_or_default(),
             health: self.health(site, health.as_ref()),
             tiers: self.tiers(
                 site,
@@ -243,7 +257,8 @@ impl Compiler<'_> {
     }
 
     /// Sorts backends into tiers: the host's own group with the ungrouped, then the
-    /// other groups from near to far, those at no known distance by name at the end.
+    /// other groups from near to far, those at no known distance by name at the end;
+    /// behind each of them its backups.
     fn tiers(
         &mut self,
         site: &desired::Site,
@@ -251,28 +266,42 @@ impl Compiler<'_> {
         proxy_protocol: ProxyProtocol,
         backends: &[desired::Backend],
     ) -> Box<[Tier]> {
-        let mut near = Vec::new();
-        let mut by_group: Vec<(&Name, Vec<Server>)> = Vec::new();
+        let mut near = Servers::default();
+        let mut by_group: Vec<(&Name, Servers)> = Vec::new();
         for backend in backends {
             let compiled = self.backend(site, pool, proxy_protocol, backend);
-            match &backend.group {
-                None => near.push(compiled),
-                Some(group) if self.host.group.as_ref() == Some(group) => near.push(compiled),
-                Some(group) => match by_group.iter_mut().find(|(name, _)| *name == group) {
-                    Some((_, backends)) => backends.push(compiled),
-                    None => by_group.push((group, vec![compiled])),
-                },
+            let servers = match &backend.group {
+                None => &mut near,
+                Some(group) if self.host.group.as_ref() == Some(group) => &mut near,
+                Some(group) => {
+                    let known = by_group.iter().position(|(name, _)| *name == group);
+                    let place = known.unwrap_or_else(|| {
+                        by_group.push((group, Servers::default()));
+                        by_group.len() - 1
+                    });
+                    &mut by_group[place].1
+                }
+            };
+            match backend.backup {
+                false => servers.first.push(compiled),
+                true => servers.backup.push(compiled),
             }
         }
         by_group.sort_by(|(a, _), (b, _)| {
             let (a_km, b_km) = (self.distance_km(a), self.distance_km(b));
             a_km.total_cmp(&b_km).then_with(|| a.cmp(b))
         });
-        let near = tier(false, near);
+        let tiers = |cross_group: bool, servers: Servers| {
+            [(false, servers.first), (true, servers.backup)].map(|(backup, servers)| {
+                let is_there = !servers.is_empty() || !cross_group && !backup;
+                is_there.then(|| tier(cross_group, backup, servers))
+            })
+        };
+        let near = tiers(false, near);
         let far = by_group
             .into_iter()
-            .map(|(_, backends)| tier(true, backends));
-        std::iter::once(near).chain(far).collect()
+            .flat_map(|(_, servers)| tiers(true, servers));
+        near.into_iter().chain(far).flatten().collect()
     }
 
     fn backend(
@@ -288,10 +317,9 @@ impl Compiler<'_> {
             group: _,
             weight,
             connections,
-            backup,
+            backup: _, // its tier
         } = backend;
         self.refuse(site, "site.backend.connections", connections.is_some());
-        self.refuse(site, "site.backend.backup", *backup);
         let (name, weight): (Arc<str>, u32) = (Arc::from(name.as_str()), *weight);
         match address {
             BackendAddress::Ip(address) => Server::At(Backend {
@@ -361,7 +389,14 @@ enum Server {
     Named(NamedBackend),
 }
 
-fn tier(cross_group: bool, servers: Vec<Server>) -> Tier {
+/// Those of a pool that one host uses alike.
+#[derive(Default)]
+struct Servers {
+    first: Vec<Server>,
+    backup: Vec<Server>,
+}
+
+fn tier(cross_group: bool, backup: bool, servers: Vec<Server>) -> Tier {
     let (mut backends, mut named) = (Vec::new(), Vec::new());
     for server in servers {
         match server {
@@ -371,6 +406,7 @@ fn tier(cross_group: bool, servers: Vec<Server>) -> Tier {
     }
     Tier {
         cross_group,
+        backup,
         backends: backends.into(),
         named: named.into(),
     }

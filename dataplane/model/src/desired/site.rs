@@ -307,7 +307,7 @@ pub struct Backend {
     pub weight: u32,
     /// Connections of one host that may be open; none means no bound.
     pub connections: Option<u32>,
-    /// It is used only while no other of its pool is up.
+    /// It is used only while none of its group (or of those without one) that is no backup is.
     #[serde(default)]
     pub backup: bool,
 }

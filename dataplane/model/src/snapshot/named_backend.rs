@@ -74,6 +74,7 @@ impl Tier {
         backends.sort_by(|a, b| (&a.name, a.address).cmp(&(&b.name, b.address)));
         Tier {
             cross_group: self.cross_group,
+            backup: self.backup,
             backends: backends.into(),
             named: self.named.clone(),
         }
