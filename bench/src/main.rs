@@ -5,11 +5,13 @@
 mod backend;
 mod bare;
 mod compare;
+mod connect_loop;
 mod cores;
 mod disturbance;
 mod failure;
 mod file_limit;
 mod generator;
+mod health;
 mod histogram;
 mod idle;
 mod listener;
@@ -54,6 +56,10 @@ enum Command {
     Idle(idle::Options),
     /// What ordinary clients wait for while others are as slow as they can be.
     SlowClients(slow_clients::Options),
+    /// What checks of very many backends cost, and what requests notice of them.
+    Health(health::Options),
+    /// The least that checks by connecting can be, for what `health` compares with.
+    ConnectLoop(connect_loop::Options),
     /// A small fast web server: `/b/<bytes>` answers a body of that size.
     Backend(backend::Options),
     /// The least HTTP proxy there can be, for the choice of a runtime.
@@ -67,6 +73,8 @@ fn main() -> ExitCode {
         Command::Load(options) => load::run(options),
         Command::Idle(options) => idle::run(&options),
         Command::SlowClients(options) => slow_clients::run(options),
+        Command::Health(options) => health::run(&options),
+        Command::ConnectLoop(options) => connect_loop::run(&options),
         Command::Backend(options) => backend::run(&options),
         Command::BareProxy(options) => bare::run(&options),
     };

@@ -7,6 +7,9 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 
+/// Name of the data plane's process, as far as the kernel keeps it.
+const PLANE: &str = "meridian-datapl";
+
 /// CPU time of a tree since its processes began. The kernel keeps the sum exact and splits it
 /// into user and system by its ticks, so the sum is the figure and the split a hint.
 #[derive(Clone, Copy, Debug, Default)]
@@ -103,10 +106,32 @@ fn threads_s(pid: u32) -> f64 {
     paths.map(|path| schedstat_s(&path.to_string_lossy())).sum()
 }
 
+/// Exact CPU time of the one thread of a process that has this name.
+pub(crate) fn thread_cpu_s(pid: u32, name: &str) -> Result<f64, Failure> {
+    let path = format!("/proc/{pid}/task");
+    let threads = fs::read_dir(&path).map_err(Failure::at(&path))?;
+    for thread in threads.flatten() {
+        let comm = fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
+        if comm.trim_end() == name {
+            let path = thread.path().join("schedstat");
+            return Ok(schedstat_s(&path.to_string_lossy()));
+        }
+    }
+    Err(Failure::new(format!("{path}: no thread is called {name}")))
+}
+
 fn schedstat_s(path: &str) -> f64 {
     let text = fs::read_to_string(path).unwrap_or_default();
     let ns = text.split_ascii_whitespace().next();
     ns.and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0) / 1e9
+}
+
+/// Process id of the data plane of the `meridianctl up` that has this one.
+pub(crate) fn plane_of(up: u32) -> Result<u32, Failure> {
+    members(up)?
+        .into_iter()
+        .find(|&pid| program_name(pid).as_deref() == Some(PLANE))
+        .ok_or_else(|| Failure::new("meridianctl up has no meridian-dataplane"))
 }
 
 /// The name of a process's program, cut by the kernel to 15 bytes.

@@ -14,8 +14,6 @@ use crate::program::{Program, found};
 
 /// nginx needs minutes for 100,000 sites.
 pub(super) const SERVING_LIMIT: Duration = Duration::from_secs(900);
-/// Name of the data plane's process, as far as the kernel keeps it.
-const PLANE: &str = "meridian-datapl";
 
 /// A server that was started.
 pub(super) struct Server<'a> {
@@ -87,11 +85,7 @@ impl<'a> Server<'a> {
 
     /// Process id of Meridian's data plane.
     pub(super) fn plane(&self) -> Result<u32, Failure> {
-        let members = process_tree::members(self.program.pid())?;
-        members
-            .into_iter()
-            .find(|&pid| process_tree::program_name(pid).as_deref() == Some(PLANE))
-            .ok_or_else(|| Failure::new("meridianctl up has no meridian-dataplane"))
+        process_tree::plane_of(self.program.pid())
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod bare_proxy;
 mod compare;
+mod health;
 mod house;
 mod live;
 mod load;
