@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! checker   which check is due, and what a routing changes
+//! timers    when something is due
 //! turns     whose check comes first, and how many are under way
 //! check     one check: a connection, what is asked over it, the answer
 //! verdict   what a check saw, in words, and when a backend is up or down
@@ -17,6 +18,7 @@ mod check;
 mod checker;
 mod target;
 mod telling;
+mod timers;
 mod turns;
 mod verdict;
 

@@ -6,6 +6,7 @@
 use super::check::{Check, Progress};
 use super::target::{Phase, Target, Wanted};
 use super::telling::Telling;
+use super::timers::{Due, Timers};
 use super::turns::Turns;
 use super::verdict::{Failure, Standing, Success};
 use super::{HealthChecks, TrafficReport};
@@ -20,8 +21,7 @@ use meridian_model::snapshot::{BackendKey, Site, SiteId};
 use meridian_sys::process::random_bytes;
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
@@ -45,7 +45,7 @@ pub(super) struct Checker {
     /// Each site that has targets, with their numbers.
     sites: HashMap<SiteId, Vec<u64>>,
     by_key: HashMap<BackendKey, u64>,
-    timers: BinaryHeap<Reverse<(Instant, u64)>>,
+    timers: Timers,
     turns: Turns,
     telling: Telling,
     chance: u64,
@@ -61,6 +61,7 @@ impl Checker {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let wake = epoll::EventData::new_u64(WAKE);
         epoll::add(&epoll, &health.wake, wake, epoll::EventFlags::IN)?;
+        let now = Instant::now();
         Ok(Checker {
             turns: Turns::new(health.under_way_max),
             health,
@@ -72,8 +73,8 @@ impl Checker {
             next_number: 0,
             sites: HashMap::new(),
             by_key: HashMap::new(),
-            timers: BinaryHeap::new(),
-            telling: Telling::new(Instant::now()),
+            timers: Timers::new(now),
+            telling: Telling::new(now),
             chance: u64::from_ne_bytes(random_bytes()?),
         })
     }
@@ -199,34 +200,36 @@ impl Checker {
 
     fn plan(&mut self, number: u64, at: Instant) {
         if let Some(target) = self.targets.get_mut(&number) {
-            target.timer = Some(at);
-            self.timers.push(Reverse((at, number)));
+            target.timer = Some(self.timers.set(at, number));
         }
     }
 
     fn fire_timers(&mut self, now: Instant) {
-        while let Some(&Reverse((at, number))) = self.timers.peek()
-            && at <= now
-        {
-            self.timers.pop();
-            let Some(target) = self.targets.get_mut(&number) else {
-                continue;
-            };
-            if target.timer != Some(at) {
-                continue;
+        while let Some((due, numbers)) = self.timers.take(now) {
+            for number in numbers {
+                self.fire(due, number, now);
             }
-            target.timer = None;
-            match &mut target.phase {
-                Phase::Ready => {}
-                Phase::Waiting => {
-                    target.phase = Phase::Ready;
-                    let tenant = target.tenant();
-                    self.turns.add(tenant, number, at);
-                }
-                Phase::UnderWay(check, _) => {
-                    let concluded = check.conclude();
-                    self.conclude(number, &concluded, now);
-                }
+        }
+    }
+
+    fn fire(&mut self, due: Due, number: u64, now: Instant) {
+        let Some(target) = self.targets.get_mut(&number) else {
+            return;
+        };
+        if target.timer != Some(due) {
+            return;
+        }
+        target.timer = None;
+        match &mut target.phase {
+            Phase::Ready => {}
+            Phase::Waiting => {
+                target.phase = Phase::Ready;
+                let tenant = target.tenant();
+                self.turns.add(tenant, number, self.timers.at(due));
+            }
+            Phase::UnderWay(check, _) => {
+                let concluded = check.conclude();
+                self.conclude(number, &concluded, now);
             }
         }
     }
@@ -378,7 +381,7 @@ impl Checker {
     /// Waits until there is something to do; whole milliseconds, so that checks which are due
     /// within one begin together.
     fn wait(&mut self, is_behind: bool, events: &mut Vec<epoll::Event>) {
-        let timers = self.timers.peek().map(|Reverse((at, _))| *at);
+        let timers = self.timers.next();
         let next = timers.into_iter().chain(self.telling.due()).min();
         let wait = match is_behind {
             true => Some(Duration::ZERO),

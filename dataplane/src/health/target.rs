@@ -1,6 +1,7 @@
 //! A backend that is checked.
 
 use super::check::Check;
+use super::timers::Due;
 use super::verdict::Standing;
 use crate::backend_state::BackendState;
 use crate::routing::ServedSite;
@@ -26,8 +27,8 @@ pub(super) struct Target {
     requests: u64,
     pub(super) standing: Standing,
     pub(super) phase: Phase,
-    /// When something is to happen to it of itself: what the heap says beside that is outdated.
-    pub(super) timer: Option<Instant>,
+    /// The timer that is its own: any other of it is outdated.
+    pub(super) timer: Option<Due>,
 }
 
 /// Where a target stands between two checks.
