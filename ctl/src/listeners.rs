@@ -12,6 +12,10 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use crate::failure::Failure;
 use crate::limits::BACKLOG;
 
+/// The keys of the manifest that have addresses.
+const HTTP: &str = "listen.http";
+const METRICS: &str = "listen.metrics";
+
 /// How long the port of a plane that was killed may take to be free.
 const FREE_WITHIN: Duration = Duration::from_secs(2);
 
@@ -24,26 +28,37 @@ pub(crate) struct Listeners {
 }
 
 impl Listeners {
-    /// Opens `workers` sockets on each address. The kernel spreads new
-    /// connections over them (SO_REUSEPORT).
+    /// Opens `workers` sockets on each address of `http`. The kernel spreads new
+    /// connections over them (SO_REUSEPORT). Metrics have one socket.
     ///
     /// # Errors
     /// Names the address, the reason and the remedy.
-    pub(crate) fn open(http: &[SocketAddr], workers: usize) -> Result<Listeners, Failure> {
+    pub(crate) fn open(
+        http: &[SocketAddr],
+        metrics: Option<SocketAddr>,
+        workers: usize,
+    ) -> Result<Listeners, Failure> {
         let mut named = Vec::with_capacity(http.len() * workers);
         for &address in http {
             // SO_REUSEPORT would let us share the port with another program
             // of this user, each getting a part of the clients, and nobody
             // would be told. A socket without it finds that program.
-            await_free(address).map_err(|error| refused(address, &error))?;
+            await_free(address).map_err(|error| refused(HTTP, address, &error))?;
         }
         for (listener, &address) in http.iter().enumerate() {
             for worker in 0..workers {
                 let socket = bound(address, true)
                     .and_then(|socket| socket.listen(BACKLOG).map(|()| socket))
-                    .map_err(|error| refused(address, &error))?;
+                    .map_err(|error| refused(HTTP, address, &error))?;
                 named.push((format!("http-{listener}-{worker}"), socket));
             }
+        }
+        if let Some(address) = metrics {
+            let socket = await_free(address)
+                .and_then(|()| bound(address, false))
+                .and_then(|socket| socket.listen(BACKLOG).map(|()| socket))
+                .map_err(|error| refused(METRICS, address, &error))?;
+            named.push(("metrics".to_string(), socket));
         }
         Ok(Listeners { named })
     }
@@ -107,7 +122,7 @@ fn bound(address: SocketAddr, share_port: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn refused(address: SocketAddr, error: &io::Error) -> Failure {
+fn refused(key: &str, address: SocketAddr, error: &io::Error) -> Failure {
     let port = address.port();
     let remedy = match error.kind() {
         ErrorKind::AddrInUse => format!(
@@ -127,9 +142,9 @@ fn refused(address: SocketAddr, error: &io::Error) -> Failure {
         _ if error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => {
             "this process may open no more files: raise the limit with `ulimit -n`".to_string()
         }
-        _ => "change listen.http in the manifest".to_string(),
+        _ => format!("change {key} in the manifest"),
     };
-    Failure::input(format!("listen.http: {address}: {error}; {remedy}"))
+    Failure::input(format!("{key}: {address}: {error}; {remedy}"))
 }
 
 #[cfg(test)]
@@ -145,10 +160,14 @@ mod tests {
     #[test]
     fn each_worker_has_a_socket_of_its_own_on_each_address() {
         let http = [free_address("127.0.0.1"), free_address("127.0.0.1")];
-        let listeners = Listeners::open(&http, 2).unwrap();
-        assert_eq!(listeners.names(), "http-0-0:http-0-1:http-1-0:http-1-1");
-        assert_eq!(listeners.duplicates().unwrap().len(), 4);
-        for address in http {
+        let metrics = free_address("127.0.0.1");
+        let listeners = Listeners::open(&http, Some(metrics), 2).unwrap();
+        assert_eq!(
+            listeners.names(),
+            "http-0-0:http-0-1:http-1-0:http-1-1:metrics"
+        );
+        assert_eq!(listeners.duplicates().unwrap().len(), 5);
+        for address in http.into_iter().chain([metrics]) {
             TcpStream::connect(address).unwrap();
         }
     }
@@ -160,28 +179,35 @@ mod tests {
             SocketAddr::new("0.0.0.0".parse().unwrap(), port),
             SocketAddr::new("::".parse().unwrap(), port),
         ];
-        let listeners = Listeners::open(&both, 1).unwrap();
+        let listeners = Listeners::open(&both, None, 1).unwrap();
         assert!(listeners.named[0].1.tcp_nodelay().unwrap());
     }
 
     #[test]
     fn a_port_that_shares_itself_counts_as_taken_too() {
         let address = free_address("127.0.0.1");
-        let first = Listeners::open(&[address], 1).unwrap();
-        let refused = Listeners::open(&[address], 1).err().unwrap();
+        let first = Listeners::open(&[address], None, 1).unwrap();
+        let refused = Listeners::open(&[address], None, 1).err().unwrap();
         assert!(
             refused.message.contains(&address.to_string()) && refused.message.contains("ss -ltnp"),
             "{}",
             refused.message
         );
+        let http = [free_address("127.0.0.1")];
+        let refused = Listeners::open(&http, Some(address), 1).err().unwrap();
+        assert!(
+            refused.message.starts_with("listen.metrics: "),
+            "{}",
+            refused.message
+        );
         drop(first);
-        Listeners::open(&[address], 1).unwrap();
+        Listeners::open(&[address], None, 1).unwrap();
     }
 
     #[test]
     fn an_address_of_another_host_is_named() {
         let elsewhere = "192.0.2.77:8080".parse().unwrap();
-        let refused = Listeners::open(&[elsewhere], 1).err().unwrap();
+        let refused = Listeners::open(&[elsewhere], None, 1).err().unwrap();
         assert!(
             refused.message.contains("ip address"),
             "{}",

@@ -63,8 +63,17 @@ pub(crate) struct Worker {
     pub(crate) upstream_connections: u64,
     pub(crate) requests: u64,
     pub(crate) busy: f64,
+    pub(crate) headroom: Option<Headroom>,
     pub(crate) buffers: u64,
     pub(crate) buffers_max: u64,
+}
+
+/// The shares of what a worker has that are left, from 0 to 1.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Headroom {
+    pub(crate) time: f64,
+    pub(crate) connections: f64,
+    pub(crate) buffers: f64,
 }
 
 /// One site's counters since the plane started.

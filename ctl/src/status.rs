@@ -10,7 +10,7 @@ use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::plane_process::DATAPLANE;
 use crate::plane_socket::{self, NoAnswer};
-use crate::plane_status::{Backend, Limit, PlaneStatus, ResolvedName, Site, Worker};
+use crate::plane_status::{Backend, Headroom, Limit, PlaneStatus, ResolvedName, Site, Worker};
 use crate::state_directory::StateDirectory;
 use crate::table::{Align, Table};
 
@@ -169,6 +169,7 @@ fn workers(workers: &[Worker]) -> Table {
         ("UPSTREAM", Align::Right),
         ("REQUESTS", Align::Right),
         ("BUSY", Align::Right),
+        ("HEADROOM", Align::Right),
         ("BUFFERS", Align::Right),
     ]);
     for worker in workers {
@@ -180,11 +181,35 @@ fn workers(workers: &[Worker]) -> Table {
             worker.idle_connections.to_string(),
             worker.upstream_connections.to_string(),
             worker.requests.to_string(),
-            format!("{:.0} %", worker.busy * 100.0),
+            percent(worker.busy),
+            worker.headroom.as_ref().map_or("-".to_string(), headroom),
             format!("{}/{}", worker.buffers, worker.buffers_max),
         ]);
     }
     table
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0} %", share * 100.0)
+}
+
+/// What there is least of, by name where that is not time.
+fn headroom(headroom: &Headroom) -> String {
+    let Headroom {
+        time,
+        connections,
+        buffers,
+    } = *headroom;
+    let others = connections.min(buffers);
+    if time <= others {
+        return percent(time);
+    }
+    let name = if buffers <= connections {
+        "buffers"
+    } else {
+        "connections"
+    };
+    format!("{} of {name}", percent(others))
 }
 
 fn sites(sites: &[Site]) -> Table {
@@ -330,6 +355,20 @@ mod tests {
     fn durations_keep_their_two_largest_units() {
         let shown = [59, 61, 3661, 90_061].map(duration);
         assert_eq!(shown, ["59s", "1m01s", "1h01m", "1d01h"]);
+    }
+
+    #[test]
+    fn headroom_is_what_there_is_least_of() {
+        let shown = [(0.5, 0.9, 0.8), (0.5, 0.25, 0.8), (1.0, 1.0, 0.07)].map(
+            |(time, connections, buffers)| {
+                headroom(&Headroom {
+                    time,
+                    connections,
+                    buffers,
+                })
+            },
+        );
+        assert_eq!(shown, ["50 %", "25 % of connections", "7 % of buffers"]);
     }
 
     #[test]

@@ -340,7 +340,7 @@ fn open_listeners(local: &Local) -> Result<Listeners, Failure> {
              one, such as http = [\"0.0.0.0:80\"]",
         ));
     }
-    Listeners::open(http, workers(local))
+    Listeners::open(http, local.listen.metrics, workers(local))
 }
 
 /// A manifest that compiles, with the revision that it is or becomes.

@@ -88,6 +88,9 @@ impl Health {
 }
 
 impl BackendState {
+    /// Every word for a state.
+    pub(crate) const WORDS: [&'static str; 4] = ["up", "down", "unchecked", "draining"];
+
     /// The state of a backend that nobody has looked at, on a plane with so many workers; it is
     /// drained if `draining`.
     pub(crate) fn new(workers: usize, draining: bool) -> BackendState {
@@ -150,6 +153,14 @@ impl BackendState {
     /// What is known of its health.
     pub(crate) fn health(&self) -> Health {
         Health::of_bits(self.standing.load(Ordering::Relaxed))
+    }
+
+    /// Its state in a word, for people and programs: one of [`BackendState::WORDS`].
+    pub(crate) fn word(&self) -> &'static str {
+        match (self.health(), self.is_draining()) {
+            (health @ Health::Down, _) | (health, false) => health.word(),
+            (_, true) => "draining",
+        }
     }
 
     /// Says what its health is now, and why: whether that is news. Any thread may say so; `reason`
@@ -220,6 +231,7 @@ mod tests {
         assert!(state.set_draining(true));
         state.set_health(Health::Up, "connected");
         assert!(!state.is_usable() && state.health() == Health::Up);
+        assert_eq!(state.word(), "draining");
         assert!(state.set_draining(false) && state.is_usable());
     }
 

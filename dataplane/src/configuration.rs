@@ -28,6 +28,10 @@ pub(crate) struct Position {
     pub(crate) fault: Option<String>,
 }
 
+/// Tells where the configuration thread stands.
+#[derive(Debug, Clone)]
+pub(crate) struct Standing(Arc<Mutex<Position>>);
+
 /// Asks the configuration thread.
 #[derive(Debug)]
 pub(crate) struct Configuration {
@@ -171,7 +175,19 @@ impl Configuration {
 
     /// Where it stands.
     pub(crate) fn position(&self) -> Position {
-        self.position
+        self.standing().position()
+    }
+
+    /// The same for others, whenever they ask.
+    pub(crate) fn standing(&self) -> Standing {
+        Standing(Arc::clone(&self.position))
+    }
+}
+
+impl Standing {
+    /// Where it stands.
+    pub(crate) fn position(&self) -> Position {
+        self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()

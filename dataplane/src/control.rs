@@ -5,6 +5,7 @@
 
 use crate::configuration::{Configuration, NotDrained};
 use crate::failures::Question;
+use crate::headroom::{self, Readings};
 use crate::shared::Shared;
 use crate::status::{self, Facts};
 use futures_lite::{AsyncBufReadExt, AsyncWriteExt};
@@ -63,6 +64,7 @@ struct ControlThread {
     cpus: Vec<usize>,
     started: Instant,
     local_connections: Cell<usize>,
+    readings: RefCell<Readings>,
 }
 
 /// Starts the control thread and waits until the local socket answers.
@@ -95,6 +97,7 @@ pub(crate) fn start(
                             cpus,
                             started: Instant::now(),
                             local_connections: Cell::new(0),
+                            readings: RefCell::default(),
                         });
                         control.run(&socket, &stopping, &report).await;
                     }),
@@ -134,11 +137,23 @@ impl ControlThread {
             }
         }
         let _ = report.send(Ok(()));
+        {
+            let this = Rc::clone(&self);
+            glommio::spawn_local(async move { this.take_readings().await }).detach();
+        }
         while !stopping.load(Ordering::Acquire) {
             self.shared
                 .wall_seconds
                 .store(wall_seconds(SystemTime::now()), Ordering::Relaxed);
             sleep(TICK).await;
+        }
+    }
+
+    async fn take_readings(self: Rc<Self>) {
+        loop {
+            sleep(headroom::WINDOW).await;
+            let _ = self.hear_from_workers().await;
+            self.readings.borrow_mut().take(&self.shared.workers);
         }
     }
 
@@ -285,15 +300,8 @@ impl ControlThread {
 
     /// Has every worker publish its numbers; whether all did in time.
     async fn hear_from_workers(&self) -> bool {
-        let workers = &self.shared.workers;
-        let before: Vec<u64> = workers.iter().map(|it| it.published.get()).collect();
-        self.shared.questions.fetch_add(1, Ordering::AcqRel);
-        self.notify_all();
-        self.wait_for(|| {
-            let mut both = workers.iter().zip(&before);
-            both.all(|(board, &before)| board.published.get() > before || board.ended.get() == 1)
-        })
-        .await
+        let asked = self.shared.ask_workers(&self.notifiers);
+        self.wait_for(|| self.shared.have_answered(&asked)).await
     }
 
     /// What the plane says of itself; briefly, without what there is one of for each site.
@@ -304,6 +312,7 @@ impl ControlThread {
             draining: self.shared.draining.load(Ordering::Acquire),
             uptime: self.started.elapsed(),
             cpus: &self.cpus,
+            headroom: &self.readings.borrow().headroom(&self.shared),
             position: &self.configuration.position(),
         };
         if brief {
@@ -354,10 +363,6 @@ impl ControlThread {
             .map(|board| board.revision.get())
             .min()
             .unwrap_or(newest)
-    }
-
-    fn notify_all(&self) {
-        self.notifiers.iter().for_each(Notifier::notify);
     }
 
     async fn wait_for(&self, done: impl Fn() -> bool) -> bool {

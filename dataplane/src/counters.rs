@@ -5,7 +5,9 @@
 //! lives through the death of the process; the rest begins at zero with it.
 
 use crate::http::reject::{Fault, Reject};
-use meridian_model::usage::{Column, SLOT_LATENCY_WORD, SLOT_TALLY_WORD, SLOT_WORDS, bucket_of};
+use meridian_model::usage::{
+    Column, SLOT_LATENCY_SUM_WORD, SLOT_LATENCY_WORD, SLOT_TALLY_WORD, SLOT_WORDS, bucket_of,
+};
 use meridian_sys::CounterWords;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -71,6 +73,7 @@ impl SiteCounters {
             1,
         );
         self.add_to(SLOT_LATENCY_WORD + bucket_of(took_ns), 1);
+        self.add_to(SLOT_LATENCY_SUM_WORD, took_ns);
     }
 
     fn add_to(&self, word: usize, amount: u64) {
@@ -250,5 +253,6 @@ mod tests {
         assert_eq!(classes, [3, 1, 2, 1]);
         assert_eq!(word(SLOT_TALLY_WORD + Column::Requests as usize), 7);
         assert_eq!(word(SLOT_LATENCY_WORD + bucket_of(100_000)), 7);
+        assert_eq!(word(SLOT_LATENCY_SUM_WORD), 700_000);
     }
 }

@@ -16,7 +16,7 @@
 //! `http` is the wire format and does no I/O; `body` moves payload between framings; `routing`
 //! is what a revision compiles to, with the runtime state that outlives it; `configuration` is the
 //! thread that follows the config log, `names` the one that resolves backends' names, `health` the one that checks them, `control` the one that keeps the wall clock and answers the
-//! local socket.
+//! local socket, `metrics` those that answer monitoring.
 
 mod access_log;
 mod backend_state;
@@ -32,11 +32,13 @@ mod drains;
 mod entrance;
 mod exchange;
 mod failures;
+mod headroom;
 mod health;
 pub mod http;
 mod limits;
 mod listeners;
 mod local_sites;
+mod metrics;
 pub mod names;
 mod pages;
 pub mod plane;

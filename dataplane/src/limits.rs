@@ -1,7 +1,7 @@
 //! What tenants and sites may use of this host, over all of its workers: open connections, requests
 //! per second, and the size of a request's head and body.
 //!
-//! What all workers share of a limit is one [`Meter`]. Connections are counted there one by one, for
+//! What all workers share of a limit is one [`meter::Meter`]. Connections are counted there one by one, for
 //! a connection costs much more than that; of requests a worker takes some at a time
 //! ([`bucket`]). Where nothing is limited there is no meter, and each worker counts connections
 //! for itself alone: a limit that comes later finds them counted.

@@ -4,15 +4,28 @@ use crate::worker::WorkerListener;
 use meridian_sys::listener::{address_of, adopt_passed, bind};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 
 /// Listeners by worker.
 pub(crate) type ByWorker = Vec<Vec<WorkerListener>>;
 
+/// The name of the listener for metrics.
+const METRICS: &str = "metrics";
+
+/// Listeners that were passed to this process.
+#[derive(Debug)]
+pub(crate) struct Passed {
+    /// For HTTP.
+    pub(crate) by_worker: ByWorker,
+    /// For metrics.
+    pub(crate) metrics: Option<OwnedFd>,
+}
+
 /// Takes the listeners that LISTEN_FDS and LISTEN_FDNAMES pass (sd_listen_fds(3)); `None` when
 /// none are passed to this process.
 ///
-/// Names are `http-<listener>-<worker>`. Call it before anything else opens a descriptor.
-pub(crate) fn adopt() -> Result<Option<ByWorker>, String> {
+/// Names are `http-<listener>-<worker>` and `metrics`. Call it before anything else opens a descriptor.
+pub(crate) fn adopt() -> Result<Option<Passed>, String> {
     let Some(count) = passed_count()? else {
         return Ok(None);
     };
@@ -28,9 +41,15 @@ pub(crate) fn adopt() -> Result<Option<ByWorker>, String> {
         ));
     }
     let mut workers: BTreeMap<usize, Vec<WorkerListener>> = BTreeMap::new();
+    let mut metrics = None;
     for (name, socket) in names.into_iter().zip(sockets) {
-        let worker = worker_of(name)
-            .ok_or_else(|| format!("LISTEN_FDNAMES: {name:?} is not http-<listener>-<worker>"))?;
+        if name == METRICS {
+            metrics = Some(socket);
+            continue;
+        }
+        let worker = worker_of(name).ok_or_else(|| {
+            format!("LISTEN_FDNAMES: {name:?} is neither http-<listener>-<worker> nor {METRICS}")
+        })?;
         let address = address_of(&socket).map_err(|error| format!("listener {name}: {error}"))?;
         workers
             .entry(worker)
@@ -40,7 +59,10 @@ pub(crate) fn adopt() -> Result<Option<ByWorker>, String> {
     if workers.keys().copied().ne(0..workers.len()) {
         return Err("LISTEN_FDNAMES: the workers are not numbered from 0 on".to_owned());
     }
-    Ok(Some(workers.into_values().collect()))
+    Ok(Some(Passed {
+        by_worker: workers.into_values().collect(),
+        metrics,
+    }))
 }
 
 fn passed_count() -> Result<Option<u32>, String> {
@@ -81,6 +103,11 @@ pub(crate) fn bind_all(addresses: &[SocketAddr], workers: usize) -> Result<ByWor
                 .collect()
         })
         .collect()
+}
+
+/// Binds the address for metrics.
+pub(crate) fn bind_metrics(address: SocketAddr) -> Result<OwnedFd, String> {
+    bind(address).map_err(|error| format!("listen.metrics: {address}: {error}"))
 }
 
 #[cfg(test)]

@@ -11,8 +11,8 @@ use crate::counters::{Counter, SiteCounters};
 use meridian_model::limits::{COUNTER_SEGMENT_BYTES_MAX, COUNTER_SEGMENT_BYTES_MIN};
 use meridian_model::snapshot::SiteId;
 use meridian_model::usage::{
-    Epoch, HEADER_OPEN_SLOT_WORD, SLOT_BYTES, SLOT_SITE_WORD, SLOT_TALLY_WORD, SLOT_WORDS, Tally,
-    header,
+    BUCKETS, Epoch, HEADER_OPEN_SLOT_WORD, SLOT_BYTES, SLOT_LATENCY_SUM_WORD, SLOT_LATENCY_WORD,
+    SLOT_SITE_WORD, SLOT_TALLY_WORD, SLOT_WORDS, Tally, header,
 };
 use meridian_sys::{CounterFile, CounterSegment};
 use std::collections::HashMap;
@@ -20,7 +20,7 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// One worker's counters, for whoever reads them.
@@ -226,6 +226,32 @@ impl PageWriter {
     }
 }
 
+/// What one worker counted of a site.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Slot<'a>(&'a [AtomicU64]);
+
+impl Slot<'_> {
+    /// Its columns.
+    pub(crate) fn tally(self) -> Tally {
+        Tally(self.words(SLOT_TALLY_WORD))
+    }
+
+    /// How many responses there were by the bucket of their latency.
+    pub(crate) fn latency(self) -> [u64; BUCKETS] {
+        self.words(SLOT_LATENCY_WORD)
+    }
+
+    /// All latencies together, in nanoseconds.
+    pub(crate) fn latency_ns(self) -> u64 {
+        let [sum] = self.words(SLOT_LATENCY_SUM_WORD);
+        sum
+    }
+
+    fn words<const WORDS: usize>(self, first: usize) -> [u64; WORDS] {
+        std::array::from_fn(|at| self.0[first + at].load(Ordering::Relaxed))
+    }
+}
+
 impl Pages {
     /// Says which slot of time is open, to whoever reads the file.
     pub(crate) fn set_open_slot(&self, slot: u64) {
@@ -236,6 +262,14 @@ impl Pages {
 
     /// Adds what the worker has counted by now.
     pub(crate) fn add_to(&self, sums: &mut HashMap<SiteId, Tally>) {
+        self.each(|site, slot| {
+            let sum = sums.entry(site).or_default();
+            *sum = sum.plus(&slot.tally());
+        });
+    }
+
+    /// Gives each site that the worker served, with what it counted of it by now.
+    pub(crate) fn each(&self, mut take: impl FnMut(SiteId, Slot<'_>)) {
         let segments = self.lock().clone();
         for segment in &segments {
             for slot in segment.words().chunks_exact(SLOT_WORDS) {
@@ -243,11 +277,7 @@ impl Pages {
                 if site == 0 {
                     break;
                 }
-                let columns = std::array::from_fn(|column| {
-                    slot[SLOT_TALLY_WORD + column].load(Ordering::Relaxed)
-                });
-                let sum = sums.entry(SiteId(site)).or_default();
-                *sum = sum.plus(&Tally(columns));
+                take(SiteId(site), Slot(slot));
             }
         }
     }

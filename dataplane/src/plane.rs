@@ -7,7 +7,8 @@ use crate::control;
 use crate::drains::Drains;
 use crate::entrance::Entrance;
 use crate::limits::Meters;
-use crate::listeners::{self, ByWorker};
+use crate::listeners::{self, ByWorker, Passed};
+use crate::metrics;
 use crate::names::{Names, resolver};
 use crate::pages::{PageSet, PageWriter};
 use crate::request_id::RequestIds;
@@ -52,10 +53,10 @@ pub fn run(state: &Path) -> Result<(), String> {
     let local = follower.local().clone();
     let cpus =
         allowed_cpus().map_err(|error| format!("asking for the CPUs of this process: {error}"))?;
-    let by_worker = match adopted {
-        Some(by_worker) => by_worker,
-        None => bind(&local, cpus.len())?,
-    };
+    let Passed {
+        by_worker,
+        metrics: for_metrics,
+    } = listeners_of(adopted, &local, cpus.len())?;
     let workers = by_worker.len();
     let wall_seconds = control::wall_seconds(SystemTime::now());
     let Counting {
@@ -106,6 +107,15 @@ pub fn run(state: &Path) -> Result<(), String> {
         Configuration::start(follower, Arc::clone(&shared), Arc::clone(&notifiers))?;
     let changes = configuration.name_changes();
     resolver::start(names, &local.host.resolvers, move || changes.announce())?;
+    if let Some(listener) = for_metrics {
+        let standing = configuration.standing();
+        metrics::start(
+            listener,
+            Arc::clone(&shared),
+            Arc::clone(&notifiers),
+            standing,
+        )?;
+    }
     let control = control::start(
         state,
         Arc::clone(&shared),
@@ -154,11 +164,21 @@ fn follow(state: &Path) -> Result<Follower, String> {
     Ok(follower)
 }
 
-/// The listeners of a plane that was given none.
-fn bind(local: &Local, cpus: usize) -> Result<ByWorker, String> {
+/// What was passed to this process, and what is missing of that.
+fn listeners_of(passed: Option<Passed>, local: &Local, cpus: usize) -> Result<Passed, String> {
     let workers = local.host.workers;
     let workers = workers.map_or(cpus, |workers| workers as usize);
-    listeners::bind_all(&local.listen.http, workers)
+    let mut passed = match passed {
+        Some(passed) => passed,
+        None => Passed {
+            by_worker: listeners::bind_all(&local.listen.http, workers)?,
+            metrics: None,
+        },
+    };
+    if let (None, Some(address)) = (&passed.metrics, local.listen.metrics) {
+        passed.metrics = Some(listeners::bind_metrics(address)?);
+    }
+    Ok(passed)
 }
 
 /// Waits until all workers have drained. The first fault ends the process: nobody else accepts

@@ -345,6 +345,12 @@ impl Routing {
         self.served.get(id)
     }
 
+    /// The state of every backend.
+    pub(crate) fn backend_states(&self) -> impl Iterator<Item = &BackendState> {
+        let served = self.served.iter();
+        served.flat_map(|(_, served)| served.backends.iter().map(|(_, state)| &**state))
+    }
+
     /// The sites that may be other than they were in the routing `serial`, some of them maybe
     /// twice; `None` when that is not known, or they are more than `most`.
     pub(crate) fn changed_since(&self, serial: u64, most: usize) -> Option<Vec<SiteId>> {

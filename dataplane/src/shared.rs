@@ -14,8 +14,9 @@ use arc_swap::ArcSwap;
 use meridian_model::limits::{
     CLIENT_DESCRIPTORS_PERCENT, DESCRIPTORS_RESERVED, RECEIVE_BUFFERS_LEAST, RECEIVE_MEMORY_PERCENT,
 };
+use meridian_sys::Notifier;
 use meridian_sys::limits::{BUFFERS_MAX, RECV_STRIDE_BYTES};
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -63,6 +64,8 @@ pub(crate) struct WorkerBoard {
     pub(crate) sockets: Counter,
     /// Turns of the loop.
     pub(crate) turns: Counter,
+    /// When it published them, in nanoseconds from [`Shared::origin`].
+    pub(crate) looked_ns: Counter,
     /// Nanoseconds spent waiting.
     pub(crate) waited_ns: Counter,
     /// Of these, nanoseconds spent looking instead of sleeping.
@@ -118,6 +121,8 @@ pub(crate) struct Shared {
     failure_questions: Mutex<Vec<Arc<Question>>>,
     /// How the access log stands; none where there is no log.
     pub(crate) log: Option<Arc<LogStanding>>,
+    /// Connections for metrics that were closed, for there were too many.
+    pub(crate) metrics_turned_away: AtomicU64,
     /// A stop was asked for.
     pub(crate) draining: AtomicBool,
     /// By worker.
@@ -133,6 +138,13 @@ pub(crate) struct Registers {
     pub(crate) meters: Meters,
     /// The backends that are drained.
     pub(crate) drains: Drains,
+}
+
+/// Workers that were asked to publish their numbers.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    /// How often each had published before.
+    before: Vec<u64>,
 }
 
 /// What a process has to serve with.
@@ -208,9 +220,24 @@ impl Shared {
             questions: AtomicU64::new(0),
             failure_questions: Mutex::default(),
             log,
+            metrics_turned_away: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             workers: (0..workers).map(|_| WorkerBoard::default()).collect(),
         }))
+    }
+
+    /// Asks every worker to publish its numbers.
+    pub(crate) fn ask_workers(&self, notifiers: &[Notifier]) -> Asked {
+        let before = self.workers.iter().map(|it| it.published.get()).collect();
+        self.questions.fetch_add(1, Ordering::AcqRel);
+        notifiers.iter().for_each(Notifier::notify);
+        Asked { before }
+    }
+
+    /// Whether every worker has, or has ended.
+    pub(crate) fn have_answered(&self, asked: &Asked) -> bool {
+        let mut both = self.workers.iter().zip(&asked.before);
+        both.all(|(board, &before)| board.published.get() > before || board.ended.get() == 1)
     }
 
     /// Asks the workers; they see it when `questions` grows.

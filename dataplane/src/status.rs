@@ -1,10 +1,10 @@
 //! What the plane says of itself over the local socket.
 
 use crate::access_log::LogStanding;
-use crate::backend_state::Health;
 use crate::configuration::Position;
 use crate::control::PROTOCOL;
 use crate::counters::{BackendCounters, Cause, Counter};
+use crate::headroom::Headroom;
 use crate::names::FollowedName;
 use crate::routing::{RefusedAddress, ServedSite, backends};
 use crate::shared::Shared;
@@ -17,6 +17,7 @@ use meridian_sys::process::{Limit, kernel_release, limit};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// What is not in [`Shared`].
@@ -32,6 +33,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) position: &'a Position,
     /// The CPU of each worker.
     pub(crate) cpus: &'a [usize],
+    /// What each worker has left.
+    pub(crate) headroom: &'a [Headroom],
 }
 
 /// The whole report.
@@ -51,7 +54,7 @@ pub(crate) fn report(shared: &Shared, facts: &Facts<'_>) -> Value {
         .flat_map(|served| backend_rows(served))
         .collect();
     report["names"] = shared.names.all().iter().map(|it| name_row(it)).collect();
-    report["limits"] = limits(shared).into();
+    report["limits"] = limits(shared).iter().map(Met::row).collect();
     report
 }
 
@@ -112,9 +115,10 @@ fn site_row(site: &Site, sums: &HashMap<SiteId, Tally>) -> Value {
 }
 
 fn workers(shared: &Shared, facts: &Facts<'_>) -> Vec<Value> {
-    let workers = shared.workers.iter().zip(facts.cpus).enumerate();
+    let boards = shared.workers.iter().zip(facts.cpus);
+    let workers = boards.zip(facts.headroom).enumerate();
     workers
-        .map(|(index, (board, cpu))| {
+        .map(|(index, ((board, cpu), headroom))| {
             let uptime_ns = facts.uptime.as_nanos().max(1) as f64;
             let share = |spent: &Counter| (spent.get() as f64 / uptime_ns).clamp(0.0, 1.0);
             json!({
@@ -129,6 +133,11 @@ fn workers(shared: &Shared, facts: &Facts<'_>) -> Vec<Value> {
                 "turns": board.turns.get(),
                 "busy": 1.0 - share(&board.waited_ns),
                 "polling": share(&board.polled_ns),
+                "headroom": {
+                    "time": headroom.time,
+                    "connections": headroom.connections,
+                    "buffers": headroom.buffers,
+                },
                 "buffers": board.buffers.get(),
                 "buffers_in_use": board.buffers_in_use.get(),
                 "buffers_max": board.buffers_max.get(),
@@ -156,10 +165,7 @@ fn backend_rows(served: &ServedSite) -> Vec<Value> {
         Some(json!({
             "backend": format!("{}/{}/{pool}/{name}", site.tenant, site.name),
             "address": backend.address.to_string(),
-            "state": match (state.health(), state.is_draining()) {
-                (Health::Down, _) | (_, false) => state.health().word(),
-                (_, true) => "draining",
-            },
+            "state": state.word(),
             "draining": state.is_draining(),
             "backup": backup,
             "reason": reason.unwrap_or_default(),
@@ -230,12 +236,34 @@ fn name_row(name: &FollowedName) -> Value {
     })
 }
 
-/// Every cause and limit that was hit, by the word that operators know it by.
-fn limits(shared: &Shared) -> Vec<Value> {
+/// A cause or a limit, and how often it was met.
+#[derive(Debug)]
+pub(crate) struct Met {
+    /// The word that operators know it by.
+    pub(crate) name: &'static str,
+    /// How often.
+    pub(crate) hits: u64,
+    /// Whose fault it is, in a word; none: of a limit.
+    pub(crate) fault: Option<&'static str>,
+}
+
+impl Met {
+    fn row(&self) -> Value {
+        let mut row = json!({ "name": self.name, "hits": self.hits });
+        if let Some(fault) = self.fault {
+            row["fault"] = fault.into();
+        }
+        row
+    }
+}
+
+/// Every cause and limit.
+pub(crate) fn limits(shared: &Shared) -> Vec<Met> {
     let sum = |pick: &dyn Fn(usize) -> u64| (0..shared.workers.len()).map(pick).sum::<u64>();
-    let causes = Cause::all().map(|cause| {
-        let hits = sum(&|worker| shared.workers[worker].causes.get(cause));
-        json!({ "name": cause.word(), "hits": hits, "fault": cause.fault().word() })
+    let causes = Cause::all().map(|cause| Met {
+        name: cause.word(),
+        hits: sum(&|worker| shared.workers[worker].causes.get(cause)),
+        fault: Some(cause.fault().word()),
     });
     let others = [
         (
@@ -300,7 +328,15 @@ fn limits(shared: &Shared) -> Vec<Value> {
         ),
         ("counters_unbacked", shared.usage.unbacked()),
         ("slots_unwritten", shared.usage.unwritten()),
+        (
+            "metrics_connections",
+            shared.metrics_turned_away.load(Ordering::Relaxed),
+        ),
     ];
-    let others = others.map(|(name, hits)| json!({ "name": name, "hits": hits }));
+    let others = others.map(|(name, hits)| Met {
+        name,
+        hits,
+        fault: None,
+    });
     causes.chain(others).collect()
 }

@@ -6,11 +6,11 @@
 //! Slots never go back when the clock does.
 
 use crate::control::wall_seconds;
-use crate::pages::Pages;
+use crate::pages::{Pages, Slot};
 use crate::slots_file::SlotsFile;
 use meridian_model::snapshot::SiteId;
-use meridian_model::usage::{Answer, AnswerRow, Epoch, Tally, closed_slot, slot_of};
-use std::collections::HashMap;
+use meridian_model::usage::{Answer, AnswerRow, BUCKETS, Epoch, Tally, closed_slot, slot_of};
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
@@ -28,6 +28,37 @@ pub(crate) struct Usage {
     pages: Box<[Arc<Pages>]>,
     standing: Mutex<Standing>,
     unwritten: AtomicU64,
+}
+
+/// All that was counted of a site.
+#[derive(Debug)]
+pub(crate) struct SiteFigures {
+    /// Its columns.
+    pub(crate) tally: Tally,
+    /// How many responses there were by the bucket of their latency.
+    pub(crate) latency: [u64; BUCKETS],
+    /// All latencies together, in nanoseconds.
+    pub(crate) latency_ns: u64,
+}
+
+impl Default for SiteFigures {
+    fn default() -> SiteFigures {
+        SiteFigures {
+            tally: Tally::default(),
+            latency: [0; BUCKETS],
+            latency_ns: 0,
+        }
+    }
+}
+
+impl SiteFigures {
+    fn add(&mut self, slot: Slot<'_>) {
+        self.tally = self.tally.plus(&slot.tally());
+        for (sum, count) in self.latency.iter_mut().zip(slot.latency()) {
+            *sum += count;
+        }
+        self.latency_ns += slot.latency_ns();
+    }
 }
 
 /// How far time has been told apart.
@@ -58,6 +89,32 @@ impl Usage {
         let mut sums = HashMap::new();
         self.pages.iter().for_each(|pages| pages.add_to(&mut sums));
         sums
+    }
+
+    /// The sites of which something was counted.
+    pub(crate) fn sites_with_traffic(&self) -> HashSet<SiteId> {
+        let mut sites = HashSet::new();
+        for pages in &self.pages {
+            pages.each(|site, slot| {
+                if !slot.tally().is_zero() {
+                    sites.insert(site);
+                }
+            });
+        }
+        sites
+    }
+
+    /// All that was counted of those sites that are `wanted`.
+    pub(crate) fn figures(&self, wanted: impl Fn(SiteId) -> bool) -> HashMap<SiteId, SiteFigures> {
+        let mut figures: HashMap<SiteId, SiteFigures> = HashMap::new();
+        for pages in &self.pages {
+            pages.each(|site, slot| {
+                if wanted(site) {
+                    figures.entry(site).or_default().add(slot);
+                }
+            });
+        }
+        figures
     }
 
     /// What the plane says when it is asked.

@@ -678,6 +678,8 @@ impl Worker {
         );
         board.sockets.publish(numbers.sockets);
         board.turns.publish(numbers.turns);
+        let now_ns = self.shared.origin.elapsed().as_nanos() as u64;
+        board.looked_ns.publish(now_ns);
         board.waited_ns.publish(numbers.waited_ns);
         board.polled_ns.publish(numbers.polled_ns);
         board.starved.publish(numbers.starved);

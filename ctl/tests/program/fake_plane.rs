@@ -164,6 +164,7 @@ impl FakePlane {
                 "worker": 0, "cpu": 3, "revision": 1, "connections": 12, "idle_connections": 11,
                 "upstream_connections": 5, "requests": 1234, "turns": 9, "busy": 0.42, "buffers": 64,
                 "buffers_max": 4096,
+                "headroom": {"time": 0.63, "connections": 0.9, "buffers": 0.8},
             }],
             "sites": [{"tenant": "acme", "site": "shop", "requests": 77, "responses_2xx": 70}],
             "backends": [{

@@ -8,6 +8,7 @@ mod failures;
 mod host;
 mod last_good;
 mod live;
+mod metrics;
 mod quota;
 mod status;
 mod supervision;

@@ -41,7 +41,7 @@ fn a_running_plane_is_shown_in_tables_and_in_json() {
     for line in [
         format!("dataplane ready, revision 1, pid {plane}, up 1m01s").as_str(),
         "kernel 6.18.1 with one, two",
-        "0 3 1 12 11 5 1234 42 % 64/4096",
+        "0 3 1 12 11 5 1234 42 % 63 % 64/4096",
         "acme/shop 77 70 0 0 0 0 0 0 0 0 0",
         "acme/shop/default/a1 127.0.0.1:9001 up 1 0 5 0",
         "app.internal 127.0.0.1 127.0.0.2 1m15s ago 4s answered SERVFAIL",

@@ -29,7 +29,6 @@ const NOT_BUILT: &[NotBuilt] = &[
     key("listen.https"),
     key("listen.dns"),
     key("listen.api"),
-    key("listen.metrics"),
     key("fleet.secret"),
     key("probe"),
     key("geo"),

@@ -342,6 +342,27 @@ pub const LOCAL_CONNECTIONS_MAX: usize = 64;
 /// Backends that are drained at a time, by name; a further one is refused.
 pub const DRAINED_BACKENDS_MAX: usize = 10_000;
 
+// --- metrics ---
+
+/// Sites that have series of their own: about 25 each. A scrape of all of them and of
+/// [`METRICS_BACKENDS_MAX`] backends is some 20 MiB of text.
+pub const METRICS_SITES_MAX: usize = 5000;
+
+/// Backends that have series of their own: 9 each.
+pub const METRICS_BACKENDS_MAX: usize = 10_000;
+
+/// Connections for metrics at a time; the text of each may stand in memory.
+pub const METRICS_CONNECTIONS_MAX: usize = 8;
+
+/// Head of a request for metrics, in bytes.
+pub const METRICS_HEAD_BYTES_MAX: usize = 8 * 1024;
+
+/// For the whole head of a request for metrics, from its connection on.
+pub const METRICS_HEAD_MS: u64 = 5_000;
+
+/// For the whole answer to be taken.
+pub const METRICS_WRITE_MS: u64 = 30_000;
+
 // --- counters and usage ---
 
 /// Length of a slot of time, in seconds. Usage is never told apart further, and a loss of
@@ -361,7 +382,10 @@ pub const SITES_PER_LINE_MAX: usize = 1000;
 const _: () = {
     assert!(COUNTER_SEGMENT_BYTES_MIN <= COUNTER_SEGMENT_BYTES_MAX);
     // A lookup asks for addresses of both families at once.
-    assert!(2 * LOOKUPS_MAX as u64 + LOCAL_CONNECTIONS_MAX as u64 <= DESCRIPTORS_RESERVED - 64);
+    assert!(
+        2 * LOOKUPS_MAX + LOCAL_CONNECTIONS_MAX + METRICS_CONNECTIONS_MAX
+            <= DESCRIPTORS_RESERVED as usize - 56
+    );
     assert!(SLOW_LOOKUPS_MAX < LOOKUPS_MAX);
     // Backends have connections besides.
     assert!(CLIENT_DESCRIPTORS_PERCENT + HEALTH_DESCRIPTORS_PERCENT < 100);

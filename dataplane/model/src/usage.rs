@@ -30,7 +30,8 @@ pub use answer::{Answer, AnswerRow};
 pub use latency::{BUCKETS, bucket_of, lower_bound_ns};
 pub use pages::{
     HEADER_BYTES, HEADER_EPOCH_WORD, HEADER_OPEN_SLOT_WORD, PageFault, PageSet, PageSlot,
-    SLOT_BYTES, SLOT_LATENCY_WORD, SLOT_SITE_WORD, SLOT_TALLY_WORD, SLOT_WORDS, header, read_pages,
+    SLOT_BYTES, SLOT_LATENCY_SUM_WORD, SLOT_LATENCY_WORD, SLOT_SITE_WORD, SLOT_TALLY_WORD,
+    SLOT_WORDS, header, read_pages,
 };
 pub use slots::{
     ClosedSlot, ClosedSlots, SlotsHeader, SlotsReader, closed_slot, read_slots, read_slots_header,

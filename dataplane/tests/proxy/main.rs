@@ -11,6 +11,7 @@ mod connections;
 mod health;
 mod limits;
 mod log;
+mod metrics;
 mod names;
 mod programs;
 mod revisions;

@@ -12,7 +12,8 @@
 //! | 6 | the slot of time that is open |
 //!
 //! then slots of [`SLOT_BYTES`], one a site: word 0 its id (0: free), words 1 to 13 its
-//! [`Tally`], 14 and 15 nothing, 16 to 63 its latencies. An id is stored last, so what a
+//! [`Tally`], 14 nothing, 15 the sum of its latencies in nanoseconds (nothing before that was
+//! counted), 16 to 63 how many there were of each. An id is stored last, so what a
 //! reader finds under it is its own.
 //!
 //! A plane may die at any word: each is whole, and there is nothing else to be torn.
@@ -36,13 +37,16 @@ pub const SLOT_WORDS: usize = SLOT_BYTES / 8;
 pub const SLOT_SITE_WORD: usize = 0;
 /// The first word of a slot's [`Tally`].
 pub const SLOT_TALLY_WORD: usize = 1;
+/// The word of a slot that has the sum of its latencies, in nanoseconds.
+pub const SLOT_LATENCY_SUM_WORD: usize = 15;
 /// The first word of a slot's latencies.
 pub const SLOT_LATENCY_WORD: usize = 16;
 
 const MAGIC: &[u8; 8] = b"MERIDCNT";
 const VERSION: u64 = 1;
 
-const _: () = assert!(SLOT_TALLY_WORD + COLUMNS <= SLOT_LATENCY_WORD);
+const _: () = assert!(SLOT_TALLY_WORD + COLUMNS <= SLOT_LATENCY_SUM_WORD);
+const _: () = assert!(SLOT_LATENCY_SUM_WORD < SLOT_LATENCY_WORD);
 const _: () = assert!(SLOT_LATENCY_WORD + BUCKETS == SLOT_WORDS);
 const _: () = assert!(HEADER_BYTES.is_multiple_of(SLOT_BYTES));
 

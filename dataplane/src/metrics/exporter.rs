@@ -1,0 +1,218 @@
+//! Puts together what all threads count, once for each scrape.
+//!
+//! It reads what others write and holds nobody up: workers are asked to publish their numbers as
+//! `status` asks them, and everything else stands in memory that is shared.
+
+use super::chosen::Chosen;
+use super::exposition::{Exposition, Labels};
+use super::families;
+use crate::backend_state::BackendState;
+use crate::configuration::{Position, Standing};
+use crate::routing::{Routing, backends};
+use crate::shared::Shared;
+use crate::usage::SiteFigures;
+use meridian_model::limits::METRICS_BACKENDS_MAX;
+use meridian_model::snapshot::SiteId;
+use meridian_model::usage::NO_SITE;
+use meridian_sys::Notifier;
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+/// How long a scrape waits for the workers; after that it has what they published before.
+const WORKERS_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often it looks whether they have answered.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Exporter {
+    shared: Arc<Shared>,
+    notifiers: Arc<[Notifier]>,
+    standing: Standing,
+    /// Nanoseconds from 1970 to the start of the process.
+    started_ns: u64,
+    /// Held for a scrape: there is one at a time.
+    memory: Mutex<Memory>,
+}
+
+/// What one scrape knows of those before.
+#[derive(Debug, Default)]
+struct Memory {
+    chosen: Chosen,
+    /// By worker, as it was told last: a counter never goes back.
+    busy_ns: Vec<u64>,
+}
+
+/// What one scrape tells.
+pub(super) struct Scrape<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) routing: &'a Routing,
+    pub(super) position: &'a Position,
+    /// Nanoseconds from 1970 to the start of the process.
+    pub(super) started_ns: u64,
+    /// Every worker answered.
+    pub(super) ready: bool,
+    /// By worker.
+    pub(super) busy_ns: &'a [u64],
+    pub(super) sites: Vec<SiteRow>,
+    pub(super) sites_left_out: u64,
+    pub(super) backends: Vec<BackendRow>,
+    pub(super) backends_left_out: u64,
+    /// Backends of all sites that are in each state.
+    pub(super) states: [(&'static str, u64); 4],
+}
+
+/// A site with series of its own.
+pub(super) struct SiteRow {
+    pub(super) labels: Labels,
+    pub(super) figures: SiteFigures,
+}
+
+/// A backend with series of its own.
+pub(super) struct BackendRow {
+    pub(super) labels: Labels,
+    pub(super) weight: u32,
+    pub(super) state: Arc<BackendState>,
+}
+
+impl Exporter {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        notifiers: Arc<[Notifier]>,
+        standing: Standing,
+    ) -> Exporter {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let started = now.unwrap_or_default().checked_sub(shared.origin.elapsed());
+        Exporter {
+            started_ns: started.unwrap_or_default().as_nanos() as u64,
+            shared,
+            notifiers,
+            standing,
+            memory: Mutex::default(),
+        }
+    }
+
+    /// There were too many connections at a time.
+    pub(super) fn count_turned_away(&self) {
+        let turned_away = &self.shared.metrics_turned_away;
+        turned_away.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Everything, as text.
+    pub(super) fn render(&self) -> String {
+        let memory = self.memory.lock();
+        let Memory { chosen, busy_ns } = &mut *memory.unwrap_or_else(PoisonError::into_inner);
+        let ready = self.hear_from_workers();
+        self.note_busy_time(busy_ns);
+        // Not a guard: this takes a while.
+        let routing = self.shared.routing.load_full();
+        let usage = &self.shared.usage;
+        let with_traffic = usage.sites_with_traffic();
+        let is_served = |site| routing.served(site).is_some();
+        let sites_left_out = chosen.update(&with_traffic, is_served);
+        let figures = usage.figures(|site| site == NO_SITE || chosen.has(site));
+        let (backends, backends_left_out) = backend_rows(&routing, chosen);
+        let scrape = Scrape {
+            shared: &self.shared,
+            routing: &routing,
+            position: &self.standing.position(),
+            started_ns: self.started_ns,
+            ready,
+            busy_ns,
+            sites: site_rows(&routing, chosen, figures),
+            sites_left_out,
+            backends,
+            backends_left_out,
+            states: states(&routing),
+        };
+        let mut exposition = Exposition::default();
+        families::write(&scrape, &mut exposition);
+        exposition.into_text()
+    }
+
+    /// Has every worker publish its numbers; whether all did in time.
+    fn hear_from_workers(&self) -> bool {
+        let asked = self.shared.ask_workers(&self.notifiers);
+        let begun = Instant::now();
+        while !self.shared.have_answered(&asked) {
+            if begun.elapsed() > WORKERS_TIMEOUT {
+                return false;
+            }
+            std::thread::sleep(LOOK);
+        }
+        true
+    }
+
+    fn note_busy_time(&self, busy_ns: &mut Vec<u64>) {
+        let workers = &self.shared.workers;
+        busy_ns.resize(workers.len(), 0);
+        for (board, busy_ns) in workers.iter().zip(busy_ns) {
+            let now_ns = board.looked_ns.get().saturating_sub(board.waited_ns.get());
+            *busy_ns = now_ns.max(*busy_ns);
+        }
+    }
+}
+
+fn site_labels(tenant: &str, site: &str) -> Labels {
+    Labels::none().with("tenant", tenant).with("site", site)
+}
+
+/// What belongs to no site comes first.
+fn site_rows(
+    routing: &Routing,
+    chosen: &Chosen,
+    mut figures: HashMap<SiteId, SiteFigures>,
+) -> Vec<SiteRow> {
+    let nobody = figures.remove(&NO_SITE).map(|figures| SiteRow {
+        labels: site_labels("-", "-"),
+        figures,
+    });
+    let of_sites = chosen.sites().iter().filter_map(|id| {
+        let site = routing.served(*id)?.site();
+        Some(SiteRow {
+            labels: site_labels(&site.tenant, &site.name),
+            figures: figures.remove(id)?,
+        })
+    });
+    nobody.into_iter().chain(of_sites).collect()
+}
+
+/// The backends of the chosen sites, as many as there may be, and how many were left out.
+fn backend_rows(routing: &Routing, chosen: &Chosen) -> (Vec<BackendRow>, u64) {
+    let mut rows = Vec::new();
+    let mut left_out = 0;
+    for served in chosen.sites().iter().filter_map(|&id| routing.served(id)) {
+        let site = served.site();
+        for backend in backends(site) {
+            let Some(state) = served.backend_state(&backend.key) else {
+                continue;
+            };
+            if rows.len() == METRICS_BACKENDS_MAX {
+                left_out += 1;
+                continue;
+            }
+            rows.push(BackendRow {
+                labels: site_labels(&site.tenant, &site.name)
+                    .with("pool", backend.key.pool())
+                    .with("backend", &backend.name)
+                    .with("address", backend.address),
+                weight: backend.weight,
+                state,
+            });
+        }
+    }
+    (rows, left_out)
+}
+
+fn states(routing: &Routing) -> [(&'static str, u64); 4] {
+    let mut states = BackendState::WORDS.map(|word| (word, 0));
+    for state in routing.backend_states() {
+        let word = state.word();
+        for (_, count) in states.iter_mut().filter(|(it, _)| *it == word) {
+            *count += 1;
+        }
+    }
+    states
+}
