@@ -6,7 +6,8 @@ use meridian_model::availability::unavailable;
 use meridian_model::change::{Change, Object, ObjectName};
 use meridian_model::desired::{Owner, Pool, Site, SiteName, Tenant};
 use meridian_model::name::Name;
-use meridian_model::{Desired, Local, Manifest, Problem, Problems};
+use meridian_model::quota::OverQuota;
+use meridian_model::{Desired, Local, Manifest, Packed, Problem, Problems};
 use serde_json::{Value, json};
 
 use crate::failure::Exit;
@@ -78,8 +79,8 @@ impl Refusal {
 /// Everything of the manifest's owner as the manifest has it.
 pub(crate) fn apply(store: &Store, local: &Local, declared: Desired) -> Result<Change, Refusal> {
     let owner = Owner::Manifest(local.manifest.clone());
-    store
-        .desired()
+    let desired = store.desired().unpack();
+    desired
         .change_by_owner(&owner, declared, store.next_revision())
         .map_err(|clashes| Refusal {
             exit: Exit::Refused,
@@ -97,6 +98,7 @@ pub(crate) fn leave_hostnames_of_others(store: &Store, change: &Change) -> Resul
         };
         for hostname in &site.hostnames {
             let of_other = store
+                .desired()
                 .claimant(hostname.as_str())
                 .filter(|it| it.owner != site.owner);
             if let Some(other) = of_other {
@@ -120,16 +122,16 @@ pub(crate) fn leave_hostnames_of_others(store: &Store, change: &Change) -> Resul
 
 /// Refuses what would give a tenant more sites than it may have.
 pub(crate) fn keep_quotas(store: &Store, change: &Change) -> Result<(), Refusal> {
-    quota_problems(store.desired(), change).map_err(|problems| Refusal {
+    quota_problems(store.desired().over_quota(change)).map_err(|problems| Refusal {
         exit: Exit::Refused,
         message: "nothing was changed".to_string(),
         problems: Some(problems),
     })
 }
 
-/// The tenants that `change` would give more sites than they may have, as problems.
-pub(crate) fn quota_problems(desired: &Desired, change: &Change) -> Result<(), Problems> {
-    let problems = desired.over_quota(change).into_iter().map(|over| {
+/// The tenants that a change would give more sites than they may have, as problems.
+pub(crate) fn quota_problems(over: Vec<OverQuota>) -> Result<(), Problems> {
+    let problems = over.into_iter().map(|over| {
         let (tenant, sites, sites_max) = (&over.tenant, over.sites, over.sites_max);
         Problem {
             file: String::new(),
@@ -208,7 +210,7 @@ pub(crate) fn delete(store: &Store, kind: &str, name: &str) -> Result<Change, Re
     let desired = store.desired();
     let mut change = Change {
         revision: store.next_revision(),
-        ids: desired.ids,
+        ids: desired.others().ids,
         puts: Vec::new(),
         deletes: Vec::new(),
     };
@@ -249,29 +251,27 @@ pub(crate) fn delete(store: &Store, kind: &str, name: &str) -> Result<Change, Re
 }
 
 /// Objects of a kind: one, or all.
-pub(crate) fn get(
-    desired: &Desired,
-    kind: &str,
-    name: Option<&str>,
-) -> Result<Vec<Value>, Refusal> {
+pub(crate) fn get(desired: &Packed, kind: &str, name: Option<&str>) -> Result<Vec<Value>, Refusal> {
+    let others = desired.others();
     let tenants = || {
-        desired
+        others
             .tenants
             .iter()
             .map(|it| (it.name.to_string(), json!(it)))
     };
     let sites = || {
         let named = |it: &Arc<Site>| (format!("{}/{}", it.tenant, it.name), json!(**it));
-        desired.sites.iter().map(named)
+        let sites = desired.unpack().sites;
+        sites.iter().map(named).collect()
     };
     let groups = || {
-        desired
+        others
             .groups
             .iter()
             .map(|it| (it.name.to_string(), json!(it)))
     };
     let peers = || {
-        desired
+        others
             .peers
             .iter()
             .map(|it| (it.name.to_string(), json!(it)))
@@ -281,16 +281,19 @@ pub(crate) fn get(
         // One of many is not looked for among all.
         ("site", Some(name)) => {
             let site = desired.site(&site_name(name)?);
-            site.map(|it| (name.to_string(), json!(**it)))
+            site.map(|it| (name.to_string(), json!(*it)))
                 .into_iter()
                 .collect()
         }
-        ("site", None) => sites().collect(),
+        ("site", None) => sites(),
         ("backend", Some(name)) => {
             let site = find_pool(desired, name).map(|(site, _, _)| backends(&site));
             site.into_iter().flatten().collect()
         }
-        ("backend", None) => desired.sites.iter().flat_map(|it| backends(it)).collect(),
+        ("backend", None) => {
+            let sites = desired.unpack().sites;
+            sites.iter().flat_map(|it| backends(it)).collect()
+        }
         ("group", _) => groups().collect(),
         ("peer", _) => peers().collect(),
         _ => return Err(unknown_kind(kind, "tenant, site, backend, group, peer")),
@@ -302,7 +305,7 @@ pub(crate) fn get(
     };
     let mut found: Vec<Value> = all.into_iter().filter_map(wanted).collect();
     for value in &mut found {
-        suspending::mark(desired, kind, value);
+        suspending::mark(others, kind, value);
     }
     match name {
         Some(name) if found.is_empty() => Err(none_such(kind, name)),
@@ -323,7 +326,7 @@ fn backends(site: &Site) -> Vec<(String, Value)> {
     site.pools.iter().flat_map(of_pool).collect()
 }
 
-fn may_change(desired: &Desired, name: &ObjectName) -> Result<(), Refusal> {
+fn may_change(desired: &Packed, name: &ObjectName) -> Result<(), Refusal> {
     match desired.owner(name) {
         Some(owner @ Owner::Manifest(_)) => Err(Refusal::conflict(format!(
             "{name} belongs to {owner}; change it there and apply that"
@@ -395,7 +398,7 @@ fn with_backend(store: &Store, full: &str, keys: &[String]) -> Result<Site, Refu
     Ok(site)
 }
 
-fn find_pool(desired: &Desired, full: &str) -> Result<(Site, usize, String), Refusal> {
+fn find_pool(desired: &Packed, full: &str) -> Result<(Site, usize, String), Refusal> {
     let parts: Vec<&str> = full.split('/').collect();
     let [tenant, site, pool, backend] = parts[..] else {
         return Err(Refusal::call(format!(
@@ -409,7 +412,7 @@ fn find_pool(desired: &Desired, full: &str) -> Result<(Site, usize, String), Ref
         .ok_or_else(|| none_such("site", &name.to_string()))?;
     let place = found.pools.iter().position(|it| it.name.as_str() == pool);
     let place = place.ok_or_else(|| Refusal::input(format!("site {name} has no pool {pool}")))?;
-    Ok((Site::clone(found), place, backend.to_string()))
+    Ok((Arc::unwrap_or_clone(found), place, backend.to_string()))
 }
 
 /// Reads a piece of a manifest as if it stood in one of this host's.
@@ -430,7 +433,7 @@ fn parse(store: &Store, text: &str) -> Result<Desired, Refusal> {
         .host
         .group
         .iter()
-        .chain(store.desired().groups.iter().map(|it| &it.name));
+        .chain(store.desired().others().groups.iter().map(|it| &it.name));
     let mut groups: Vec<&Name> = names.collect();
     groups.sort();
     groups.dedup();
@@ -441,7 +444,7 @@ fn parse(store: &Store, text: &str) -> Result<Desired, Refusal> {
     let manifest = Manifest::parse(&whole, CALL).map_err(|all| of_call(&all))?;
     Problems::refuse_any(unavailable(&manifest)).map_err(|all| of_call(&all))?;
     let (_, desired) = manifest.into_parts();
-    let policy = local.address_policy(&store.desired().peers);
+    let policy = local.address_policy(&store.desired().others().peers);
     for site in &desired.sites {
         for backend in site.pools.iter().flat_map(|pool| &pool.backends) {
             if let meridian_model::desired::BackendAddress::Ip(address) = &backend.address

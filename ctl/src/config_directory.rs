@@ -237,7 +237,7 @@ impl ConfigDirectory {
         }
     }
 
-    /// Writes a generation, with the local settings and what makes it the current one, beside
+    /// Writes a generation with its encoded snapshot, with the local settings and what makes it the current one, beside
     /// their places and has them on the disk: all that can fail for want of room is over then.
     ///
     /// # Errors
@@ -246,12 +246,12 @@ impl ConfigDirectory {
         &self,
         header: &Header,
         local: &Local,
-        desired: &Desired,
+        snapshot: &str,
     ) -> io::Result<Staged> {
         let local = config_log::encode_local(local);
         let current = format!("{}\n", header.generation);
         let more = [(LOCAL, local.as_bytes()), (CURRENT, current.as_bytes())];
-        self.stage_generation(header, desired, &more)
+        self.stage_generation(header, snapshot, &more)
     }
 
     /// Makes a staged generation the current one. The last good one, `kept`, stays; everything
@@ -274,17 +274,16 @@ impl ConfigDirectory {
     ///
     /// # Errors
     /// The first; nothing is left of it.
-    pub(crate) fn write_generation(&self, header: &Header, desired: &Desired) -> io::Result<()> {
-        self.stage_generation(header, desired, &[])?.put()
+    pub(crate) fn write_generation(&self, header: &Header, snapshot: &str) -> io::Result<()> {
+        self.stage_generation(header, snapshot, &[])?.put()
     }
 
     fn stage_generation(
         &self,
         header: &Header,
-        desired: &Desired,
+        snapshot: &str,
         more: &[(&str, &[u8])],
     ) -> io::Result<Staged> {
-        let snapshot = config_log::encode(header, desired);
         let journal = journal::encode_header(header);
         let names = [
             snapshot_name(header.generation),

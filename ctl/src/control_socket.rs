@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use meridian_model::change::{Change, Object, ObjectName};
 use meridian_model::limits::{LOCAL_CONNECTIONS_MAX, MANIFEST_BYTES_MAX};
-use meridian_model::{Desired, Local, Problems};
+use meridian_model::{Desired, Local, Packed, Problems};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -499,7 +499,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-fn differences(before: &Desired, change: &Change) -> Vec<Difference> {
+fn differences(before: &Packed, change: &Change) -> Vec<Difference> {
     let puts = change.puts.iter().map(Object::name).map(|name| {
         let is_new = before.owner(&name).is_none();
         (if is_new { "create" } else { "change" }, name)

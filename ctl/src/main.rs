@@ -19,6 +19,7 @@ mod limits;
 mod listeners;
 mod lock;
 mod manifest_file;
+mod memory;
 mod output;
 mod plane_process;
 mod plane_socket;

@@ -1,15 +1,16 @@
-//! The desired state while `up` runs: one writer, which compiles a change, writes it to the
-//! config log and only then lets anybody know of it.
+//! The desired state while `up` runs: one writer, which looks whether a change compiles, writes it
+//! to the config log and only then lets anybody know of it.
+//!
+//! What comes of compiling is the plane's alone, and sites stay packed ([`Packed`]): of fifty
+//! thousand that saves two kilobytes each, and a change needs those that it is about.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::sync::Arc;
 
 use meridian_model::config_log::journal::{encode_change, encode_seal};
-use meridian_model::config_log::{FORMAT, Header};
-use meridian_model::desired::{Site, SiteName};
-use meridian_model::name::Name;
-use meridian_model::{Change, Compiled, Desired, Local, Problems};
+use meridian_model::config_log::{self, FORMAT, Header};
+use meridian_model::{Change, Desired, Local, Packed, Problems};
 
 use crate::config_directory::{ConfigDirectory, LastGood, LogPosition};
 use crate::limits::{CHANGE_BYTES_MAX, JOURNAL_BYTES_MIN};
@@ -19,8 +20,8 @@ pub(crate) struct Store {
     directory: ConfigDirectory,
     local: Local,
     header: Header,
-    desired: Desired,
-    compiled: Compiled,
+    desired: Packed,
+    revision: u64,
     journal: Journal,
     /// Numbers that are not to be given out any more: something may have been read under them.
     revisions_skipped: u64,
@@ -38,11 +39,12 @@ struct Journal {
     compact_at: u64,
 }
 
-/// What stands in a directory, read and compiled.
+/// What stands in a directory, and compiles.
 pub(crate) struct State {
     pub(crate) header: Header,
-    pub(crate) desired: Desired,
-    pub(crate) compiled: Compiled,
+    pub(crate) desired: Packed,
+    /// What the snapshot and the journal lead to.
+    pub(crate) revision: u64,
     /// Of the journal; none means that it holds its header alone.
     pub(crate) journal_bytes: Option<u64>,
 }
@@ -77,13 +79,13 @@ impl Store {
         good: LastGood,
         local: Local,
     ) -> Result<Store, String> {
-        let compiled = Compiled::new(&local, &good.desired, good.revision)
+        meridian_model::check(&local, &good.desired)
             .map_err(|problems| format!("{}: {problems}", good.generation))?;
         let is_torn = good.journal_bytes.is_none();
         let state = State {
+            desired: pack(&good.header, &good.desired),
             header: good.header,
-            desired: good.desired,
-            compiled,
+            revision: good.revision,
             journal_bytes: good.journal_bytes,
         };
         let mut store = Store::go_on(directory, local, state)
@@ -112,7 +114,7 @@ impl Store {
             local,
             header: state.header,
             desired: state.desired,
-            compiled: state.compiled,
+            revision: state.revision,
             revisions_skipped: 0,
             generations_skipped: 0,
             journal: Journal {
@@ -125,17 +127,8 @@ impl Store {
     }
 
     /// The state of the newest revision.
-    pub(crate) fn desired(&self) -> &Desired {
+    pub(crate) fn desired(&self) -> &Packed {
         &self.desired
-    }
-
-    /// The site that claims exactly this hostname.
-    pub(crate) fn claimant(&self, hostname: &str) -> Option<&Arc<Site>> {
-        let site = self.compiled.snapshot().hostnames.get(hostname)?;
-        self.desired.site(&SiteName {
-            tenant: Name::parse(&site.tenant).ok()?,
-            site: Name::parse(&site.name).ok()?,
-        })
     }
 
     /// The host's own settings, as this `up` was started with.
@@ -146,23 +139,20 @@ impl Store {
     /// How far the log reaches.
     pub(crate) fn announcement(&self) -> Announcement {
         Announcement {
-            revision: self.compiled.revision(),
+            revision: self.revision,
             generation: self.header.generation,
             length: self.journal.bytes,
         }
     }
 
-    /// What tells how far the log reaches now, however far it does by then.
-    pub(crate) fn position(&self) -> impl FnOnce() -> Option<LogPosition> + Send + use<> {
-        let directory = self.directory.clone();
-        let header = self.header.clone();
-        let (journal_bytes, revision) = (self.journal.bytes, self.compiled.revision());
-        move || directory.position(&header, journal_bytes, revision)
+    /// How far the log reaches now.
+    pub(crate) fn position(&self) -> Option<LogPosition> {
+        (self.directory).position(&self.header, self.journal.bytes, self.revision)
     }
 
     /// The number of the next change.
     pub(crate) fn next_revision(&self) -> u64 {
-        self.compiled.revision() + 1 + self.revisions_skipped
+        self.revision + 1 + self.revisions_skipped
     }
 
     /// Whether a change could be made.
@@ -170,16 +160,7 @@ impl Store {
     /// # Errors
     /// Its problems.
     pub(crate) fn check(&self, change: &Change) -> Result<(), Problems> {
-        match self.compiled.prepare(&self.local, change)? {
-            Some(_) => Ok(()),
-            None => {
-                let mut next = self.desired.clone();
-                next.apply(change.clone());
-                self.compiled
-                    .anew(&self.local, &next, change.revision)
-                    .map(drop)
-            }
-        }
+        self.desired.check(&self.local, change)
     }
 
     /// Makes a change: when this returns it is on the disk.
@@ -187,22 +168,7 @@ impl Store {
     /// # Errors
     /// Why it was not made; everything is then as it was.
     pub(crate) fn commit(&mut self, change: Change) -> Result<(), NotMade> {
-        let prepared = self
-            .compiled
-            .prepare(&self.local, &change)
-            .map_err(NotMade::Wrong)?;
-        let anew = match &prepared {
-            Some(_) => None,
-            None => {
-                let mut next = self.desired.clone();
-                next.apply(change.clone());
-                let (compiled, _) = self
-                    .compiled
-                    .anew(&self.local, &next, change.revision)
-                    .map_err(NotMade::Wrong)?;
-                Some(compiled)
-            }
-        };
+        self.check(&change).map_err(NotMade::Wrong)?;
         let line = encode_change(&change);
         let in_journal = !self.journal.is_torn && line.len() <= CHANGE_BYTES_MAX;
         if in_journal {
@@ -210,19 +176,14 @@ impl Store {
                 self.revisions_skipped += u64::from(self.journal.is_torn);
                 return Err(NotMade::Unwritten(error));
             }
+            self.revision = change.revision;
             self.desired.apply(change);
         } else {
-            let mut next = self.desired.clone();
+            let mut next = self.desired.unpack();
             let revision = change.revision;
             next.apply(change);
             self.begin(revision, &next, false)
                 .map_err(NotMade::Unwritten)?;
-            self.desired = next;
-        }
-        match (prepared, anew) {
-            (Some(prepared), _) => drop(self.compiled.accept(prepared)),
-            (None, Some(compiled)) => self.compiled = compiled,
-            (None, None) => unreachable!("it was compiled one way or the other"),
         }
         Ok(())
     }
@@ -238,15 +199,13 @@ impl Store {
             return Ok(false);
         }
         self.journal.compact_at = 2 * self.journal.bytes;
-        let desired = std::mem::take(&mut self.desired);
+        let desired = self.desired.unpack();
         let seals = !self.journal.is_torn;
-        let begun = self.begin(self.compiled.revision(), &desired, seals);
-        self.desired = desired;
-        begun.map(|()| true)
+        self.begin(self.revision, &desired, seals).map(|()| true)
     }
 
-    /// Begins a generation with `desired`, which is `revision`. Where the journal leads to the same
-    /// revision, `seals` has it ended.
+    /// Begins a generation with `desired`, which is `revision` and holds from now on. Where the
+    /// journal leads to the same revision, `seals` has it ended.
     fn begin(&mut self, revision: u64, desired: &Desired, seals: bool) -> io::Result<()> {
         let before = self.header.generation;
         let header = Header {
@@ -256,7 +215,8 @@ impl Store {
             generation: before + 1 + self.generations_skipped,
         };
         // Whatever fails up to here leaves everything as it was.
-        self.directory.write_generation(&header, desired)?;
+        let snapshot = config_log::encode(&header, desired);
+        self.directory.write_generation(&header, &snapshot)?;
         let file = self.directory.open_journal(header.generation)?;
         let bytes = file.metadata()?.len();
         if seals {
@@ -284,10 +244,17 @@ impl Store {
             compact_at: JOURNAL_BYTES_MIN.max(snapshot_bytes),
         };
         self.header = header;
+        self.revision = revision;
+        self.desired = Packed::new(desired, Arc::new(snapshot));
         self.generations_skipped = 0;
         self.revisions_skipped = 0;
         Ok(())
     }
+}
+
+/// The state as it is kept, whatever the files look like that it was read from.
+pub(crate) fn pack(header: &Header, desired: &Desired) -> Packed {
+    Packed::new(desired, Arc::new(config_log::encode(header, desired)))
 }
 
 impl Journal {
@@ -312,6 +279,7 @@ impl Journal {
 mod tests {
     use super::*;
     use meridian_model::Manifest;
+    use meridian_model::name::Name;
     use std::path::Path;
 
     fn parts(hosts: usize) -> (Local, Desired) {
@@ -327,8 +295,9 @@ mod tests {
 
     fn wanted(store: &Store, hosts: usize) -> Change {
         let (_, mut next) = parts(hosts);
-        next.assign_ids(Some(store.desired()));
-        store.desired().change_to(&next, store.next_revision())
+        let before = store.desired().unpack();
+        next.assign_ids(Some(&before));
+        before.change_to(&next, store.next_revision())
     }
 
     fn open(path: &Path) -> (Store, u64) {
@@ -348,7 +317,8 @@ mod tests {
         let header = directory
             .next_header(&directory.read().unwrap(), 1)
             .unwrap();
-        let staged = directory.stage(&header, &local, &desired).unwrap();
+        let snapshot = config_log::encode(&header, &desired);
+        let staged = directory.stage(&header, &local, &snapshot).unwrap();
         directory.begin(staged, header.generation, None).unwrap();
         let (mut store, _) = open(path);
         for hosts in 2..5 {
@@ -410,13 +380,21 @@ mod tests {
             step(at.path());
             let (mut store, revision) = open(at.path());
             assert_eq!(revision, 4, "step {number}");
-            assert_eq!(store.desired().sites[0].hostnames.len(), 4, "step {number}");
+            assert_eq!(
+                store.desired().unpack().sites[0].hostnames.len(),
+                4,
+                "step {number}"
+            );
             // And it goes on from there.
             let change = wanted(&store, 7);
             store.commit(change).unwrap();
             let (store, revision) = open(at.path());
             assert_eq!(revision, 5, "step {number}");
-            assert_eq!(store.desired().sites[0].hostnames.len(), 7, "step {number}");
+            assert_eq!(
+                store.desired().unpack().sites[0].hostnames.len(),
+                7,
+                "step {number}"
+            );
         }
     }
 
@@ -440,9 +418,10 @@ mod tests {
         let at = tempfile::tempdir().unwrap();
         let mut store = begun(at.path());
         let before = store.announcement();
-        let mut next = store.desired().clone();
+        let desired = store.desired().unpack();
+        let mut next = desired.clone();
         Arc::make_mut(&mut next.sites[0]).tenant = Name::parse("nobody").unwrap();
-        let change = store.desired().change_to(&next, store.next_revision());
+        let change = desired.change_to(&next, store.next_revision());
         assert!(store.check(&change).is_err());
         assert!(matches!(store.commit(change), Err(NotMade::Wrong(_))));
         assert_eq!(store.announcement(), before);

@@ -37,7 +37,7 @@ pub(crate) fn resume(
     let desired = store.desired();
     let mut change = no_change(store);
     let object = desired.object(&subject(&suspension));
-    let reason = object.as_ref().and_then(|it| reason(desired, it));
+    let reason = object.as_ref().and_then(|it| reason(desired.others(), it));
     let order = ObjectName::Suspension(suspension);
     if desired.object(&order).is_some() {
         change.deletes.push(order);
@@ -145,7 +145,7 @@ fn by_owner(owner: &Owner) -> String {
 fn no_change(store: &Store) -> Change {
     Change {
         revision: store.next_revision(),
-        ids: store.desired().ids,
+        ids: store.desired().others().ids,
         puts: Vec::new(),
         deletes: Vec::new(),
     }

@@ -2,15 +2,16 @@
 
 use std::io::{self, ErrorKind};
 use std::panic::resume_unwind;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
-use std::thread::available_parallelism;
+use std::thread::{ScopedJoinHandle, available_parallelism};
 use std::time::{Duration, Instant};
 
 use meridian_model::availability::unavailable;
 use meridian_model::change::ObjectName;
-use meridian_model::config_log::Header;
+use meridian_model::config_log::{self, Header};
 use meridian_model::desired::{Owner, SiteName};
-use meridian_model::{Compiled, Desired, Local, Manifest, Problem, Problems, compile};
+use meridian_model::{Desired, Local, Manifest, Packed, Problem, Problems, check};
 
 use crate::applied_manifest::{AppliedManifest, stands_alone};
 use crate::backoff::Backoff;
@@ -26,6 +27,7 @@ use crate::ledger::{Ledger, NamedSite};
 use crate::listeners::Listeners;
 use crate::lock::Lock;
 use crate::manifest_file;
+use crate::memory;
 use crate::output::Output;
 use crate::plane_process::{DATAPLANE, PlaneProcess};
 use crate::plane_socket;
@@ -39,6 +41,9 @@ use crate::usage::named_sites;
 
 /// How long changes wait for a plane that begins on what stands.
 const SERVING_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long the end waits for what was put off until the plane served.
+const OPEN_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long a plane of an earlier `up` may take to be gone. It was told to
 /// die with its supervisor, and closing 100,000 connections takes a moment.
@@ -62,44 +67,72 @@ pub(crate) fn run(call: &cli::Up, output: Output) -> Result<(), Failure> {
     let applied = AppliedManifest::new(&state.config(), &call.file);
     if let Some(local) = standing(&config, &applied, &text) {
         let listeners = open_listeners(&local)?;
-        return serve(&state, local, listeners, Begun::Standing(config), output);
+        let begun = Begun::Standing(config);
+        return serve(&state, local, listeners, begun, Vec::new(), output);
     }
-    let manifest = (text.as_deref())
-        .map_err(Problems::clone)
-        .and_then(|text| manifest_file::parse(text, &call.file))
-        .and_then(only_available);
+    // On a thread that ends: what it takes is given back then.
     let Settled {
         local,
         listeners,
         state: settled,
         named_gone,
         stands_alone,
-    } = settle(&config, manifest, site_ids_used(&state, output), output)?;
-    let store = match settled {
-        Some(settled) => Store::go_on(config, local.clone(), settled)
-            .map_err(|error| Failure::input(format!("{}: {error}", state.config().display())))?,
-        None => open_store(config, &local)?,
+    } = std::thread::scope(|scope| {
+        let settling = scope.spawn(|| {
+            let manifest = (text.as_deref())
+                .map_err(Problems::clone)
+                .and_then(|text| manifest_file::parse(text, &call.file))
+                .and_then(only_available);
+            settle(&config, manifest, site_ids_used(&state, output), output)
+        });
+        joined(settling)
+    })?;
+    let begun = match settled {
+        Some(settled) => Begun::Settled {
+            config,
+            settled: Box::new(settled),
+            to_keep: (text.ok().filter(|_| stands_alone)).map(|text| (applied, text)),
+        },
+        None => Begun::Standing(config),
     };
-    let text = text.ok().filter(|_| stands_alone);
-    let begun = Begun::Settled {
-        store: Box::new(store),
-        named_gone,
-        to_keep: text.map(|text| (applied, text)),
-    };
-    serve(&state, local, listeners, begun, output)
+    serve(&state, local, listeners, begun, named_gone, output)
 }
 
 /// How a start came to what it serves.
 enum Begun {
-    /// The directory holds what comes of the manifest: it need only be opened for changes.
+    /// The directory holds what is served: it need only be opened for changes.
     Standing(ConfigDirectory),
     /// It was found out and written.
     Settled {
-        store: Box<Store>,
-        named_gone: Vec<NamedSite>,
+        config: ConfigDirectory,
+        settled: Box<SettledState>,
         /// For the next start.
         to_keep: Option<(AppliedManifest, String)>,
     },
+}
+
+/// A state that stands in the directory, as it is at hand.
+struct SettledState {
+    header: Header,
+    /// What the snapshot and the journal lead to.
+    revision: u64,
+    /// Of the journal; none means that it holds its header alone.
+    journal_bytes: Option<u64>,
+    desired: Desired,
+    /// The state as it is written.
+    snapshot: Arc<String>,
+}
+
+impl SettledState {
+    /// The same as it is kept.
+    fn pack(&self) -> State {
+        State {
+            header: self.header.clone(),
+            desired: Packed::new(&self.desired, Arc::clone(&self.snapshot)),
+            revision: self.revision,
+            journal_bytes: self.journal_bytes,
+        }
+    }
 }
 
 /// The local settings, when the manifest is the one that was applied last and the log is what came
@@ -120,6 +153,7 @@ fn serve(
     local: Local,
     listeners: Listeners,
     begun: Begun,
+    named_gone: Vec<NamedSite>,
     output: Output,
 ) -> Result<(), Failure> {
     let counters = CountersDirectory::new(state.counters());
@@ -129,8 +163,9 @@ fn serve(
     let host = local.host.name.to_string();
     let (bookkeeper, last_fold) = Bookkeeper::start(state.ledger(), counters, host, output)
         .map_err(|error| Failure::input(format!("starting a thread: {error}")))?;
+    bookkeeper.name_sites(named_gone);
     let (serving, is_serving) = mpsc::channel();
-    let _control = start_control(state, &local, begun, is_serving, &bookkeeper, output)?;
+    let (_control, is_open) = start_control(state, &local, begun, is_serving, &bookkeeper, output)?;
     let http = &local.listen.http;
     let plane = PlaneProcess::new(state.path(), listeners)?;
     let ended = Supervisor {
@@ -146,11 +181,14 @@ fn serve(
         was_ready: false,
     }
     .run();
+    // Sites that were served are to be known by their names.
+    let _ = is_open.recv_timeout(OPEN_WITHIN);
     last_fold.wait();
     ended
 }
 
-/// Takes changes; and does what can wait until the plane serves.
+/// Takes changes; and does what can wait until the plane serves. The receiver is cut off when that
+/// is done.
 fn start_control(
     state: &StateDirectory,
     local: &Local,
@@ -158,73 +196,81 @@ fn start_control(
     is_serving: Receiver<()>,
     bookkeeper: &Bookkeeper,
     output: Output,
-) -> Result<ControlSocket, Failure> {
+) -> Result<(ControlSocket, Receiver<()>), Failure> {
     let socket = state.control_socket();
     let unusable = |error: io::Error| Failure::input(format!("{}: {error}", socket.display()));
     let plane = state.dataplane_socket();
     let books = bookkeeper.clone();
-    let control = match begun {
-        Begun::Settled {
-            store,
-            named_gone,
-            to_keep,
-        } => {
-            books.name_sites(named_gone);
-            let sites = store.desired().sites.clone();
-            let position = store.position();
-            let local = local.clone();
-            std::thread::Builder::new()
-                .name("start".to_string())
-                .spawn(move || {
-                    if is_serving.recv().is_err() {
-                        return;
-                    }
-                    books.name_sites(named_sites(&sites));
-                    let position = position();
-                    if let Some((applied, text)) = to_keep {
-                        match position {
-                            Some(position) => applied.keep(&text, &local, &position),
-                            None => applied.forget(),
-                        }
-                    }
-                })
-                .map_err(unusable)?;
-            let open = move || Some(*store);
-            control_socket::start(&socket, open, plane, bookkeeper.clone(), output)
-        }
-        Begun::Standing(config) => {
-            let (state, local) = (state.clone(), local.clone());
-            let open = move || {
-                // A plane that serves soon is worth more than one that can be changed soon.
-                let _ = is_serving.recv_timeout(SERVING_WITHIN);
-                let store = open_standing(config, &local, site_ids_used(&state, output));
-                match store {
-                    Ok(store) => {
-                        books.name_sites(named_sites(&store.desired().sites));
-                        Some(store)
-                    }
-                    Err(failure) => {
-                        let what = format!("{}; no changes are taken", failure.message);
-                        output.event(&Event::Warning(what));
-                        None
-                    }
+    let (state, local) = (state.clone(), local.clone());
+    let (opening, is_open) = mpsc::channel();
+    let open = move || {
+        let _opening = opening;
+        // A plane that serves soon is worth more than one that can be changed soon.
+        let _ = is_serving.recv_timeout(SERVING_WITHIN);
+        // On a thread that ends, as in `run`.
+        let store = std::thread::scope(|scope| {
+            let opening = scope.spawn(|| match begun {
+                Begun::Settled {
+                    config,
+                    settled,
+                    to_keep,
+                } => open_settled(config, &local, settled, to_keep, &books),
+                Begun::Standing(config) => {
+                    open_standing(config, &local, &books, site_ids_used(&state, output))
                 }
-            };
-            control_socket::start(&socket, open, plane, bookkeeper.clone(), output)
-        }
+            });
+            joined(opening)
+        });
+        memory::give_back();
+        store
+            .inspect_err(|failure| {
+                let what = format!("{}; no changes are taken", failure.message);
+                output.event(&Event::Warning(what));
+            })
+            .ok()
     };
-    control.map_err(unusable)
+    let control = control_socket::start(&socket, open, plane, bookkeeper.clone(), output);
+    Ok((control.map_err(unusable)?, is_open))
 }
 
-/// The store that goes on from what is known to be whole.
+/// The store that goes on from what was just settled; and what else waited until that is served.
+fn open_settled(
+    config: ConfigDirectory,
+    local: &Local,
+    settled: Box<SettledState>,
+    to_keep: Option<(AppliedManifest, String)>,
+    books: &Bookkeeper,
+) -> Result<Store, Failure> {
+    let at = config.path().display().to_string();
+    books.name_sites(named_sites(&settled.desired.sites));
+    let store = Store::go_on(config, local.clone(), settled.pack())
+        .map_err(|error| Failure::input(format!("{at}: {error}")))?;
+    if let Some((applied, text)) = to_keep {
+        match store.position() {
+            Some(position) => applied.keep(&text, local, &position),
+            None => applied.forget(),
+        }
+    }
+    Ok(store)
+}
+
+/// The store that goes on from what the directory holds, which is known to be whole.
 fn open_standing(
     config: ConfigDirectory,
     local: &Local,
+    books: &Bookkeeper,
     site_ids_used: u64,
 ) -> Result<Store, Failure> {
-    open_store_with(config, local, |desired| {
-        desired.ids.site = site_ids_used.max(desired.ids.site);
-    })
+    let at = config.path().display().to_string();
+    let unusable = |what: &dyn std::fmt::Display| Failure::input(format!("{at}: {what}"));
+    let found = config.read().map_err(|error| unusable(&error))?;
+    let mut good = found
+        .last_good
+        .ok_or_else(|| unusable(&"what was just written is not there"))?;
+    let used = &mut good.desired.ids.site;
+    *used = site_ids_used.max(*used);
+    books.name_sites(named_sites(&good.desired.sites));
+    Store::open(config, good, local.clone()).map_err(|what| unusable(&what))
 }
 
 /// The highest id of a site that was ever billed. A configuration that was lost, or an older one
@@ -243,26 +289,6 @@ fn site_ids_used(state: &StateDirectory, output: Output) -> u64 {
 fn only_available(manifest: Manifest) -> Result<(Local, Desired), Problems> {
     Problems::refuse_any(unavailable(&manifest))?;
     Ok(manifest.into_parts())
-}
-
-/// The store that goes on from what the directory holds by now.
-fn open_store(config: ConfigDirectory, local: &Local) -> Result<Store, Failure> {
-    open_store_with(config, local, |_| {})
-}
-
-fn open_store_with(
-    config: ConfigDirectory,
-    local: &Local,
-    adjust: impl FnOnce(&mut Desired),
-) -> Result<Store, Failure> {
-    let at = config.path().display().to_string();
-    let unusable = |what: &dyn std::fmt::Display| Failure::input(format!("{at}: {what}"));
-    let found = config.read().map_err(|error| unusable(&error))?;
-    let mut good = found
-        .last_good
-        .ok_or_else(|| unusable(&"what was just written is not there"))?;
-    adjust(&mut good.desired);
-    Store::open(config, good, local.clone()).map_err(|what| unusable(&what))
 }
 
 /// Makes the directory hold what is to be served: the manifest, or else the
@@ -323,8 +349,8 @@ fn settle(
 struct Settled {
     local: Local,
     listeners: Listeners,
-    /// As it stands in the directory, where that was just written or found equal.
-    state: Option<State>,
+    /// Where that was just written or found equal.
+    state: Option<SettledState>,
     /// Sites that are gone with the manifest: they may have usage that is not in the ledger yet,
     /// nor their names.
     named_gone: Vec<NamedSite>,
@@ -346,11 +372,11 @@ fn open_listeners(local: &Local) -> Result<Listeners, Failure> {
 /// A manifest that compiles, with the revision that it is or becomes.
 struct Accepted {
     local: Local,
-    compiled: Compiled,
+    revision: u64,
     desired: Desired,
-    /// The generation that holds it, already on the disk and not current yet; none when nothing of
-    /// the desired state changed.
-    begun: Option<io::Result<(Header, Staged)>>,
+    /// The generation that holds it, its snapshot, and its files: already on the disk and not
+    /// current yet; none when nothing of the desired state changed.
+    begun: io::Result<(Header, Arc<String>, Option<Staged>)>,
     named_gone: Vec<NamedSite>,
 }
 
@@ -369,7 +395,7 @@ fn accept(
     let change = before
         .change_by_owner(&owner, declared, found.next_revision())
         .map_err(|clashes| clash_problems(&clashes))?;
-    quota_problems(before, &change)?;
+    quota_problems(before.over_quota(&change))?;
     let unchanged = found.is_whole() && change.is_empty();
     let revision = match last_good {
         Some(good) if unchanged => good.revision,
@@ -385,21 +411,34 @@ fn accept(
     let named_gone = named_sites(gone);
     let mut desired = before.clone();
     desired.apply(change);
+    let header = match last_good {
+        Some(good) if unchanged => Ok(good.header.clone()),
+        _ => config.next_header(found, revision),
+    };
+    let write = |header: Header| {
+        let snapshot = config_log::encode(&header, &desired);
+        let staged = (!unchanged).then(|| config.stage(&header, &local, &snapshot));
+        Ok((header, Arc::new(snapshot), staged.transpose()?))
+    };
     // The disk is waited for beside the work.
-    let (compiled, begun) = std::thread::scope(|scope| {
-        let begun =
-            (!unchanged).then(|| scope.spawn(|| stage(config, found, revision, &local, &desired)));
-        let compiled = Compiled::new(&local, &desired, revision);
-        let begun = begun.map(|it| it.join().unwrap_or_else(|panic| resume_unwind(panic)));
-        (compiled, begun)
+    let (checked, begun) = std::thread::scope(|scope| {
+        let checking = scope.spawn(|| check(&local, &desired));
+        let begun = header.and_then(write);
+        (joined(checking), begun)
     });
+    checked?;
     Ok(Accepted {
-        compiled: compiled?,
         local,
+        revision,
         desired,
         begun,
         named_gone,
     })
+}
+
+/// What a thread came to.
+fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// What belongs to another owner, as problems of the manifest.
@@ -426,32 +465,33 @@ pub(crate) fn clash_problems(clashes: &[(ObjectName, Owner)]) -> Problems {
 /// What a directory says by now.
 struct Written {
     local: Local,
-    state: State,
+    state: SettledState,
     named_gone: Vec<NamedSite>,
 }
 
 impl Accepted {
     /// Has the directory say so, and gives what it says.
     fn write(self, config: &ConfigDirectory, found: &Found) -> io::Result<Written> {
-        let (header, journal_bytes) = match (self.begun, &found.last_good) {
-            (Some(begun), _) => {
-                let (header, staged) = begun?;
+        let (header, snapshot, staged) = self.begun?;
+        let journal_bytes = match (staged, &found.last_good) {
+            (Some(staged), _) => {
                 config.begin(staged, header.generation, kept(found))?;
-                (header, None)
+                None
             }
             (None, good) => {
                 let good = good.as_ref().expect("nothing differs from what was found");
                 if good.local.as_ref() != Some(&self.local) {
                     config.write_local(&self.local)?;
                 }
-                (good.header.clone(), good.journal_bytes)
+                good.journal_bytes
             }
         };
-        let state = State {
+        let state = SettledState {
             header,
-            desired: self.desired,
-            compiled: self.compiled,
+            revision: self.revision,
             journal_bytes,
+            desired: self.desired,
+            snapshot,
         };
         Ok(Written {
             local: self.local,
@@ -470,7 +510,7 @@ fn stage(
     desired: &Desired,
 ) -> io::Result<(Header, Staged)> {
     let header = config.next_header(found, revision)?;
-    let staged = config.stage(&header, local, desired)?;
+    let staged = config.stage(&header, local, &config_log::encode(&header, desired))?;
     Ok((header, staged))
 }
 
@@ -537,7 +577,7 @@ fn last_good(config: &ConfigDirectory, found: &Found) -> Result<(Local, u64), St
         .clone()
         .ok_or(": its local settings are damaged")?;
     let revision = good.revision;
-    compile(&local, &good.desired, revision)
+    check(&local, &good.desired)
         .map_err(|problems| format!(": it does not compile either: {problems}"))?;
     if found.is_whole() {
         return Ok((local, revision));

@@ -123,6 +123,7 @@ pub fn run(state: &Path) -> Result<(), String> {
         configuration,
         places,
     )?;
+    give_back_memory();
     await_all(workers, &ended)?;
     control.stop();
     closing.finish();
@@ -130,6 +131,16 @@ pub fn run(state: &Path) -> Result<(), String> {
         log.finish();
     }
     Ok(())
+}
+
+/// Has what only the start needed given back: the allocator does that when a thread ends, with what
+/// nobody has needed for a second.
+fn give_back_memory() {
+    const UNUSED_FOR: Duration = Duration::from_secs(2);
+    // Without a thread it is given back when another one ends.
+    let _ = std::thread::Builder::new()
+        .name("memory".to_owned())
+        .spawn(|| std::thread::sleep(UNUSED_FOR));
 }
 
 fn die_with_supervisor() -> Result<(), String> {

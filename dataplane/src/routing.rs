@@ -237,10 +237,8 @@ impl Resolved {
 impl Routing {
     /// The first revision of a plane.
     pub(crate) fn new(snapshot: Snapshot, joint: Joint<'_>) -> Routing {
-        let mut served = BySite::new();
-        for (id, site) in snapshot.sites.iter() {
-            served.insert(id, ServedSite::new(site, None, &snapshot.policy, joint));
-        }
+        let policy = &snapshot.policy;
+        let served = (snapshot.sites).map(|site| ServedSite::new(site, None, policy, joint));
         Routing {
             changes: VecDeque::new(),
             serial: 1,

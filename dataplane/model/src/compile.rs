@@ -4,6 +4,7 @@
 //! What this version can not do is refused rather than left out, because a snapshot
 //! that ignored a route or a limit would serve something else than what was asked for.
 
+mod check;
 mod limits;
 mod routes;
 mod site;
@@ -26,6 +27,7 @@ use crate::parallel;
 use crate::problem::{Problem, Problems};
 use crate::snapshot::{ByName, BySite, Forward, HostnameTable, Site, SiteId, Snapshot, Timeouts};
 use crate::suspension::{Suspension, Suspensions};
+pub use check::check;
 use site::{With, compile_each};
 use tenant::{Tenant, compile_tenant};
 
@@ -504,7 +506,7 @@ pub struct Prepared {
 }
 
 /// Two sites claim a hostname: this one, and that of `owner`.
-fn claimed_too(site: (&str, &str), hostname: &str, owner: (&str, &str)) -> Problem {
+pub(crate) fn claimed_too(site: (&str, &str), hostname: &str, owner: (&str, &str)) -> Problem {
     let what = format!("is claimed by {}/{} too", owner.0, owner.1);
     Problem {
         hint: String::from("leave it to one of them"),

@@ -22,6 +22,7 @@ mod site_line;
 
 pub use parts::{SitePart, SnapshotParts};
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,12 @@ pub const FORMAT: u32 = 2;
 /// The oldest format that this version reads. In that one a site's line has every key, whether it
 /// is set or not.
 pub const FORMAT_OLDEST: u32 = 1;
+
+/// Sites that a thread writes at a time.
+const SITES_AT_ONCE: usize = 512;
+
+/// More than the end marker is long.
+const END_BYTES_MAX: usize = 128;
 
 /// The first line of a snapshot file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,8 +96,27 @@ pub fn encode(header: &Header, desired: &Desired) -> String {
     suspensions
         .iter()
         .for_each(|it| writer.line(&LineRef::Suspension(it)));
-    sites.iter().for_each(|site| writer.site(site));
+    writer.sites(sites);
     writer.finish()
+}
+
+/// Writes the line of a site, as it stands in a snapshot.
+pub fn encode_site(site: &Site) -> Vec<u8> {
+    let mut text = Vec::new();
+    append_site(&mut text, site);
+    text
+}
+
+/// Reads the line of a site.
+///
+/// # Errors
+///
+/// What is wrong with it; of a file of one line.
+pub fn read_site(line: &[u8]) -> Result<Arc<Site>, LogFault> {
+    match read_line(1, line.strip_suffix(b"\n").unwrap_or(line))? {
+        Line::Site(site) => Ok(site),
+        _ => Err(fault(1, "must be a site")),
+    }
 }
 
 /// Reads a whole `snapshot.G`.
@@ -260,13 +286,26 @@ impl Writer {
         self.lines += 1;
     }
 
-    fn site(&mut self, site: &Site) {
-        append_line(&mut self.text, |text| {
-            text.extend_from_slice(b"{\"site\":");
-            site_line::write_site(text, site);
-            text.push(b'}');
+    fn sites(&mut self, sites: &[Arc<Site>]) {
+        let parts: Vec<&[Arc<Site>]> = sites.chunks(SITES_AT_ONCE).collect();
+        let write = |part: &&[Arc<Site>]| {
+            let mut text = Vec::new();
+            part.iter().for_each(|site| append_site(&mut text, site));
+            text
+        };
+        let mut texts = Vec::with_capacity(parts.len());
+        let all: Result<(), Infallible> = parallel::each(&parts, write, |text| {
+            texts.push(text);
+            Ok(())
         });
-        self.lines += 1;
+        all.unwrap_or_else(|never| match never {});
+        // Not doubled again and again: it may be kept.
+        let bytes: usize = texts.iter().map(Vec::len).sum();
+        self.text.reserve_exact(bytes + END_BYTES_MAX);
+        texts
+            .iter()
+            .for_each(|text| self.text.extend_from_slice(text));
+        self.lines += sites.len();
     }
 
     fn finish(mut self) -> String {
@@ -277,6 +316,14 @@ impl Writer {
         self.line(&LineRef::End(end));
         String::from_utf8(self.text).expect("JSON is text")
     }
+}
+
+fn append_site(text: &mut Vec<u8>, site: &Site) {
+    append_line(text, |text| {
+        text.extend_from_slice(b"{\"site\":");
+        site_line::write_site(text, site);
+        text.push(b'}');
+    });
 }
 
 /// Every line but the end marker, which has been checked.

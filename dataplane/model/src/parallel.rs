@@ -54,6 +54,21 @@ pub(crate) fn each<T: Sync, R: Send, E>(
     })
 }
 
+/// Two pieces of work at the same time.
+pub(crate) fn both<A: Send, B>(
+    one: impl FnOnce() -> A + Send,
+    other: impl FnOnce() -> B,
+) -> (A, B) {
+    thread::scope(|scope| {
+        let one = scope.spawn(one);
+        let other = other();
+        (
+            one.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            other,
+        )
+    })
+}
+
 fn take_in_order<R, E>(
     results: &mpsc::Receiver<(usize, R)>,
     take: &mut impl FnMut(R) -> Result<(), E>,

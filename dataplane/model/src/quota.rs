@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 
 use crate::change::{Change, Object, ObjectName};
-use crate::desired::Desired;
+use crate::desired::{Desired, Tenant};
 use crate::name::Name;
+use crate::packed::Packed;
 
 /// A tenant that would have more sites than it may have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,50 +32,73 @@ impl Desired {
     /// The tenants that `change` puts over their number of sites, by more sites or by a lower
     /// number, in the order of their names. Costs nothing to speak of where no tenant has one.
     pub fn over_quota(&self, change: &Change) -> Vec<OverQuota> {
-        let mut quotas: BTreeMap<&Name, Quota> = BTreeMap::new();
-        for tenant in self.tenants.iter().filter(|it| it.limits.sites.is_some()) {
-            let quota = quotas.entry(&tenant.name).or_default();
-            (quota.before, quota.after) = (tenant.limits.sites, tenant.limits.sites);
-        }
-        for object in &change.puts {
-            if let Object::Tenant(tenant) = object {
-                quotas.entry(&tenant.name).or_default().after = tenant.limits.sites;
-            }
-        }
-        for object in &change.puts {
-            if let Object::Site(site) = object
-                && let Some(quota) = quotas.get_mut(&site.tenant)
-                && self.owner(&object.name()).is_none()
-            {
-                quota.added += 1;
-            }
-        }
-        for name in &change.deletes {
-            if let ObjectName::Site { tenant, .. } = name
-                && let Some(quota) = quotas.get_mut(tenant)
-                && self.owner(name).is_some()
-            {
-                quota.added -= 1;
-            }
-        }
-        let mut over = Vec::new();
-        for (tenant, quota) in quotas {
-            let Some(sites_max) = quota.after else {
-                continue;
-            };
-            let sites = self
-                .sites_of(tenant)
-                .len()
-                .saturating_add_signed(quota.added);
-            let is_lowered = quota.before.is_none_or(|before| sites_max < before);
-            if sites > sites_max as usize && (quota.added > 0 || is_lowered) {
-                over.push(OverQuota {
-                    tenant: tenant.clone(),
-                    sites,
-                    sites_max,
-                });
-            }
-        }
-        over
+        let is_there = |site: &ObjectName| self.owner(site).is_some();
+        let sites = |tenant: &Name| self.sites_of(tenant).len();
+        over_quota(&self.tenants, change, is_there, sites)
     }
+}
+
+impl Packed {
+    /// As [`Desired::over_quota`].
+    pub fn over_quota(&self, change: &Change) -> Vec<OverQuota> {
+        let is_there = |site: &ObjectName| self.owner(site).is_some();
+        let sites = |tenant: &Name| self.sites_of(tenant);
+        over_quota(&self.others().tenants, change, is_there, sites)
+    }
+}
+
+/// Of `tenants`, with those of `change`: `is_there` says it of a site, and `sites` how many a
+/// tenant has, both before the change.
+fn over_quota(
+    tenants: &[Tenant],
+    change: &Change,
+    is_there: impl Fn(&ObjectName) -> bool,
+    sites: impl Fn(&Name) -> usize,
+) -> Vec<OverQuota> {
+    let mut quotas: BTreeMap<&Name, Quota> = BTreeMap::new();
+    for tenant in tenants.iter().filter(|it| it.limits.sites.is_some()) {
+        let quota = quotas.entry(&tenant.name).or_default();
+        (quota.before, quota.after) = (tenant.limits.sites, tenant.limits.sites);
+    }
+    for object in &change.puts {
+        if let Object::Tenant(tenant) = object {
+            quotas.entry(&tenant.name).or_default().after = tenant.limits.sites;
+        }
+    }
+    for object in &change.puts {
+        if let Object::Site(site) = object
+            && let Some(quota) = quotas.get_mut(&site.tenant)
+            && !is_there(&object.name())
+        {
+            quota.added += 1;
+        }
+    }
+    for name in &change.deletes {
+        if let ObjectName::Site { tenant, .. } = name
+            && let Some(quota) = quotas.get_mut(tenant)
+            && is_there(name)
+        {
+            quota.added -= 1;
+        }
+    }
+    let mut over = Vec::new();
+    for (tenant, quota) in quotas {
+        let Some(sites_max) = quota.after else {
+            continue;
+        };
+        let is_lowered = quota.before.is_none_or(|before| sites_max < before);
+        // Most tenants are not what the change is about, and their sites need not be counted.
+        if quota.added <= 0 && !is_lowered {
+            continue;
+        }
+        let sites = sites(tenant).saturating_add_signed(quota.added);
+        if sites > sites_max as usize {
+            over.push(OverQuota {
+                tenant: tenant.clone(),
+                sites,
+                sites_max,
+            });
+        }
+    }
+    over
 }

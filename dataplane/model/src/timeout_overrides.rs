@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::rare::Usual;
 use crate::snapshot::{BodyRate, Timeouts};
 
 /// Those of [`Timeouts`] that were set.
@@ -21,6 +22,21 @@ pub struct TimeoutOverrides {
     pub upstream_idle: Option<Duration>,
     pub tunnel_idle: Option<Duration>,
     pub drain: Option<Duration>,
+}
+
+impl Usual for TimeoutOverrides {
+    const USUAL: &'static TimeoutOverrides = &TimeoutOverrides {
+        head: None,
+        keep_alive: None,
+        body: None,
+        write: None,
+        connect: None,
+        first_byte: None,
+        response_gap: None,
+        upstream_idle: None,
+        tunnel_idle: None,
+        drain: None,
+    };
 }
 
 impl TimeoutOverrides {

@@ -297,7 +297,11 @@ fn a_log_that_does_not_fit_itself_is_refused() {
     // Nothing that comes from a log ends a line of a head.
     let ends_a_line = |it: &mut Desired| {
         let field = |name: &str| (name.to_owned(), String::from("1\r\nx-b: 2"));
-        site(it, 1).request_headers.set.push(field("x-a"));
+        site(it, 1).request_headers = FieldRules {
+            set: vec![field("x-a")],
+            ..FieldRules::default()
+        }
+        .into();
         let mut route = route_to("default");
         route.response_headers.add.push(field("x-c"));
         route

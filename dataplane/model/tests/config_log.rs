@@ -13,6 +13,7 @@ use meridian_model::desired::{
 };
 use meridian_model::location::Location;
 use meridian_model::name::{DomainName, Hostname, Name};
+use meridian_model::rare::Rare;
 use meridian_model::snapshot::{PoolId, SiteId, TenantId};
 use meridian_model::{Local, Manifest};
 use proptest::collection::vec;
@@ -368,7 +369,7 @@ fn pool() -> impl Strategy<Value = Pool> {
             let mut pool = Pool::of_name(name);
             pool.id = PoolId(id);
             pool.algorithm = algorithm;
-            pool.health = health;
+            pool.health = health.map(Box::new);
             pool.backends = backends;
             pool
         })
@@ -454,8 +455,8 @@ fn site() -> impl Strategy<Value = Site> {
             retry: None,
             pools,
             encoded_slashes: redirect_to_https,
-            request_headers: FieldRules::default(),
-            response_headers: rules,
+            request_headers: Rare::default(),
+            response_headers: rules.into(),
             routes,
         },
     )

@@ -203,7 +203,7 @@ impl Compiler<'_> {
             name: self.pool_name(name),
             algorithm: compile_algorithm(*algorithm),
             slow_start: slow_start.unwrap_or_default(),
-            health: self.health(site, health.as_ref()),
+            health: self.health(site, health.as_deref()),
             tiers: self.tiers(
                 site,
                 name,

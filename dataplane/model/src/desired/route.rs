@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::name::Name;
+use crate::rare::Usual;
 
 /// Requests that do not go to the default pool, or not as they are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +88,14 @@ pub struct FieldRules {
     pub add: Vec<(String, String)>,
     /// Names of fields that are dropped, in lower case; by name.
     pub remove: Vec<String>,
+}
+
+impl Usual for FieldRules {
+    const USUAL: &'static FieldRules = &FieldRules {
+        set: Vec::new(),
+        add: Vec::new(),
+        remove: Vec::new(),
+    };
 }
 
 impl FieldRules {

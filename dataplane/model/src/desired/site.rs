@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{FieldRules, Owner, Route, TimeoutOverrides};
 use crate::name::{Hostname, Name};
+use crate::rare::{Rare, Usual};
 use crate::snapshot::{PoolId, SiteId};
 
 /// One tenant's web site.
@@ -41,10 +42,10 @@ pub struct Site {
     pub steering: Steering,
     /// What differs from the host's.
     #[serde(default)]
-    pub timeouts: TimeoutOverrides,
+    pub timeouts: Rare<TimeoutOverrides>,
     /// What it may use, within its tenant's limits.
     #[serde(default)]
-    pub limits: SiteLimits,
+    pub limits: Rare<SiteLimits>,
     /// Peers whose forwarding fields and request ids are believed.
     #[serde(default)]
     pub trusted_networks: Vec<IpNet>,
@@ -62,10 +63,10 @@ pub struct Site {
     pub encoded_slashes: bool,
     /// What is changed of every request to a backend.
     #[serde(default)]
-    pub request_headers: FieldRules,
+    pub request_headers: Rare<FieldRules>,
     /// What is changed of every response, but for errors of the proxy's own.
     #[serde(default)]
-    pub response_headers: FieldRules,
+    pub response_headers: Rare<FieldRules>,
     /// Tried in order; the first that matches decides.
     #[serde(default)]
     pub routes: Vec<Route>,
@@ -110,6 +111,16 @@ pub struct SiteLimits {
     pub body_bytes: Option<u64>,
 }
 
+impl Usual for SiteLimits {
+    const USUAL: &'static SiteLimits = &SiteLimits {
+        connections: None,
+        requests_per_second: None,
+        burst: None,
+        head_bytes: None,
+        body_bytes: None,
+    };
+}
+
 /// A site's part of the access log.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -138,11 +149,11 @@ pub struct Pool {
     #[serde(default)]
     pub algorithm: Algorithm,
     /// How backends are checked; none means not at all.
-    pub health: Option<Health>,
+    pub health: Option<Box<Health>>,
     /// How a visitor stays with a backend.
-    pub sticky: Option<Sticky>,
+    pub sticky: Option<Box<Sticky>>,
     /// TLS towards the backends.
-    pub tls: Option<PoolTls>,
+    pub tls: Option<Box<PoolTls>>,
     /// PROXY protocol towards the backends.
     pub proxy_protocol: Option<ProxyProtocol>,
     /// How long a backend that came back takes to its full weight.

@@ -279,16 +279,24 @@ fn convert_site(site: written::Site, owner: &Owner) -> Site {
 
 /// Puts the backends into their pools. The pool "default" is there in any case.
 fn convert_pools(pools: Vec<written::Pool>, backends: Vec<written::Backend>) -> Vec<Pool> {
-    let mut pools: Vec<Pool> = pools.into_iter().map(convert_pool).collect();
     let default_pool = Name::default_pool();
-    if !pools.iter().any(|pool| pool.name == default_pool) {
+    let is_there = pools.iter().any(|pool| pool.name.value == default_pool);
+    // No more room than they take: there are very many such lists.
+    let mut all = Vec::with_capacity(pools.len() + usize::from(!is_there));
+    all.extend(pools.into_iter().map(convert_pool));
+    let mut pools = all;
+    if !is_there {
         pools.push(Pool::of_name(default_pool.clone()));
     }
     for backend in backends {
         let (pool_name, backend) = convert_backend(backend);
         let pool_name = pool_name.unwrap_or_else(|| default_pool.clone());
         let pool = pools.iter_mut().find(|pool| pool.name == pool_name);
-        pool.expect("checked to exist").backends.push(backend);
+        let backends = &mut pool.expect("checked to exist").backends;
+        if backends.is_empty() {
+            backends.reserve_exact(1);
+        }
+        backends.push(backend);
     }
     pools
 }
@@ -308,9 +316,9 @@ fn convert_pool(pool: written::Pool) -> Pool {
         id: PoolId(0),
         name: name.value,
         algorithm,
-        health,
-        sticky,
-        tls: tls.map(value),
+        health: health.map(Box::new),
+        sticky: sticky.map(Box::new),
+        tls: tls.map(|tls| Box::new(tls.value)),
         proxy_protocol,
         slow_start,
         queue,

@@ -118,8 +118,11 @@ fn read_each<'t, T>(
     sections: Vec<Section<'t>>,
     read: fn(&mut Reader<'_>, Section<'t>) -> Option<T>,
 ) -> Vec<T> {
+    // No more room than they take: there are very many such lists.
+    let mut all = Vec::with_capacity(sections.len());
     let items = sections.into_iter().map(|section| read(reader, section));
-    items.flatten().collect()
+    all.extend(items.flatten());
+    all
 }
 
 /// The values of a list whose lines do not matter any more.

@@ -55,9 +55,7 @@ pub(super) fn parse(text: &str, file: &str) -> Option<Manifest> {
         }
         first.written.extend(part);
     }
-    let mut reader = Reader::of_part("", 1, file);
-    references::check(&mut reader, &first.written, Some(&first.host));
-    reader.found_nothing().then_some(Manifest {
+    references::hold(&first.written, &first.host, file).then_some(Manifest {
         written: first.written,
         host: first.host,
         not_built: Vec::new(),

@@ -17,6 +17,7 @@ use crate::desired::{
 use crate::local::{Dns, GeoDatabase, Probe};
 use crate::location::Location;
 use crate::name::{DomainName, Hostname, Name};
+use crate::rare::Rare;
 
 #[derive(Clone, Debug)]
 pub(super) struct Written {
@@ -173,8 +174,8 @@ pub(super) struct Site {
     pub(super) redirect_to_https: bool,
     pub(super) hsts: Option<Hsts>,
     pub(super) steering: Steering,
-    pub(super) timeouts: TimeoutOverrides,
-    pub(super) limits: SiteLimits,
+    pub(super) timeouts: Rare<TimeoutOverrides>,
+    pub(super) limits: Rare<SiteLimits>,
     pub(super) trusted_networks: Vec<IpNet>,
     pub(super) deny_networks: Vec<IpNet>,
     pub(super) access_log: Option<AccessLog>,
@@ -182,8 +183,8 @@ pub(super) struct Site {
     pub(super) pools: Vec<Pool>,
     pub(super) backends: Vec<Backend>,
     pub(super) encoded_slashes: bool,
-    pub(super) request_headers: FieldRules,
-    pub(super) response_headers: FieldRules,
+    pub(super) request_headers: Rare<FieldRules>,
+    pub(super) response_headers: Rare<FieldRules>,
     pub(super) routes: Vec<Route>,
 }
 

@@ -1,9 +1,14 @@
 //! Values by the id of their site, shared with the revision before but for what changed.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use super::SiteId;
 use crate::limits::SITE_SHARDS;
+use crate::parallel;
+
+/// Shards that a thread maps at a time.
+const SHARDS_AT_ONCE: usize = 32;
 
 /// A value for each of many sites.
 ///
@@ -57,6 +62,36 @@ impl<T: Clone> BySite<T> {
         Some(Arc::make_mut(shard).remove(place).1)
     }
 
+    /// What `make` makes of each value, on all CPUs where there are many.
+    pub fn map<U: Send + Sync>(&self, make: impl Fn(&T) -> U + Sync) -> BySite<U>
+    where
+        T: Send + Sync,
+    {
+        let at_once = if self.len < SITE_SHARDS {
+            SITE_SHARDS
+        } else {
+            SHARDS_AT_ONCE
+        };
+        let parts: Vec<&[Arc<Shard<T>>]> = self.shards.chunks(at_once).collect();
+        let map = |part: &&[Arc<Shard<T>>]| -> Vec<Arc<Shard<U>>> {
+            let made = |shard: &Arc<Shard<T>>| {
+                let values = shard.iter().map(|(id, value)| (*id, make(value)));
+                Arc::new(values.collect())
+            };
+            part.iter().map(made).collect()
+        };
+        let mut shards = Vec::with_capacity(SITE_SHARDS);
+        let all: Result<(), Infallible> = parallel::each(&parts, map, |part| {
+            shards.extend(part);
+            Ok(())
+        });
+        all.unwrap_or_else(|never| match never {});
+        BySite {
+            shards: shards.into(),
+            len: self.len,
+        }
+    }
+
     /// How many values there are.
     pub fn len(&self) -> usize {
         self.len
@@ -90,6 +125,17 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
+    #[test]
+    fn very_many_are_mapped_in_their_places() {
+        let mut table = BySite::new();
+        for id in 1..5000 {
+            table.insert(SiteId(id), id);
+        }
+        let mapped = table.map(|id| id * 2);
+        assert_eq!(mapped.len(), 4999);
+        assert!((1..5000).all(|id| mapped.get(SiteId(id)) == Some(&(id * 2))));
+    }
+
     proptest! {
         /// A copy that is changed, against a map, with the original left as it was.
         #[test]
@@ -114,6 +160,10 @@ mod tests {
             for (table, map) in [(table, map), (before, map_before)] {
                 prop_assert_eq!(table.len(), map.len());
                 prop_assert_eq!(table.is_empty(), map.is_empty());
+                let mapped = table.map(|value| u32::from(*value) + 1);
+                let mapped: BTreeMap<SiteId, u32> = mapped.iter().map(|(id, it)| (id, *it)).collect();
+                let expected = map.iter().map(|(id, it)| (*id, u32::from(*it) + 1)).collect();
+                prop_assert_eq!(mapped, expected);
                 let all: BTreeMap<SiteId, u8> = table.iter().map(|(id, value)| (id, *value)).collect();
                 prop_assert_eq!(all, map);
             }

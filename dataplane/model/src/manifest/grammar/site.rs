@@ -101,8 +101,8 @@ pub(super) fn read_site(reader: &mut Reader<'_>, mut section: Section<'_>) -> Op
         redirect_to_https: redirect,
         hsts,
         steering,
-        timeouts,
-        limits: limits.unwrap_or_default(),
+        timeouts: timeouts.into(),
+        limits: limits.unwrap_or_default().into(),
         trusted_networks: plain(trusted_networks),
         deny_networks: plain(deny_networks),
         access_log,
@@ -110,8 +110,8 @@ pub(super) fn read_site(reader: &mut Reader<'_>, mut section: Section<'_>) -> Op
         pools,
         backends,
         encoded_slashes,
-        request_headers,
-        response_headers,
+        request_headers: request_headers.into(),
+        response_headers: response_headers.into(),
         routes,
     })
 }
