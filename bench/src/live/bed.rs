@@ -20,7 +20,8 @@ pub(super) struct Bed {
 /// How long each step of a trial lasts.
 #[derive(Clone, Copy)]
 pub(super) struct Steps {
-    /// From the first answer until memory is read.
+    /// From the first answer until memory is read: what a server needed for the start alone it has
+    /// had time to give back.
     pub(super) settle: Duration,
     /// Load before anything is measured.
     pub(super) warm_up: Duration,
@@ -38,7 +39,7 @@ pub(super) struct Steps {
 
 impl Steps {
     pub(super) const MEASURED: Self = Self {
-        settle: Duration::from_secs(1),
+        settle: Duration::from_secs(4),
         warm_up: Duration::from_secs(1),
         quiet: Duration::from_secs(2),
         after: Duration::from_secs(3),

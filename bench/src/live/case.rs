@@ -69,7 +69,7 @@ const fn at_most(figure: Figure, most: f64) -> Budget {
 pub(super) const CASES: &[Case] = &[
     Case {
         name: "start-one-core",
-        question: "50,000 sites, one worker, all processes on one core: from exec (killed: from the kill) to the first right answer, memory then",
+        question: "50,000 sites, one worker, all processes on one core: from exec (killed: from the kill) to the first right answer, memory four seconds later",
         trial: Trial::Start {
             on_all_cores: false,
         },
@@ -83,7 +83,7 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         name: "start-two-cores",
-        question: "50,000 sites, one worker, the processes free to use the load's core too, where only the probe runs: from exec (killed: from the kill) to the first right answer, memory then",
+        question: "50,000 sites, one worker, the processes free to use the load's core too, where only the probe runs: from exec (killed: from the kill) to the first right answer, memory four seconds later",
         trial: Trial::Start { on_all_cores: true },
         sites: 50_000,
         workers: 1,

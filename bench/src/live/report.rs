@@ -48,7 +48,9 @@ const HOW: &str = "## How\n
 - Start: from just before exec, or from kill -9 of the plane alone, to the last byte of the first 200
   of the right backend, asked for again every 0.5 ms while connections are refused. Then sixteen sites
   spread over all are asked. Memory is PSS of all processes (meridianctl up and the plane; master and
-  workers), divided by the sites, so what an empty server needs is in it. CPU is that of all processes.
+  workers) four seconds after the first answer, of every server alike: ours gives back after two what
+  the start alone needed. It is divided by the sites, so what an empty server needs is in it. CPU is
+  that of all processes.
 - Change: 1000 short requests a second, open loop, on 64 keep-alive connections, three of five to the
   site that changes; and 20 responses a second that take a second each, so that some are always in
   flight. Each answer says which backend gave it. Seen: the first request was sent behind which none was
