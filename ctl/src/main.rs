@@ -14,6 +14,7 @@ mod event;
 mod failure;
 mod failures;
 mod file_limit;
+mod fleet_secret;
 mod ledger;
 mod limits;
 mod listeners;

@@ -3,6 +3,7 @@
 //! ```text
 //! STATE/                    0700, files 0600
 //!   meridianctl.lock        held by `up`
+//!   fleet.key               the secret of the fleet: see `fleet_secret`
 //!   config/                 the desired state: see `config_directory`
 //!   counters/               what planes count: see `usage::counters_directory`
 //!   ledger/usage.db         what was served: see `ledger`

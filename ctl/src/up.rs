@@ -23,6 +23,7 @@ use crate::durable_file::Staged;
 use crate::event::Event;
 use crate::failure::Failure;
 use crate::file_limit;
+use crate::fleet_secret;
 use crate::ledger::{Ledger, NamedSite};
 use crate::listeners::Listeners;
 use crate::lock::Lock;
@@ -82,7 +83,11 @@ pub(crate) fn run(call: &cli::Up, output: Output) -> Result<(), Failure> {
             let manifest = (text.as_deref())
                 .map_err(Problems::clone)
                 .and_then(|text| manifest_file::parse(text, &call.file))
-                .and_then(only_available);
+                .and_then(only_available)
+                .and_then(|(local, desired)| {
+                    fleet_secret::check(&local, &call.file)?;
+                    Ok((local, desired))
+                });
             settle(&config, manifest, site_ids_used(&state, output), output)
         });
         joined(settling)
@@ -156,6 +161,7 @@ fn serve(
     named_gone: Vec<NamedSite>,
     output: Output,
 ) -> Result<(), Failure> {
+    fleet_secret::settle(state, &local)?;
     let counters = CountersDirectory::new(state.counters());
     if let Err(error) = counters.prepare() {
         output.event(&Event::Warning(error.to_string()));

@@ -21,6 +21,7 @@ use crate::record::{Circumstances, Record, Traffic, TunnelRecord};
 use crate::request_id::REQUEST_ID_BYTES;
 use crate::route::{Routed, route};
 use crate::site::LocalSite;
+use crate::sticky::Visitor;
 use crate::tunnel::Opening;
 use crate::worker::Worker;
 use meridian_model::limits::{
@@ -351,6 +352,8 @@ pub(crate) struct Request {
     pub(crate) expect_continue: bool,
     /// Whether the client asks to switch to WebSocket.
     pub(crate) upgrade_websocket: bool,
+    /// Who asks, where the pool's visitors stay with their backends.
+    pub(crate) visitor: Option<Visitor>,
     /// The head that a backend gets.
     pub(crate) head: Rc<Vec<u8>>,
 }
@@ -529,7 +532,9 @@ fn admit(connection: &ClientConnection, head: &RequestHead<'_>) -> Admitted {
     };
     let way = &site.site().forwards[forward];
     let forwarded = write_forwarded(connection, asker, &site, head, way, target);
+    let visitor = site.visitor(way.pool, head.fields());
     Admitted::Forward(Request {
+        visitor,
         site,
         forward,
         method: head.method,

@@ -20,6 +20,7 @@ use crate::http::request::may_be_complete;
 use crate::http::response::{self, Parsed, ResponseFraming, ResponseHead};
 use crate::proxy_protocol::{self, Ends};
 use crate::site::Pick;
+use crate::sticky::{Tag, Visitor};
 use crate::tunnel::Opening;
 use crate::upload::{Pumped, Upload, UploadFault};
 use crate::upstream::Upstream;
@@ -96,6 +97,8 @@ struct Exchange<'c> {
     worker: &'c Worker,
     request: Request,
     upload: Upload,
+    /// What the response is to have the visitor remember.
+    new_tag: Option<Tag>,
 }
 
 /// Counts a request as in flight at a backend.
@@ -146,6 +149,7 @@ impl<'c> Exchange<'c> {
             worker,
             request,
             upload,
+            new_tag: None,
         }
     }
 
@@ -214,6 +218,11 @@ impl<'c> Exchange<'c> {
     fn pick(&self, tried: &[u32]) -> Option<Pick> {
         let (site, pool) = (&self.request.site, self.request.forward().pool);
         let now_ns = self.worker.runtime.now_ns();
+        if let Some(tag) = self.request.visitor.and_then(Visitor::tag)
+            && let Some(pick) = site.stay(pool, tag, tried)
+        {
+            return Some(pick);
+        }
         site.pick(pool, tried, now_ns, |input| self.hash_of(input))
     }
 
@@ -413,6 +422,7 @@ impl<'c> Exchange<'c> {
         began_ns: u64,
     ) -> Result<Ended, Attempt> {
         let head = self.head_for(&picked.upstream);
+        self.new_tag = self.tag_to_set(picked);
         self.upload
             .begin(head, self.client, upstream, self.connection.traffic())
             .map_err(Attempt::from)?;
@@ -441,6 +451,36 @@ impl<'c> Exchange<'c> {
         proxy_protocol::write(&mut head, version, ends);
         head.extend_from_slice(&self.request.head);
         Rc::new(head)
+    }
+
+    /// What a response of this backend has the visitor remember that it does not yet.
+    fn tag_to_set(&self, picked: &Pick) -> Option<Tag> {
+        let visitor = self.request.visitor?;
+        let is_known = |tag: &Tag| visitor.tag().is_some_and(|known| known.is(*tag));
+        picked.tag.filter(|tag| !is_known(tag))
+    }
+
+    /// The line of a final response that sets the pool's cookie; empty where it is set already, or
+    /// there is none.
+    fn cookie_line(&self) -> Vec<u8> {
+        let Some(visitor) = self.request.visitor else {
+            return Vec::new();
+        };
+        let board = self.worker.board();
+        let pool = self.request.forward().pool;
+        match self.new_tag {
+            Some(tag) => {
+                board.sticky_set.add(1);
+                if matches!(visitor, Visitor::Unknown(_)) {
+                    board.sticky_unknown.add(1);
+                }
+                self.request.site.set_cookie_line(pool, tag)
+            }
+            None => {
+                board.sticky_kept.add(1);
+                Vec::new()
+            }
+        }
     }
 
     /// Moves the request's body on.
@@ -576,15 +616,22 @@ impl<'c> Exchange<'c> {
             return Ok(Answer::Interim(status, interim));
         }
         let mut scratch = self.worker.take_scratch();
+        let cookie = self.cookie_line();
         if head.is_switch() {
             let fields = &self.request.forward().response_fields;
-            write_switch_head(&mut scratch, &head, self.request.site.via(), fields);
+            write_switch_head(
+                &mut scratch,
+                &head,
+                self.request.site.via(),
+                fields,
+                &cookie,
+            );
             buffer.advance(head_bytes - before.min(head_bytes));
             self.switch(&scratch, buffer);
             self.worker.give_scratch(scratch);
             return Ok(Answer::Switched);
         }
-        let mut begun = self.begin(&head, &mut scratch);
+        let mut begun = self.begin(&head, &cookie, &mut scratch);
         buffer.advance(head_bytes - before.min(head_bytes));
         let placed = begun.download.place(&scratch, buffer);
         self.worker.give_scratch(scratch);
@@ -611,7 +658,7 @@ impl<'c> Exchange<'c> {
     }
 
     /// Decides how a response goes to the client and writes its new head.
-    fn begin(&self, head: &ResponseHead<'_>, out: &mut Vec<u8>) -> Begun {
+    fn begin(&self, head: &ResponseHead<'_>, cookie: &[u8], out: &mut Vec<u8>) -> Begun {
         let framing = head.framing_to_client(self.request.version);
         let keep_client = self.may_keep_client()
             && framing != ResponseFraming::UntilClose
@@ -627,6 +674,7 @@ impl<'c> Exchange<'c> {
                 via: self.request.site.via(),
                 now_date: &self.worker.date(),
                 fields: &self.request.forward().response_fields,
+                own_lines: cookie,
             },
         );
         let announced = head.keep_alive_timeout.map_or(Duration::MAX, |seconds| {

@@ -10,7 +10,7 @@
 //! route    finds out which of the site's routes it takes
 //! exchange picks a backend, sends the request, passes the response on, retries
 //! upload   moves the request's body, download the response's; tunnel what follows a 101
-//! upstream pools the connections to one backend
+//! upstream pools the connections to one backend; sticky makes the cookies of those who stay with one
 //! ```
 //!
 //! `http` is the wire format and does no I/O; `body` moves payload between framings; `routing`
@@ -54,6 +54,7 @@ mod site;
 mod slots_file;
 mod stall;
 mod status;
+mod sticky;
 mod tunnel;
 mod upload;
 mod upstream;

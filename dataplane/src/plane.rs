@@ -15,6 +15,7 @@ use crate::request_id::RequestIds;
 use crate::routing::{Joint, Routing};
 use crate::shared::{Means, Registers, Shared};
 use crate::slots_file::SlotsFile;
+use crate::sticky::StickyKey;
 use crate::usage::{Closing, Usage};
 use crate::worker::{Equipment, Worker};
 use meridian_model::Local;
@@ -70,6 +71,7 @@ pub fn run(state: &Path) -> Result<(), String> {
         names: Arc::clone(&names),
         meters: Meters::default(),
         drains: Drains::read(state)?,
+        sticky_key: StickyKey::read(state)?,
     };
     let joint = Joint {
         workers,

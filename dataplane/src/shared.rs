@@ -9,6 +9,7 @@ use crate::health::{HealthChecks, descriptors_for_checks};
 use crate::limits::Meters;
 use crate::names::Names;
 use crate::routing::{Joint, Routing};
+use crate::sticky::StickyKey;
 use crate::usage::Usage;
 use arc_swap::ArcSwap;
 use meridian_model::limits::{
@@ -38,6 +39,12 @@ pub(crate) struct WorkerBoard {
     pub(crate) causes: Causes,
     /// Retries that the budget of a site did not allow.
     pub(crate) retries_refused: Counter,
+    /// Requests that went to the backend that their cookie names.
+    pub(crate) sticky_kept: Counter,
+    /// Cookies set.
+    pub(crate) sticky_set: Counter,
+    /// Requests whose cookies of a pool's name named none of its backends.
+    pub(crate) sticky_unknown: Counter,
     /// Idle client connections that were closed for want of descriptors.
     pub(crate) client_connections_closed: Counter,
     /// Pooled connections to backends that were closed for want of descriptors.
@@ -115,6 +122,8 @@ pub(crate) struct Shared {
     pub(crate) origin: Instant,
     /// The backends that are drained.
     pub(crate) drains: Drains,
+    /// What cookies are made with.
+    pub(crate) sticky_key: StickyKey,
     /// Grows with each question for the numbers that workers publish.
     pub(crate) questions: AtomicU64,
     /// Questions for failures that are open: looked at when `questions` grew.
@@ -138,6 +147,8 @@ pub(crate) struct Registers {
     pub(crate) meters: Meters,
     /// The backends that are drained.
     pub(crate) drains: Drains,
+    /// What cookies are made with.
+    pub(crate) sticky_key: StickyKey,
 }
 
 /// Workers that were asked to publish their numbers.
@@ -216,6 +227,7 @@ impl Shared {
             names: registers.names,
             meters: registers.meters,
             drains: registers.drains,
+            sticky_key: registers.sticky_key,
             origin: Instant::now(),
             questions: AtomicU64::new(0),
             failure_questions: Mutex::default(),

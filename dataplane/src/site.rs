@@ -4,13 +4,15 @@
 use crate::backend_state::Outcome;
 use crate::balance::{Balance, WHOLE};
 use crate::counters::SiteCounters;
+use crate::http::section::Section;
 use crate::limits::Seat;
 use crate::routing::{Routing, ServedSite};
+use crate::sticky::{Tag, Visitor, set_cookie_line};
 use crate::upstream::Upstream;
 use crate::worker::Worker;
 use meridian_model::address_policy::AddressPolicy;
 use meridian_model::limits::RETRY_BURST;
-use meridian_model::snapshot::{Algorithm, BackendKey, HashInput, Pool, Site, Tier};
+use meridian_model::snapshot::{Algorithm, BackendKey, HashInput, Pool, Site, Sticky, Tier};
 use meridian_sys::ClassId;
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -41,6 +43,7 @@ const RETRY_CREDIT_MAX: u32 = RETRY_BURST * RETRY_CREDIT;
 #[derive(Debug)]
 struct LocalPool {
     tiers: Box<[LocalTier]>,
+    sticky: Option<Arc<Sticky>>,
 }
 
 #[derive(Debug)]
@@ -51,6 +54,8 @@ struct LocalTier {
     slow_start_ns: u64,
     balance: Balance,
     upstreams: Box<[Rc<Upstream>]>,
+    /// What cookies call them; empty where there are none.
+    tags: Box<[Tag]>,
 }
 
 /// A backend that was picked.
@@ -61,6 +66,8 @@ pub(crate) struct Pick {
     /// It belongs to another group than this host.
     pub(crate) cross_group: bool,
     algorithm: Algorithm,
+    /// What the pool's cookies call it, where it has any.
+    pub(crate) tag: Option<Tag>,
 }
 
 /// A request that is counted to the load of its backend until this is dropped.
@@ -84,6 +91,7 @@ impl LocalSite {
             tiers: (pool.tiers.iter())
                 .map(|tier| LocalTier::new(worker, served, (pool, tier), &kept))
                 .collect(),
+            sticky: pool.sticky.clone(),
         });
         LocalSite {
             class: worker.class_of(site.tenant_id),
@@ -149,13 +157,31 @@ impl LocalSite {
         key: impl Fn(HashInput) -> u64,
     ) -> Option<Pick> {
         self.pools[pool].tiers.iter().find_map(|tier| {
-            let upstream = tier.pick(tried, now_ns, &key)?;
-            Some(Pick {
-                upstream: Rc::clone(upstream),
-                cross_group: tier.cross_group,
-                algorithm: tier.algorithm,
-            })
+            let place = tier.pick(tried, now_ns, &key)?;
+            Some(tier.picked(place))
         })
+    }
+
+    /// Who asks with these fields, where the pool's visitors stay with their backends.
+    pub(crate) fn visitor(&self, pool: usize, fields: &Section<'_>) -> Option<Visitor> {
+        let pool = &self.pools[pool];
+        let sticky = pool.sticky.as_deref()?;
+        let knows = |tag| pool.find(tag).is_some();
+        Some(Visitor::new(sticky, fields, knows))
+    }
+
+    /// The backend of a pool that a visitor was with: unless it is down, or one of `tried`.
+    pub(crate) fn stay(&self, pool: usize, tag: Tag, tried: &[u32]) -> Option<Pick> {
+        let (tier, place) = self.pools[pool].find(tag)?;
+        let upstream = &tier.upstreams[place];
+        let may_stay = !upstream.is_down() && !tried.contains(&upstream.number());
+        may_stay.then(|| tier.picked(place))
+    }
+
+    /// The line that sets a pool's cookie to the backend of this tag.
+    pub(crate) fn set_cookie_line(&self, pool: usize, tag: Tag) -> Vec<u8> {
+        let sticky = self.pools[pool].sticky.as_deref();
+        sticky.map_or_else(Vec::new, |sticky| set_cookie_line(sticky, tag))
     }
 
     /// A request came: it earns its part of a retry.
@@ -190,6 +216,21 @@ impl LocalSite {
     }
 }
 
+impl LocalPool {
+    /// The backend of this tag. All of them are looked at, whichever it is.
+    fn find(&self, tag: Tag) -> Option<(&LocalTier, usize)> {
+        let mut found = None;
+        for tier in &self.tiers {
+            for (place, &other) in tier.tags.iter().enumerate() {
+                if tag.is(other) {
+                    found = Some((tier, place));
+                }
+            }
+        }
+        found
+    }
+}
+
 impl LocalTier {
     fn new(
         worker: &Worker,
@@ -221,15 +262,27 @@ impl LocalTier {
                 worker.request_ids().seed(),
             ),
             upstreams: upstreams.collect(),
+            tags: match &pool.sticky {
+                None => Box::default(),
+                Some(_) => {
+                    let backends = tier.backends.iter();
+                    let tags = backends.map(|it| worker.sticky_key().tag(served.site(), &it.key));
+                    tags.collect()
+                }
+            },
         }
     }
 
-    fn pick(
-        &self,
-        tried: &[u32],
-        now_ns: u64,
-        key: impl Fn(HashInput) -> u64,
-    ) -> Option<&Rc<Upstream>> {
+    fn picked(&self, place: usize) -> Pick {
+        Pick {
+            upstream: Rc::clone(&self.upstreams[place]),
+            cross_group: self.cross_group,
+            algorithm: self.algorithm,
+            tag: self.tags.get(place).copied(),
+        }
+    }
+
+    fn pick(&self, tried: &[u32], now_ns: u64, key: impl Fn(HashInput) -> u64) -> Option<usize> {
         let share = |place: usize| {
             let upstream = &self.upstreams[place];
             if !upstream.is_usable() || tried.contains(&upstream.number()) {
@@ -247,8 +300,7 @@ impl LocalTier {
                 _ => u64::from(load.in_flight()),
             }
         };
-        let place = self.balance.pick(share, load, key);
-        place.map(|place| &self.upstreams[place])
+        self.balance.pick(share, load, key)
     }
 }
 

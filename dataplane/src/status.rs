@@ -130,6 +130,8 @@ fn workers(shared: &Shared, facts: &Facts<'_>) -> Vec<Value> {
                 "idle_connections": board.idle_connections.get(),
                 "upstream_connections": board.sockets.get().saturating_sub(board.connections.get()),
                 "requests": board.requests.get(),
+                "sticky_kept": board.sticky_kept.get(),
+                "sticky_set": board.sticky_set.get(),
                 "turns": board.turns.get(),
                 "busy": 1.0 - share(&board.waited_ns),
                 "polling": share(&board.polled_ns),
@@ -269,6 +271,10 @@ pub(crate) fn limits(shared: &Shared) -> Vec<Met> {
         (
             "retry_budget",
             sum(&|worker| shared.workers[worker].retries_refused.get()),
+        ),
+        (
+            "sticky_unknown",
+            sum(&|worker| shared.workers[worker].sticky_unknown.get()),
         ),
         (
             "backend_refused_by_policy",

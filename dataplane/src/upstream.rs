@@ -69,6 +69,11 @@ impl Upstream {
         self.state.is_usable()
     }
 
+    /// Whether it does not answer: then not even a request that is drawn to it may go there.
+    pub(crate) fn is_down(&self) -> bool {
+        self.state.health() == Health::Down
+    }
+
     /// Whether checks have said how it is.
     pub(crate) fn is_checked(&self) -> bool {
         self.state.health() != Health::Unchecked

@@ -13,6 +13,7 @@ use crate::request_id::RequestIds;
 use crate::routing::{Routing, ServedSite};
 use crate::shared::{Shared, WorkerBoard};
 use crate::site::LocalSite;
+use crate::sticky::StickyKey;
 use crate::upstream::Upstream;
 use arc_swap::{ArcSwap, Cache};
 use meridian_model::limits::{
@@ -477,6 +478,11 @@ impl Worker {
             Some(newer) if Arc::ptr_eq(newer.declared(), site.declared()) => Rc::clone(newer),
             _ => Rc::clone(site),
         }
+    }
+
+    /// What cookies are made with.
+    pub(crate) fn sticky_key(&self) -> &StickyKey {
+        &self.shared.sticky_key
     }
 
     /// The class of a tenant in the run queue.

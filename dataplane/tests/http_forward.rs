@@ -616,6 +616,7 @@ fn to_client(input: &str, method: Method, client_version: Version, keep_alive: b
         via: "meridian",
         now_date: DATE,
         fields: &NO_CHANGE,
+        own_lines: b"",
     };
     write_response_head(&mut out, &head, &context);
     String::from_utf8(out).expect("text")
@@ -638,6 +639,7 @@ fn a_site_changes_the_fields_of_a_response() {
         via: "meridian",
         now_date: DATE,
         fields: &change(&["server", "set-cookie"], "Set-Cookie: c=d\r\n"),
+        own_lines: b"",
     };
     let mut out = Vec::new();
     write_response_head(&mut out, &head, &context);

@@ -67,10 +67,10 @@ fn what_is_not_available_yet_is_a_note_for_check_and_a_fault_for_up() {
     let host = Host::new();
     host.write_manifest(&host.manifest().replace(
         "[[site.backend]]\nname = \"a1\"",
-        "pool = { sticky = { cookie = \"MSRV\" } }\n\n[[site.backend]]\nname = \"a1\"",
+        "pool = { tls = {} }\n\n[[site.backend]]\nname = \"a1\"",
     ));
     host.run(&["check", "-f", "h1.toml"])
-        .expect(0, &["not available in this version", "site.pool.sticky"]);
+        .expect(0, &["not available in this version", "site.pool.tls"]);
     let json = host
         .run(&["check", "-f", "h1.toml", "--format", "json"])
         .expect(0, &[])
@@ -78,5 +78,5 @@ fn what_is_not_available_yet_is_a_note_for_check_and_a_fault_for_up() {
     assert_eq!(json["not_available"].as_array().unwrap().len(), 1);
 
     let ended = host.run(&["up", "-f", "h1.toml"]);
-    ended.expect(1, &["not available in this version", "site.pool.sticky"]);
+    ended.expect(1, &["not available in this version", "site.pool.tls"]);
 }

@@ -237,3 +237,48 @@ fn it_outlives_the_reader_of_its_output() {
     kill(child.id(), Signal::TERM);
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn a_host_has_a_secret_of_its_own_until_one_is_named() {
+    let host = Host::new();
+    let key = host.state().join("fleet.key");
+    let serve_once = || {
+        let up = host.up();
+        up.line();
+        up.stop();
+    };
+    serve_once();
+    let made = std::fs::read(&key).unwrap();
+    assert_eq!(made.trim_ascii().len(), 64);
+    // The same at the next start, and again when somebody removed it, though nothing else is new.
+    serve_once();
+    assert_eq!(std::fs::read(&key).unwrap(), made);
+    std::fs::remove_file(&key).unwrap();
+    serve_once();
+    let anew = std::fs::read(&key).unwrap();
+    assert!(anew.len() == made.len() && anew != made);
+
+    let named = host.manifest() + "\n[fleet]\nname = \"f1\"\nsecret = \"shared.key\"\n";
+    host.write_manifest(&named);
+    // The last good revision is served, with the secret that it had.
+    serve_once();
+    assert_eq!(std::fs::read(&key).unwrap(), anew);
+    let shared = "what all hosts of this fleet share";
+    std::fs::write(host.path("shared.key"), shared).unwrap();
+    serve_once();
+    assert_eq!(std::fs::read(&key).unwrap(), shared.as_bytes());
+    let mode = std::fs::metadata(&key).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn a_secret_that_is_none_is_named_with_what_to_do() {
+    let host = Host::new();
+    let named = host.manifest() + "\n[fleet]\nname = \"f1\"\nsecret = \"shared.key\"\n";
+    host.write_manifest(&named);
+    let ended = host.run(&["up", "-f", "h1.toml"]);
+    ended.expect(1, &["fleet.secret", "shared.key: No such file", "openssl"]);
+    std::fs::write(host.path("shared.key"), "too short").unwrap();
+    let ended = host.run(&["up", "-f", "h1.toml"]);
+    ended.expect(1, &["fleet.secret", "32 to 1024 bytes", "openssl"]);
+}

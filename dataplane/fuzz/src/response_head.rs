@@ -40,7 +40,7 @@ fn check_after_upgrade(input: &[u8]) {
             assert_eq!(as_ever, Outcome::Bad(BadResponse::Switching));
             assert!(!head.is_interim() && !head.reusable);
             let mut written = Vec::new();
-            write_switch_head(&mut written, &head, PSEUDONYM, &FieldChange::default());
+            write_switch_head(&mut written, &head, PSEUDONYM, &FieldChange::default(), b"");
             assert_crlf_only(&written);
             match parse_after_upgrade(&written) {
                 Ok(Parsed::Complete(again)) => {
@@ -109,6 +109,7 @@ fn check_head(input: &[u8], head: &ResponseHead<'_>, method: Method) {
             via: PSEUDONYM,
             now_date: b"Sun, 06 Nov 1994 08:49:37 GMT",
             fields: &FieldChange::default(),
+            own_lines: b"",
         };
         write_response_head(&mut written, head, &context);
         check_written(&written, head, method, |again| {

@@ -65,6 +65,8 @@ struct Context {
     plain_forwards: Arc<[Forward]>,
     /// What most sites have in place of trusted and denied networks.
     no_networks: Arc<NetworkSet>,
+    /// There are other hosts, and no secret that they all have.
+    lacks_secret: bool,
 }
 
 /// Sites that a thread compiles at a time.
@@ -130,7 +132,7 @@ impl Compiled {
             listen: _,
             fleet: Fleet {
                 name: fleet,
-                secret: _,
+                secret,
             },
             probe: _,
             geo: _,
@@ -166,6 +168,7 @@ impl Compiled {
             default_pool: Name::default_pool().shared(),
             plain_forwards: routes::plain_forwards(),
             no_networks: Arc::default(),
+            lacks_secret: secret.is_none() && !peers.is_empty(),
         };
         Compiled {
             context,

@@ -17,6 +17,7 @@ pub mod compile;
 pub mod config_log;
 pub mod desired;
 pub mod fields;
+pub mod fleet_secret;
 mod ids;
 pub mod limits;
 pub mod local;

@@ -37,6 +37,10 @@ pub const CHUNK_SIZE_DIGITS_MAX: usize = 16;
 /// of fields, of which real proxies use some hundred bytes. Longer: closed.
 pub const PROXY_HEADER_BYTES_MAX: usize = 4 * 1024;
 
+/// Cookies of a sticky pool's name that are looked at in one request: what each is compared with is
+/// every backend of the pool. What comes behind them counts as unknown.
+pub const STICKY_COOKIES_MAX: usize = 4;
+
 // --- what a backend may send ---
 
 /// Head of a response, in bytes with its final empty line. Longer: 502.
@@ -53,6 +57,13 @@ pub const MANIFEST_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Problems reported for one manifest. The rest are counted, so that a file of
 /// the wrong kind does not fill a terminal.
 pub const PROBLEMS_MAX: usize = 1000;
+
+/// The fleet's secret, in bytes without white space around it. Fewer could be guessed; more say
+/// nothing more, and are rather a file of something else.
+pub const FLEET_SECRET_BYTES_MIN: usize = 32;
+
+/// See [`FLEET_SECRET_BYTES_MIN`].
+pub const FLEET_SECRET_BYTES_MAX: usize = 1024;
 
 /// A name of ours: one DNS label (RFC 1035 §2.3.4), in bytes.
 pub const NAME_BYTES_MAX: usize = 63;

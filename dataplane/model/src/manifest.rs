@@ -96,6 +96,9 @@ impl Manifest {
         if let Some(access_log) = &mut self.host.access_log {
             *access_log = directory.join(&access_log).to_string_lossy().into_owned();
         }
+        if let Some(secret) = &mut self.written.fleet.secret {
+            *secret = directory.join(&secret).to_string_lossy().into_owned();
+        }
         self
     }
 

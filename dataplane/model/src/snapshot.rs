@@ -154,12 +154,23 @@ pub struct Pool {
     pub slow_start: Duration,
     /// How its backends are checked; none: they are not.
     pub health: Option<Arc<HealthCheck>>,
+    /// How a visitor stays with a backend; none: it does not.
+    pub sticky: Option<Arc<Sticky>>,
     /// Backends in the order in which this host falls back on them: first its own
     /// group's with the ungrouped, then one tier for each other group, closest
     /// first, groups without a known distance last. Behind each tier comes one of
     /// its backups, where it has any. The first tier is always there, and may be
     /// empty.
     pub tiers: Box<[Tier]>,
+}
+
+/// The cookie by which a visitor stays with a backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sticky {
+    /// Its name, a token.
+    pub cookie: Box<str>,
+    /// How long a browser keeps it; none: as long as it runs.
+    pub lifetime: Option<Duration>,
 }
 
 /// How a backend is picked within a tier.

@@ -363,3 +363,36 @@ fn limits_of_a_site_come_with_those_of_its_tenant() {
     assert_eq!((both.site.connections, both.site.rate), (Some(3), None));
     assert_eq!((both.head_bytes, both.body_bytes), (2048, 1024));
 }
+
+/// Cookies that other hosts do not take would lose a visitor's session now and then: that is refused
+/// where it is written.
+#[test]
+fn hosts_of_a_fleet_need_a_secret_for_sticky_cookies() {
+    let manifest = |fleet: &str, pool: &str| {
+        let peer = "[[peer]]\nname = \"nyc-1\"\naddresses = [\"192.0.2.7\"]\n";
+        let text = SMALL.replace(
+            "timeouts = { first_byte = \"7s\" }\n",
+            &format!("pool = {{ {pool} }}\n"),
+        );
+        let fleet = format!("[fleet]\nname = \"f1\"\n{fleet}\n{peer}");
+        let (local, mut desired) = Manifest::parse(&(text + &fleet), "h1.toml")
+            .unwrap_or_else(|problems| panic!("{problems}"))
+            .into_parts();
+        desired.assign_ids(None);
+        compile(&local, &desired, 1)
+    };
+    let sticky = "sticky = { cookie = \"MSRV\", lifetime = \"1h\" }";
+    let refused = manifest("", sticky).unwrap_err().to_string();
+    assert!(
+        refused.contains("acme/shop: site.pool.sticky") && refused.contains("fleet.secret"),
+        "{refused}"
+    );
+    assert!(manifest("", "").is_ok());
+    let snapshot = manifest("secret = \"fleet.key\"", sticky).unwrap();
+    let sites = snapshot.sites_by_name();
+    let pools = sites.iter().flat_map(|site| &site.pools);
+    let cookies: Vec<_> = pools.filter_map(|pool| pool.sticky.as_deref()).collect();
+    assert_eq!(cookies.len(), 1);
+    assert_eq!(&*cookies[0].cookie, "MSRV");
+    assert_eq!(cookies[0].lifetime, Some(Duration::from_secs(3600)));
+}

@@ -133,6 +133,7 @@ fn describe_site(out: &mut String, site: &Site) {
             algorithm,
             slow_start,
             health,
+            sticky,
             tiers,
         } = pool;
         writeln!(out, "  pool {name} {algorithm:?}").unwrap();
@@ -141,6 +142,9 @@ fn describe_site(out: &mut String, site: &Site) {
         }
         if let Some(health) = health {
             describe_health(out, health);
+        }
+        if let Some(sticky) = sticky {
+            writeln!(out, "    {sticky:?}").unwrap();
         }
         for Tier {
             cross_group,

@@ -167,6 +167,8 @@ pub struct ResponseContext<'a> {
     pub now_date: &'a [u8],
     /// What is changed of the backend's fields.
     pub fields: &'a FieldChange,
+    /// Whole lines that come to them.
+    pub own_lines: &'a [u8],
 }
 
 /// Appends the head of a final response that a client gets.
@@ -183,6 +185,7 @@ pub fn write_response_head(
     write_status_line(out, head.status, head.reason);
     copy_response_fields(out, head, context.fields);
     out.extend_from_slice(&context.fields.added);
+    out.extend_from_slice(context.own_lines);
     if !head.fields().contains(FieldName::Date) {
         out.extend_from_slice(b"Date: ");
         out.extend_from_slice(context.now_date);
@@ -218,18 +221,21 @@ pub fn write_interim_head(out: &mut Vec<u8>, head: &ResponseHead<'_>, via: &str)
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends the head of the response (101) behind which the tunnel begins.
+/// Appends the head of the response (101) behind which the tunnel begins; whole lines that come to
+/// its fields are in `own_lines`.
 pub fn write_switch_head(
     out: &mut Vec<u8>,
     head: &ResponseHead<'_>,
     via: &str,
     fields: &FieldChange,
+    own_lines: &[u8],
 ) {
     debug_assert!(head.is_switch(), "every other response goes on in HTTP");
     out.reserve(head.head_bytes + 128);
     write_status_line(out, head.status, head.reason);
     copy_response_fields(out, head, fields);
     out.extend_from_slice(&fields.added);
+    out.extend_from_slice(own_lines);
     write_via(out, head.version, via);
     out.extend_from_slice(SWITCH_LINES);
     out.extend_from_slice(b"\r\n");

@@ -478,6 +478,21 @@ const CLAUSES_OF_TESTS: &[(&str, &str, &str)] = &[
         "a_drained_backend_gets_no_new_requests_and_the_next_tier_is_asked",
     ),
     (
+        "Balancing: sticky cookie",
+        "sticky",
+        "a_visitor_stays_through_changes_restarts_and_other_hosts",
+    ),
+    (
+        "Balancing: a forged cookie is ignored",
+        "sticky",
+        "cookies_that_are_not_ours_are_ignored",
+    ),
+    (
+        "Balancing: sticky visitors of a drained backend stay, of one that is down go",
+        "sticky",
+        "a_visitor_stays_with_a_draining_backend_and_leaves_one_that_is_down",
+    ),
+    (
         "backends by name",
         "names",
         "a_name_does_not_lead_where_no_backend_may_be",

@@ -16,6 +16,7 @@ mod names;
 mod programs;
 mod revisions;
 mod smuggling;
+mod sticky;
 mod stopping;
 mod tunnels;
 mod usage;

@@ -107,6 +107,15 @@ impl Plane {
         plane
     }
 
+    /// Starts a plane of a fleet with this secret.
+    pub(crate) fn start_with_secret(declared: &Declared, secret: &str) -> Plane {
+        let mut plane = Plane::prepare(declared, vec![Reserved::new()]);
+        let path = plane.state.path().join(meridian_model::fleet_secret::FILE);
+        fs::write(path, secret).expect("the state directory takes files");
+        plane.spawn();
+        plane
+    }
+
     fn prepare(declared: &Declared, listeners: Vec<Reserved>) -> Plane {
         let state = tempfile::tempdir().expect("there is room for files");
         let addresses: Vec<SocketAddr> = listeners.iter().map(|it| it.address).collect();

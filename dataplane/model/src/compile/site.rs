@@ -17,8 +17,8 @@ use crate::network_set::NetworkSet;
 use crate::problem::Problem;
 use crate::snapshot::{
     Algorithm, Backend, BackendKey, CheckHost, CheckKind, HashInput, HealthCheck, HttpCheck,
-    LogShare, NamedBackend, Pool, ProxyProtocol, Site, SiteId, Statuses, Suspended, TenantId, Tier,
-    Timeouts,
+    LogShare, NamedBackend, Pool, ProxyProtocol, Site, SiteId, Statuses, Sticky, Suspended,
+    TenantId, Tier, Timeouts,
 };
 use crate::suspension::Suspensions;
 
@@ -195,7 +195,6 @@ impl Compiler<'_> {
             queue,
             backends,
         } = pool;
-        self.refuse(site, "site.pool.sticky", sticky.is_some());
         self.refuse(site, "site.pool.tls", tls.is_some());
         self.refuse(site, "site.pool.queue", queue.is_some());
         Pool {
@@ -204,6 +203,7 @@ impl Compiler<'_> {
             algorithm: compile_algorithm(*algorithm),
             slow_start: slow_start.unwrap_or_default(),
             health: self.health(site, health.as_deref()),
+            sticky: self.sticky(site, sticky.as_deref()),
             tiers: self.tiers(
                 site,
                 name,
@@ -246,6 +246,23 @@ impl Compiler<'_> {
             timeout: *timeout,
             rise: *rise,
             fall: *fall,
+        }))
+    }
+
+    fn sticky(
+        &mut self,
+        site: &desired::Site,
+        sticky: Option<&desired::Sticky>,
+    ) -> Option<Arc<Sticky>> {
+        let desired::Sticky { cookie, lifetime } = sticky?;
+        if self.context.lacks_secret {
+            let what = "other hosts would not know the cookies of this one, for the manifest names \
+                        no fleet.secret: name a file that is the same on every host";
+            self.report(site, "site.pool.sticky", String::from(what));
+        }
+        Some(Arc::new(Sticky {
+            cookie: cookie.as_str().into(),
+            lifetime: *lifetime,
         }))
     }
 
