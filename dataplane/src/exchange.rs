@@ -1,10 +1,12 @@
 //! One request, from the choice of a backend to the end of its response.
 //!
 //! The request's body ([`crate::upload`]) and the response's ([`crate::download`]) stream at the
-//! same time, moved on by the one task that serves the client's connection.
+//! same time, moved on by the one task that serves the client's connection. How it comes to its
+//! backend is in [`picking`].
+
+mod picking;
 
 use crate::backend_state::Outcome;
-use crate::balance::stable_hash;
 use crate::client::{self, ClientConnection, Next, Request};
 use crate::counters::{BackendCounters, Cause, Cut};
 use crate::download::Download;
@@ -20,7 +22,7 @@ use crate::http::request::may_be_complete;
 use crate::http::response::{self, Parsed, ResponseFraming, ResponseHead};
 use crate::proxy_protocol::{self, Ends};
 use crate::site::Pick;
-use crate::sticky::{Tag, Visitor};
+use crate::sticky::Tag;
 use crate::tunnel::Opening;
 use crate::upload::{Pumped, Upload, UploadFault};
 use crate::upstream::Upstream;
@@ -28,23 +30,17 @@ use crate::worker::Worker;
 use meridian_model::limits::{
     IDLE_UPSTREAM_CONNECTIONS_MAX, INTERIM_RESPONSES_MAX, RESPONSE_HEAD_BYTES_MAX,
 };
-use meridian_model::snapshot::{HashInput, ProxyProtocol};
+use meridian_model::snapshot::ProxyProtocol;
 use meridian_model::usage::Column;
 use meridian_sys::{RecvBuf, RecvMode, SendBuf, Socket};
+use picking::Unpicked;
 use std::io;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
 /// A backend that says how long it keeps a connection is believed less this much.
 const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
-
-/// How often it is looked whether a name was resolved that a request waits for.
-const NAMES_LOOK_INTERVAL: Duration = Duration::from_millis(20);
-
-/// The client went away.
-struct ClientGone;
 
 /// Why an attempt at a backend ended without a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,20 +152,19 @@ impl<'c> Exchange<'c> {
     async fn run(&mut self) -> Next {
         let mut tried = Vec::new();
         let mut failed: Option<Failed> = None;
-        let mut pick = self.pick(&tried);
-        if pick.is_none() && self.request.site.awaits_names() {
-            if self.await_names().await.is_err() {
-                return self.cut(Cut::ClientAbort);
-            }
-            pick = self.pick(&tried);
-        }
+        let mut pick = self.first_pick().await;
         loop {
-            let Some(picked) = pick else {
-                let reject = failed.map_or(Reject::NoBackend, |failed| failed.reject);
-                return self.refuse(reject).await;
+            let mut picked = match pick {
+                Ok(picked) => picked,
+                Err(Unpicked::Nobody) => {
+                    let reject = failed.map_or(Reject::NoBackend, |failed| failed.reject);
+                    return self.refuse(reject).await;
+                }
+                Err(Unpicked::Refused(reject)) => return self.refuse(reject).await,
+                Err(Unpicked::ClientGone) => return self.cut(Cut::ClientAbort),
             };
             let fresh = failed.is_some();
-            let failure = match self.attempt(&picked, fresh).await {
+            let failure = match self.attempt(&mut picked, fresh).await {
                 Attempt::Over(next) => return next,
                 Attempt::Refused(reject) => return self.refuse(reject).await,
                 Attempt::Gone(cut) => return self.cut(cut),
@@ -184,13 +179,15 @@ impl<'c> Exchange<'c> {
             }
             // A pooled connection that broke says little about its backend: one more try there.
             pick = if failure.reused {
-                Some(picked)
+                Ok(picked)
             } else {
                 tried.push(picked.upstream.number());
-                self.pick(&tried)
+                // Its place there is another's now.
+                drop(picked);
+                self.pick(&tried).await
             };
             failed = Some(failure);
-            if pick.is_none() {
+            if pick.is_err() {
                 continue;
             }
             if !self.request.site.spend_retry() {
@@ -212,52 +209,6 @@ impl<'c> Exchange<'c> {
         if upstream.is_checked() {
             self.worker.health().report(upstream.key(), failure);
         }
-    }
-
-    /// A backend of the pool that the request was routed to.
-    fn pick(&self, tried: &[u32]) -> Option<Pick> {
-        let (site, pool) = (&self.request.site, self.request.forward().pool);
-        let now_ns = self.worker.runtime.now_ns();
-        if let Some(tag) = self.request.visitor.and_then(Visitor::tag)
-            && let Some(pick) = site.stay(pool, tag, tried)
-        {
-            return Some(pick);
-        }
-        site.pick(pool, tried, now_ns, |input| self.hash_of(input))
-    }
-
-    /// The hash of what a pool may go by, the same on every host.
-    fn hash_of(&self, input: HashInput) -> u64 {
-        match input {
-            HashInput::Source => {
-                match self.client.peer_address().map(|it| it.ip().to_canonical()) {
-                    Ok(IpAddr::V4(address)) => stable_hash(&address.octets()),
-                    Ok(IpAddr::V6(address)) => stable_hash(&address.octets()),
-                    Err(_) => 0,
-                }
-            }
-            // It stands between the first two spaces of the head that we wrote.
-            HashInput::Uri => {
-                let mut words = self.request.head.split(|&byte| byte == b' ');
-                stable_hash(words.nth(1).unwrap_or_default())
-            }
-        }
-    }
-
-    /// Waits for the first lookup of a name to end, as long as a connection may take: after a
-    /// change of configuration no request is to fail because it came first.
-    async fn await_names(&mut self) -> Result<(), ClientGone> {
-        let runtime = &self.worker.runtime;
-        let deadline_ns = runtime.deadline(self.request.site.site().timeouts.connect);
-        while self.request.site.awaits_names() && runtime.now_ns() < deadline_ns {
-            if self.client.is_broken() {
-                return Err(ClientGone);
-            }
-            let look_ns = runtime.deadline(NAMES_LOOK_INTERVAL).min(deadline_ns);
-            runtime.stirred(look_ns).await;
-            self.request.site = self.worker.resolved(&self.request.site);
-        }
-        Ok(())
     }
 
     /// The retry rule of HTTP.md: any method when nothing was sent; else idempotent methods
@@ -304,10 +255,9 @@ impl<'c> Exchange<'c> {
         Next::Reset
     }
 
-    async fn attempt(&mut self, picked: &Pick, fresh: bool) -> Attempt {
-        let upstream = &*picked.upstream;
+    async fn attempt(&mut self, picked: &mut Pick, fresh: bool) -> Attempt {
+        let upstream = Rc::clone(&picked.upstream);
         let in_flight = InFlight::begin(upstream.counters());
-        let load = picked.begin_load();
         let record = self.connection.record();
         let began_ns = self.worker.runtime.now_ns();
         record.begin_try(&picked.upstream, began_ns);
@@ -322,7 +272,7 @@ impl<'c> Exchange<'c> {
         let reused = pooled.is_some();
         let socket = match pooled {
             Some(socket) => socket,
-            None => match self.connect(upstream).await {
+            None => match self.connect(&upstream).await {
                 Ok(socket) => socket,
                 Err(reject) => {
                     let failure = Failed {
@@ -352,7 +302,7 @@ impl<'c> Exchange<'c> {
                 Attempt::Over(next)
             }
             Ok(Ended::Switched) => {
-                let upstream = Rc::clone(&picked.upstream);
+                let load = picked.load.take();
                 let opening = Opening::new(&self.request.site, upstream, socket, load);
                 Attempt::Over(Next::Tunnel(Box::new(opening)))
             }
@@ -451,36 +401,6 @@ impl<'c> Exchange<'c> {
         proxy_protocol::write(&mut head, version, ends);
         head.extend_from_slice(&self.request.head);
         Rc::new(head)
-    }
-
-    /// What a response of this backend has the visitor remember that it does not yet.
-    fn tag_to_set(&self, picked: &Pick) -> Option<Tag> {
-        let visitor = self.request.visitor?;
-        let is_known = |tag: &Tag| visitor.tag().is_some_and(|known| known.is(*tag));
-        picked.tag.filter(|tag| !is_known(tag))
-    }
-
-    /// The line of a final response that sets the pool's cookie; empty where it is set already, or
-    /// there is none.
-    fn cookie_line(&self) -> Vec<u8> {
-        let Some(visitor) = self.request.visitor else {
-            return Vec::new();
-        };
-        let board = self.worker.board();
-        let pool = self.request.forward().pool;
-        match self.new_tag {
-            Some(tag) => {
-                board.sticky_set.add(1);
-                if matches!(visitor, Visitor::Unknown(_)) {
-                    board.sticky_unknown.add(1);
-                }
-                self.request.site.set_cookie_line(pool, tag)
-            }
-            None => {
-                board.sticky_kept.add(1);
-                Vec::new()
-            }
-        }
     }
 
     /// Moves the request's body on.

@@ -42,6 +42,7 @@ mod metrics;
 pub mod names;
 mod pages;
 pub mod plane;
+mod pool_queue;
 mod proxy_header;
 pub mod proxy_protocol;
 mod record;

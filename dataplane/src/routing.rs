@@ -11,9 +11,12 @@ use crate::backend_state::BackendState;
 use crate::drains::{Drains, full_name};
 use crate::limits::{Meters, SiteMeters};
 use crate::names::{FollowedName, Names, share};
+use crate::pool_queue::PoolQueue;
 use meridian_model::address_policy::{AddressPolicy, Refusal};
 use meridian_model::limits::{ADDRESSES_PER_SITE_MAX, REVISIONS_REMEMBERED};
-use meridian_model::snapshot::{Backend, BackendKey, BySite, NamedBackend, Site, SiteId, Snapshot};
+use meridian_model::snapshot::{
+    Backend, BackendKey, BySite, NamedBackend, Pool, PoolId, Site, SiteId, Snapshot,
+};
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,6 +33,8 @@ pub(crate) struct ServedSite {
     names: Box<[Arc<FollowedName>]>,
     refused: Box<[RefusedAddress]>,
     awaits_names: bool,
+    /// Of the pools whose backends have limits.
+    queues: Box<[(PoolId, Arc<PoolQueue>)]>,
     /// None where nothing is limited.
     meters: Option<Box<SiteMeters>>,
 }
@@ -78,6 +83,20 @@ pub(crate) fn backends(site: &Site) -> impl Iterator<Item = &Backend> {
     tiers.flat_map(|tier| &tier.backends)
 }
 
+/// The queues of a site that had those of `before`.
+fn queues(site: &Site, before: Option<&ServedSite>) -> Box<[(PoolId, Arc<PoolQueue>)]> {
+    let is_limited = |pool: &&Pool| {
+        let mut backends = pool.tiers.iter().flat_map(|tier| &tier.backends);
+        backends.any(|backend| backend.connections.is_some())
+    };
+    let limited = site.pools.iter().filter(is_limited);
+    let queues = limited.map(|pool| {
+        let kept = before.and_then(|before| before.queue(pool.id));
+        (pool.id, kept.map(Arc::clone).unwrap_or_default())
+    });
+    queues.collect()
+}
+
 impl ServedSite {
     /// A site with the state that its backends had before.
     fn new(
@@ -106,6 +125,7 @@ impl ServedSite {
         Arc::new(ServedSite {
             declared: Arc::clone(declared),
             backends: backends.into(),
+            queues: queues(&site, before),
             meters: (joint.meters).of(&site, before.and_then(ServedSite::meters)),
             site,
             names,
@@ -133,6 +153,12 @@ impl ServedSite {
     pub(crate) fn backend_state(&self, key: &BackendKey) -> Option<Arc<BackendState>> {
         let place = self.backends.binary_search_by(|(it, _)| it.cmp(key));
         place.ok().map(|place| Arc::clone(&self.backends[place].1))
+    }
+
+    /// Where requests wait for the backends of a pool; none where these have no limits.
+    pub(crate) fn queue(&self, pool: PoolId) -> Option<&Arc<PoolQueue>> {
+        let mut queues = self.queues.iter();
+        queues.find(|(id, _)| *id == pool).map(|(_, queue)| queue)
     }
 
     /// What is used of its limits.

@@ -41,6 +41,10 @@ pub(crate) struct WorkerBoard {
     pub(crate) retries_refused: Counter,
     /// Requests that went to the backend that their cookie names.
     pub(crate) sticky_kept: Counter,
+    /// Requests that had to wait for room at a backend.
+    pub(crate) queued: Counter,
+    /// Of these, the ones that wait now.
+    pub(crate) waiting: Counter,
     /// Cookies set.
     pub(crate) sticky_set: Counter,
     /// Requests whose cookies of a pool's name named none of its backends.

@@ -6,6 +6,7 @@ use crate::balance::{Balance, WHOLE};
 use crate::counters::SiteCounters;
 use crate::http::section::Section;
 use crate::limits::Seat;
+use crate::pool_queue::{OneOf, PoolQueue, Wish};
 use crate::routing::{Routing, ServedSite};
 use crate::sticky::{Tag, Visitor, set_cookie_line};
 use crate::upstream::Upstream;
@@ -44,6 +45,8 @@ const RETRY_CREDIT_MAX: u32 = RETRY_BURST * RETRY_CREDIT;
 struct LocalPool {
     tiers: Box<[LocalTier]>,
     sticky: Option<Arc<Sticky>>,
+    /// Where its backends have limits.
+    queue: Option<Arc<PoolQueue>>,
 }
 
 #[derive(Debug)]
@@ -56,10 +59,23 @@ struct LocalTier {
     upstreams: Box<[Rc<Upstream>]>,
     /// What cookies call them; empty where there are none.
     tags: Box<[Tag]>,
+    /// How many requests each may have; empty where none has a limit.
+    most: Box<[u32]>,
+}
+
+/// What a pick comes to.
+#[derive(Debug)]
+pub(crate) enum Picked {
+    /// A backend.
+    Backend(Pick),
+    /// All that might be picked are full, or others wait for them: what is to be waited for.
+    Full(Wish),
+    /// There is none that may be used.
+    Nobody,
 }
 
 /// A backend that was picked.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Pick {
     /// Its connections.
     pub(crate) upstream: Rc<Upstream>,
@@ -68,12 +84,16 @@ pub(crate) struct Pick {
     algorithm: Algorithm,
     /// What the pool's cookies call it, where it has any.
     pub(crate) tag: Option<Tag>,
+    /// That it counts there, where its pool looks at that.
+    pub(crate) load: Option<Load>,
 }
 
 /// A request that is counted to the load of its backend until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Load {
     upstream: Rc<Upstream>,
+    /// Who gets the place then, and how many there may be.
+    gate: Option<(Arc<PoolQueue>, u32)>,
 }
 
 impl LocalSite {
@@ -92,6 +112,7 @@ impl LocalSite {
                 .map(|tier| LocalTier::new(worker, served, (pool, tier), &kept))
                 .collect(),
             sticky: pool.sticky.clone(),
+            queue: served.queue(pool.id).map(Arc::clone),
         });
         LocalSite {
             class: worker.class_of(site.tenant_id),
@@ -148,18 +169,42 @@ impl LocalSite {
     }
 
     /// The next backend of a pool, usable and not one of `tried`: of the first tier that has one.
-    /// `now_ns` is on the worker's clock; `key` gives the hash of what a pool goes by.
+    /// `now_ns` is on the worker's clock; `key` gives the hash of what a pool goes by. Where others
+    /// wait, none is picked but for who is `first` of them.
     pub(crate) fn pick(
         &self,
         pool: usize,
         tried: &[u32],
         now_ns: u64,
+        first: bool,
         key: impl Fn(HashInput) -> u64,
-    ) -> Option<Pick> {
-        self.pools[pool].tiers.iter().find_map(|tier| {
-            let place = tier.pick(tried, now_ns, &key)?;
-            Some(tier.picked(place))
-        })
+    ) -> Picked {
+        let local = &self.pools[pool];
+        for (at, tier) in local.tiers.iter().enumerate() {
+            if tier.most.is_empty() {
+                if let Some(place) = tier.pick(tried, now_ns, &key) {
+                    return Picked::Backend(local.picked(tier, place));
+                }
+                continue;
+            }
+            let others_wait = || local.queue.as_ref().is_some_and(|it| it.is_used_by_any());
+            if first || !others_wait() {
+                // Another worker may have taken the last place in between: then it is full.
+                while let Some(place) = tier.pick(tried, now_ns, &key) {
+                    if let Some(pick) = local.take(tier, place) {
+                        return Picked::Backend(pick);
+                    }
+                }
+            }
+            if tier.has_usable(tried) {
+                return Picked::Full(Wish::Any(OneOf {
+                    site: Arc::clone(&self.site),
+                    tier: (pool, at),
+                    tried: tier.keys_of(tried),
+                }));
+            }
+        }
+        Picked::Nobody
     }
 
     /// Who asks with these fields, where the pool's visitors stay with their backends.
@@ -170,12 +215,43 @@ impl LocalSite {
         Some(Visitor::new(sticky, fields, knows))
     }
 
-    /// The backend of a pool that a visitor was with: unless it is down, or one of `tried`.
-    pub(crate) fn stay(&self, pool: usize, tag: Tag, tried: &[u32]) -> Option<Pick> {
-        let (tier, place) = self.pools[pool].find(tag)?;
+    /// The backend of a pool that a visitor was with: unless it is down, or one of `tried`. Where
+    /// others wait for it, who is `first` of them gets it.
+    pub(crate) fn stay(&self, pool: usize, tag: Tag, tried: &[u32], first: bool) -> Picked {
+        let local = &self.pools[pool];
+        let Some((tier, place)) = local.find(tag) else {
+            return Picked::Nobody;
+        };
         let upstream = &tier.upstreams[place];
-        let may_stay = !upstream.is_down() && !tried.contains(&upstream.number());
-        may_stay.then(|| tier.picked(place))
+        if upstream.is_down() || tried.contains(&upstream.number()) {
+            return Picked::Nobody;
+        }
+        if tier.most.is_empty() {
+            return Picked::Backend(local.picked(tier, place));
+        }
+        let others_wait = || local.queue.as_ref().is_some_and(|it| it.is_used());
+        let taken = (first || !others_wait()).then(|| local.take(tier, place));
+        match taken.flatten() {
+            Some(pick) => Picked::Backend(pick),
+            None => Picked::Full(Wish::Only(upstream.key().clone())),
+        }
+    }
+
+    /// The backend where a request that waited was given a place: that is this one's from here on.
+    pub(crate) fn take_given(&self, pool: usize, key: &BackendKey) -> Option<Pick> {
+        let local = &self.pools[pool];
+        local.tiers.iter().find_map(|tier| {
+            let mut upstreams = tier.upstreams.iter();
+            let place = upstreams.position(|upstream| upstream.key() == key)?;
+            let mut pick = local.picked_uncounted(tier, place);
+            pick.load = Some(local.load(tier, place));
+            Some(pick)
+        })
+    }
+
+    /// Where requests wait for the backends of a pool, where these have limits.
+    pub(crate) fn queue(&self, pool: usize) -> Option<&Arc<PoolQueue>> {
+        self.pools[pool].queue.as_ref()
     }
 
     /// The line that sets a pool's cookie to the backend of this tag.
@@ -229,6 +305,48 @@ impl LocalPool {
         }
         found
     }
+
+    fn picked_uncounted(&self, tier: &LocalTier, place: usize) -> Pick {
+        Pick {
+            upstream: Rc::clone(&tier.upstreams[place]),
+            cross_group: tier.cross_group,
+            algorithm: tier.algorithm,
+            tag: tier.tags.get(place).copied(),
+            load: None,
+        }
+    }
+
+    /// A backend without a limit. It counts there, where the algorithm looks at that.
+    fn picked(&self, tier: &LocalTier, place: usize) -> Pick {
+        let mut pick = self.picked_uncounted(tier, place);
+        if matches!(
+            tier.algorithm,
+            Algorithm::LeastConnections | Algorithm::PeakEwma
+        ) {
+            pick.upstream.load().begin();
+            pick.load = Some(self.load(tier, place));
+        }
+        pick
+    }
+
+    /// A backend of a tier with limits, unless it is full.
+    fn take(&self, tier: &LocalTier, place: usize) -> Option<Pick> {
+        if !tier.upstreams[place].load().try_begin(tier.most[place]) {
+            return None;
+        }
+        let mut pick = self.picked_uncounted(tier, place);
+        pick.load = Some(self.load(tier, place));
+        Some(pick)
+    }
+
+    /// What ends a request that was counted.
+    fn load(&self, tier: &LocalTier, place: usize) -> Load {
+        let most = tier.most.get(place);
+        Load {
+            upstream: Rc::clone(&tier.upstreams[place]),
+            gate: most.and_then(|&most| Some((Arc::clone(self.queue.as_ref()?), most))),
+        }
+    }
 }
 
 impl LocalTier {
@@ -262,6 +380,14 @@ impl LocalTier {
                 worker.request_ids().seed(),
             ),
             upstreams: upstreams.collect(),
+            most: match tier.backends.iter().any(|it| it.connections.is_some()) {
+                false => Box::default(),
+                true => {
+                    let backends = tier.backends.iter();
+                    let most = backends.map(|it| it.connections.unwrap_or(u32::MAX));
+                    most.collect()
+                }
+            },
             tags: match &pool.sticky {
                 None => Box::default(),
                 Some(_) => {
@@ -273,19 +399,29 @@ impl LocalTier {
         }
     }
 
-    fn picked(&self, place: usize) -> Pick {
-        Pick {
-            upstream: Rc::clone(&self.upstreams[place]),
-            cross_group: self.cross_group,
-            algorithm: self.algorithm,
-            tag: self.tags.get(place).copied(),
-        }
+    /// Whether there is one that may be used, full or not.
+    fn has_usable(&self, tried: &[u32]) -> bool {
+        let mut upstreams = self.upstreams.iter();
+        upstreams.any(|it| it.is_usable() && !tried.contains(&it.number()))
+    }
+
+    fn keys_of(&self, numbers: &[u32]) -> Box<[BackendKey]> {
+        let those = self
+            .upstreams
+            .iter()
+            .filter(|it| numbers.contains(&it.number()));
+        those.map(|upstream| upstream.key().clone()).collect()
+    }
+
+    fn is_full(&self, place: usize) -> bool {
+        let load = || self.upstreams[place].load().in_flight();
+        self.most.get(place).is_some_and(|&most| load() >= most)
     }
 
     fn pick(&self, tried: &[u32], now_ns: u64, key: impl Fn(HashInput) -> u64) -> Option<usize> {
         let share = |place: usize| {
             let upstream = &self.upstreams[place];
-            if !upstream.is_usable() || tried.contains(&upstream.number()) {
+            if !upstream.is_usable() || tried.contains(&upstream.number()) || self.is_full(place) {
                 return 0;
             }
             match self.slow_start_ns {
@@ -305,20 +441,6 @@ impl LocalTier {
 }
 
 impl Pick {
-    /// Counts a request to the backend's load, where its pool looks at that.
-    pub(crate) fn begin_load(&self) -> Option<Load> {
-        let counts = matches!(
-            self.algorithm,
-            Algorithm::LeastConnections | Algorithm::PeakEwma
-        );
-        counts.then(|| {
-            self.upstream.load().begin();
-            Load {
-                upstream: Rc::clone(&self.upstream),
-            }
-        })
-    }
-
     /// A try at the backend ended like this after so long; for pools that go by it.
     pub(crate) fn observe(&self, outcome: Outcome, took_ns: u64, now_ns: u64) {
         if self.algorithm == Algorithm::PeakEwma {
@@ -330,5 +452,8 @@ impl Pick {
 impl Drop for Load {
     fn drop(&mut self) {
         self.upstream.load().end();
+        if let Some((queue, most)) = &self.gate {
+            queue.pass_on(self.upstream.key(), self.upstream.state(), *most);
+        }
     }
 }

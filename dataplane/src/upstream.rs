@@ -84,6 +84,11 @@ impl Upstream {
         self.state.share(slow_start_ns, now_ns)
     }
 
+    /// What is known of the backend whatever the revision.
+    pub(crate) fn state(&self) -> &BackendState {
+        &self.state
+    }
+
     /// The backend's load.
     pub(crate) fn load(&self) -> &Load {
         self.state.load()

@@ -9,6 +9,7 @@ use crate::health::HealthChecks;
 use crate::limits::{Seat, Seats};
 use crate::local_sites::LocalSites;
 use crate::pages::PageWriter;
+use crate::pool_queue::Waiter;
 use crate::request_id::RequestIds;
 use crate::routing::{Routing, ServedSite};
 use crate::shared::{Shared, WorkerBoard};
@@ -23,7 +24,7 @@ use meridian_model::limits::{
 use meridian_model::snapshot::{Site, SiteId, TenantId};
 use meridian_model::usage::NO_SITE;
 use meridian_sys::{
-    ClassId, Event, ListenerId, Runtime, RuntimeConfig, SetupError, Socket, SocketId, Stir,
+    ClassId, Event, ListenerId, Runtime, RuntimeConfig, SetupError, Socket, SocketId, Stir, TaskId,
 };
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::HashMap;
@@ -140,6 +141,8 @@ pub(crate) struct Worker {
     failures: RefCell<Failures>,
     /// None where the host has no access log.
     log: Option<RefCell<LogQueue>>,
+    /// Requests that wait for room at a backend, and their tasks.
+    waiting: RefCell<Vec<(TaskId, Arc<Waiter>)>>,
     date: Cell<(u64, [u8; 29])>,
     connections: Cell<u64>,
     /// The last question that was answered.
@@ -186,6 +189,7 @@ impl Worker {
             request_ids,
             failures: RefCell::default(),
             log: log.map(RefCell::new),
+            waiting: RefCell::default(),
             date: Cell::new((0, [b' '; 29])),
             connections: Cell::new(0),
             answered: Cell::new(0),
@@ -335,8 +339,10 @@ impl Worker {
         }
     }
 
-    /// The control thread has news: a revision, a drain, or a question about our numbers.
+    /// Another thread has news: a revision, a drain, a question about our numbers, or a place at a
+    /// backend for a request that waits.
     fn notified(self: &Rc<Self>) {
+        self.wake_waiting();
         self.take_up_routing();
         self.sweep();
         if self.shared.draining.load(Ordering::Acquire) && !self.draining.get() {
@@ -477,6 +483,32 @@ impl Worker {
         match self.sites.borrow().get(site.site().id) {
             Some(newer) if Arc::ptr_eq(newer.declared(), site.declared()) => Rc::clone(newer),
             _ => Rc::clone(site),
+        }
+    }
+
+    /// The current task waits for room at a backend: it is woken when it has some.
+    pub(crate) fn begin_waiting(&self, waiter: &Arc<Waiter>) {
+        let task = self.runtime.current_task();
+        self.waiting.borrow_mut().push((task, Arc::clone(waiter)));
+        self.board().queued.add(1);
+        self.board().waiting.add(1);
+    }
+
+    /// It does not any more.
+    pub(crate) fn end_waiting(&self, waiter: &Arc<Waiter>) {
+        let mut waiting = self.waiting.borrow_mut();
+        if let Some(place) = waiting.iter().position(|(_, it)| Arc::ptr_eq(it, waiter)) {
+            waiting.swap_remove(place);
+            self.board().waiting.subtract(1);
+        }
+    }
+
+    /// Wakes those that were given a place at a backend, or are first in their lines now.
+    fn wake_waiting(&self) {
+        for (task, waiter) in self.waiting.borrow().iter() {
+            if waiter.is_called() {
+                self.runtime.wake(*task);
+            }
         }
     }
 

@@ -41,8 +41,6 @@ const NOT_BUILT: &[NotBuilt] = &[
     key("site.hsts"),
     value("site.pool.health.kind", "tls"),
     key("site.pool.tls"),
-    key("site.pool.queue"),
-    key("site.backend.connections"),
 ];
 
 /// Every use in `manifest` of what is not built yet, in the order of the lines.

@@ -156,12 +156,31 @@ pub struct Pool {
     pub health: Option<Arc<HealthCheck>>,
     /// How a visitor stays with a backend; none: it does not.
     pub sticky: Option<Arc<Sticky>>,
+    /// Where requests wait while its backends are full.
+    pub queue: Queue,
     /// Backends in the order in which this host falls back on them: first its own
     /// group's with the ungrouped, then one tier for each other group, closest
     /// first, groups without a known distance last. Behind each tier comes one of
     /// its backups, where it has any. The first tier is always there, and may be
     /// empty.
     pub tiers: Box<[Tier]>,
+}
+
+/// Where requests wait while a pool's backends have as many as they may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// So many at a time, of the whole host.
+    pub requests: u32,
+    /// Each for so long.
+    pub timeout: Duration,
+}
+
+impl Queue {
+    /// None may wait.
+    pub const NONE: Queue = Queue {
+        requests: 0,
+        timeout: Duration::ZERO,
+    };
 }
 
 /// The cookie by which a visitor stays with a backend.
@@ -222,6 +241,8 @@ pub struct Backend {
     pub address: SocketAddr,
     /// 1 to [`crate::limits::BACKEND_WEIGHT_MAX`].
     pub weight: u32,
+    /// Requests of this host that may be under way there; none: any number.
+    pub connections: Option<u32>,
     /// What its runtime state is kept under.
     pub key: BackendKey,
 }

@@ -396,3 +396,33 @@ fn hosts_of_a_fleet_need_a_secret_for_sticky_cookies() {
     assert_eq!(&*cookies[0].cookie, "MSRV");
     assert_eq!(cookies[0].lifetime, Some(Duration::from_secs(3600)));
 }
+
+#[test]
+fn a_limit_of_a_backend_holds_for_each_address_of_its_name() {
+    let text = SMALL
+        .replace(
+            "address = \"127.0.0.1:9001\"\n",
+            "address = \"127.0.0.1:9001\"\nconnections = 7\n\n[[site.backend]]\n\
+             address = \"app.internal:80\"\nconnections = 9\n",
+        )
+        .replace(
+            "timeouts = { first_byte = \"7s\" }\n",
+            "pool = { queue = { timeout = \"3s\" } }\n",
+        );
+    let (local, desired) = parts(&text);
+    let snapshot = compile(&local, &desired, 1).unwrap();
+    let sites = snapshot.sites_by_name();
+    let shop = sites.iter().find(|site| &*site.name == "shop").unwrap();
+    let addresses = ["10.0.0.1:80", "10.0.0.2:80"].map(|it| it.parse().unwrap());
+    let shop = shop.with_addresses(|_| addresses.to_vec());
+    let pool = &shop.pools[0];
+    let limits: Vec<_> = (pool.tiers[0].backends.iter())
+        .map(|backend| backend.connections)
+        .collect();
+    assert_eq!(limits, [Some(7), Some(9), Some(9)]);
+    assert_eq!(pool.queue.requests, 100);
+    assert_eq!(pool.queue.timeout, Duration::from_secs(3));
+    // Where none is asked for, none waits.
+    let blog = sites.iter().find(|site| &*site.name == "blog").unwrap();
+    assert_eq!(blog.pools[0].queue, snapshot::Queue::NONE);
+}

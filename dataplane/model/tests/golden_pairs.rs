@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 
 use meridian_model::snapshot::{
     Answer, Backend, Base, CheckHost, CheckKind, FieldChange, Forward, HealthCheck, HostField,
-    HttpCheck, Location, LogShare, Match, NamedBackend, Outcome, Pair, PathMatch, Pool, Rewrite,
-    Route, Site, Snapshot, Tier,
+    HttpCheck, Location, LogShare, Match, NamedBackend, Outcome, Pair, PathMatch, Pool, Queue,
+    Rewrite, Route, Site, Snapshot, Tier,
 };
 use meridian_model::{Manifest, compile};
 
@@ -134,6 +134,7 @@ fn describe_site(out: &mut String, site: &Site) {
             slow_start,
             health,
             sticky,
+            queue,
             tiers,
         } = pool;
         writeln!(out, "  pool {name} {algorithm:?}").unwrap();
@@ -145,6 +146,9 @@ fn describe_site(out: &mut String, site: &Site) {
         }
         if let Some(sticky) = sticky {
             writeln!(out, "    {sticky:?}").unwrap();
+        }
+        if *queue != Queue::NONE {
+            writeln!(out, "    {queue:?}").unwrap();
         }
         for Tier {
             cross_group,
@@ -160,6 +164,7 @@ fn describe_site(out: &mut String, site: &Site) {
                     name,
                     address,
                     weight,
+                    connections,
                     key,
                 } = backend;
                 assert_eq!(key.site(), site.id);
@@ -171,6 +176,9 @@ fn describe_site(out: &mut String, site: &Site) {
                     "      {name} {address} weight {weight} proxy {begin:?}"
                 )
                 .unwrap();
+                if let Some(connections) = connections {
+                    writeln!(out, "        connections {connections}").unwrap();
+                }
             }
             for backend in named {
                 let NamedBackend {
@@ -178,6 +186,7 @@ fn describe_site(out: &mut String, site: &Site) {
                     host,
                     port,
                     weight,
+                    connections,
                     proxy_protocol,
                 } = backend;
                 writeln!(
@@ -185,6 +194,9 @@ fn describe_site(out: &mut String, site: &Site) {
                     "      {name} at {host}:{port} weight {weight} proxy {proxy_protocol:?}"
                 )
                 .unwrap();
+                if let Some(connections) = connections {
+                    writeln!(out, "        connections {connections}").unwrap();
+                }
             }
         }
     }

@@ -48,14 +48,24 @@ impl Load {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A request less.
+    /// A request more, if there are fewer than `most`; whether there were.
+    pub(crate) fn try_begin(&self, most: u32) -> bool {
+        let begun = self
+            .in_flight
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |there| {
+                (there < most).then_some(there + 1)
+            });
+        begun.is_ok()
+    }
+
+    /// A request less. Whoever begins to wait and finds it here still is seen by who ends it.
     pub(crate) fn end(&self) {
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.in_flight.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// Requests at it.
     pub(crate) fn in_flight(&self) -> u32 {
-        self.in_flight.load(Ordering::Relaxed)
+        self.in_flight.load(Ordering::SeqCst)
     }
 
     /// A try ended like this after so long.
@@ -129,6 +139,18 @@ mod tests {
     use super::*;
 
     const SECOND_NS: u64 = 1_000_000_000;
+
+    #[test]
+    fn no_more_begin_than_may() {
+        let load = Load::default();
+        assert!(load.try_begin(2) && load.try_begin(2) && !load.try_begin(2));
+        load.end();
+        assert!(load.try_begin(2) && !load.try_begin(1));
+        // A limit that was lowered holds for those that come.
+        load.end();
+        assert!(!load.try_begin(1));
+        assert_eq!(load.in_flight(), 1);
+    }
 
     #[test]
     fn a_longer_time_counts_at_once_and_a_shorter_one_by_and_by() {

@@ -23,6 +23,7 @@ fn backend(number: usize, weight: u32) -> Backend {
         name,
         address,
         weight,
+        connections: None,
         key,
     }
 }

@@ -82,6 +82,10 @@ pub enum Reject {
     Loop,
     /// No backend is healthy.
     NoBackend,
+    /// All backends have as many requests as they may, and no more may wait.
+    QueueFull,
+    /// No backend had room within the time that a request may wait.
+    QueueSlow,
     /// The backend refused the connection.
     ConnectRefused,
     /// The backend did not accept the connection in time.
@@ -98,7 +102,7 @@ pub enum Reject {
 
 impl Reject {
     /// Every variant, in their order.
-    pub const ALL: [Reject; 32] = [
+    pub const ALL: [Reject; 34] = [
         Reject::RequestLine,
         Reject::RequestLineLong,
         Reject::Version,
@@ -125,6 +129,8 @@ impl Reject {
         Reject::ConnectionLimit,
         Reject::Loop,
         Reject::NoBackend,
+        Reject::QueueFull,
+        Reject::QueueSlow,
         Reject::ConnectRefused,
         Reject::ConnectSlow,
         Reject::FirstByteSlow,
@@ -155,9 +161,12 @@ impl Reject {
             Reject::HeadLong | Reject::FieldsMany | Reject::TrailersLong | Reject::HeadLimit => 431,
             Reject::Coding => 501,
             Reject::ConnectRefused | Reject::ResponseHead | Reject::Reset => 502,
-            Reject::Suspended | Reject::ConnectionLimit | Reject::NoBackend | Reject::Resources => {
-                503
-            }
+            Reject::Suspended
+            | Reject::ConnectionLimit
+            | Reject::NoBackend
+            | Reject::QueueFull
+            | Reject::QueueSlow
+            | Reject::Resources => 503,
             Reject::ConnectSlow | Reject::FirstByteSlow => 504,
             Reject::Version => 505,
             Reject::Loop => 508,
@@ -198,6 +207,8 @@ impl Reject {
             | Reject::RateLimit
             | Reject::Loop
             | Reject::NoBackend
+            | Reject::QueueFull
+            | Reject::QueueSlow
             | Reject::ConnectRefused
             | Reject::ConnectSlow
             | Reject::FirstByteSlow
@@ -237,6 +248,8 @@ impl Reject {
             Reject::ConnectionLimit => "limit_connections",
             Reject::Loop => "loop",
             Reject::NoBackend => "no_backend",
+            Reject::QueueFull => "queue_full",
+            Reject::QueueSlow => "queue_timeout",
             Reject::ConnectRefused => "connect_refused",
             Reject::ConnectSlow => "connect_timeout",
             Reject::FirstByteSlow => "first_byte_timeout",
@@ -251,7 +264,12 @@ impl Reject {
     pub fn is_limit(self) -> bool {
         matches!(
             self,
-            Reject::HeadLimit | Reject::BodyLong | Reject::RateLimit | Reject::ConnectionLimit
+            Reject::HeadLimit
+                | Reject::BodyLong
+                | Reject::RateLimit
+                | Reject::ConnectionLimit
+                | Reject::QueueFull
+                | Reject::QueueSlow
         )
     }
 
@@ -260,12 +278,15 @@ impl Reject {
     pub fn fault(self) -> Fault {
         match self {
             Reject::NoBackend
+            | Reject::QueueSlow
             | Reject::ConnectRefused
             | Reject::ConnectSlow
             | Reject::FirstByteSlow
             | Reject::ResponseHead
             | Reject::Reset => Fault::Backend,
-            Reject::Suspended | Reject::ConnectionLimit | Reject::Loop => Fault::Operator,
+            Reject::Suspended | Reject::ConnectionLimit | Reject::QueueFull | Reject::Loop => {
+                Fault::Operator
+            }
             Reject::Resources => Fault::Us,
             _ => Fault::Client,
         }

@@ -37,5 +37,5 @@ pub use counter_file::{CounterFile, CounterSegment, CounterWords};
 pub use notifier::Notifier;
 pub use ring::SetupError;
 pub use run_queue::ClassId;
-pub use runtime::{Event, ListenerId, Runtime, RuntimeConfig, Statistics, Stir};
+pub use runtime::{Event, ListenerId, Runtime, RuntimeConfig, Statistics, Stir, TaskId};
 pub use socket::{RecvMode, SendBuf, Socket, SocketId};

@@ -124,6 +124,10 @@ struct Listener {
     resume_ns: u64,
 }
 
+/// A task, for [`Runtime::wake`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TaskId(u32);
+
 type Work = Pin<Box<dyn Future<Output = ()>>>;
 
 struct Task {
@@ -398,6 +402,17 @@ impl Runtime {
             Poll::Ready(())
         })
         .await;
+    }
+
+    /// The task that runs now.
+    pub fn current_task(&self) -> TaskId {
+        TaskId(self.core.current.get())
+    }
+
+    /// Has a task look at its state again, as if something had happened to a socket of its. If it
+    /// ended meanwhile, nothing happens, or another that has its place looks in vain.
+    pub fn wake(&self, task: TaskId) {
+        self.core.inner.borrow_mut().schedule(task.0);
     }
 
     /// Lets every other task of the run queue go first.

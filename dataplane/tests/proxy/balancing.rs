@@ -37,7 +37,7 @@ fn with_pool(backends: impl IntoIterator<Item = SocketAddr>, pool: &str) -> Decl
     }
 }
 
-fn ask_for(path: &str) -> Vec<u8> {
+pub(super) fn ask_for(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: shop.test\r\n\r\n").into_bytes()
 }
 
@@ -50,7 +50,7 @@ fn answered(client: &mut Peer, path: &str) -> String {
 }
 
 /// A connection that this worker accepted.
-fn connect_to(plane: &Plane, worker: usize) -> Peer {
+pub(super) fn connect_to(plane: &Plane, worker: usize) -> Peer {
     let accepted = || number(&plane.status()["workers"][worker], "accepted");
     for _ in 0..100 {
         let before = accepted();
@@ -273,7 +273,7 @@ fn a_backend_that_refuses_is_not_the_fastest_by_peak_ewma() {
     plane.finish();
 }
 
-fn order(plane: &Plane, op: &str, backend: &str) -> Value {
+pub(super) fn order(plane: &Plane, op: &str, backend: &str) -> Value {
     let question = json!({ "op": op, "backend": format!("acme/shop/default/{backend}") });
     plane.ask(&question.to_string()).expect("it answers")
 }

@@ -478,6 +478,21 @@ const CLAUSES_OF_TESTS: &[(&str, &str, &str)] = &[
         "a_drained_backend_gets_no_new_requests_and_the_next_tier_is_asked",
     ),
     (
+        "Balancing: a limit for each backend",
+        "queueing",
+        "no_more_than_the_limit_are_at_a_backend_and_the_others_come_in_order",
+    ),
+    (
+        "Balancing: a bounded queue",
+        "queueing",
+        "a_queue_has_its_length_and_its_time_and_who_leaves_makes_room",
+    ),
+    (
+        "Balancing: visitors wait for their backend",
+        "queueing",
+        "who_waits_gets_the_backend_that_comes_back_and_visitors_wait_for_theirs",
+    ),
+    (
         "Balancing: sticky cookie",
         "sticky",
         "a_visitor_stays_through_changes_restarts_and_other_hosts",

@@ -17,7 +17,7 @@ use crate::network_set::NetworkSet;
 use crate::problem::Problem;
 use crate::snapshot::{
     Algorithm, Backend, BackendKey, CheckHost, CheckKind, HashInput, HealthCheck, HttpCheck,
-    LogShare, NamedBackend, Pool, ProxyProtocol, Site, SiteId, Statuses, Sticky, Suspended,
+    LogShare, NamedBackend, Pool, ProxyProtocol, Queue, Site, SiteId, Statuses, Sticky, Suspended,
     TenantId, Tier, Timeouts,
 };
 use crate::suspension::Suspensions;
@@ -196,7 +196,6 @@ impl Compiler<'_> {
             backends,
         } = pool;
         self.refuse(site, "site.pool.tls", tls.is_some());
-        self.refuse(site, "site.pool.queue", queue.is_some());
         Pool {
             id: *id,
             name: self.pool_name(name),
@@ -204,6 +203,10 @@ impl Compiler<'_> {
             slow_start: slow_start.unwrap_or_default(),
             health: self.health(site, health.as_deref()),
             sticky: self.sticky(site, sticky.as_deref()),
+            queue: queue.map_or(Queue::NONE, |queue| Queue {
+                requests: queue.requests,
+                timeout: queue.timeout,
+            }),
             tiers: self.tiers(
                 site,
                 name,
@@ -336,8 +339,8 @@ impl Compiler<'_> {
             connections,
             backup: _, // its tier
         } = backend;
-        self.refuse(site, "site.backend.connections", connections.is_some());
         let (name, weight): (Arc<str>, u32) = (Arc::from(name.as_str()), *weight);
+        let connections = *connections;
         match address {
             BackendAddress::Ip(address) => Server::At(Backend {
                 key: BackendKey::new(
@@ -350,12 +353,14 @@ impl Compiler<'_> {
                 name,
                 address: *address,
                 weight,
+                connections,
             }),
             BackendAddress::Name { host, port } => Server::Named(NamedBackend {
                 name,
                 host: Arc::from(host.as_str()),
                 port: *port,
                 weight,
+                connections,
                 proxy_protocol,
             }),
         }

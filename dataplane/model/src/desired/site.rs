@@ -297,7 +297,7 @@ pub enum ProxyProtocol {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Queue {
-    /// Requests that may wait for one backend.
+    /// Requests that may wait on one host, for whichever backend of the pool.
     pub requests: u32,
     /// How long one may wait.
     pub timeout: Duration,
@@ -316,7 +316,8 @@ pub struct Backend {
     /// 1 to [`crate::limits::BACKEND_WEIGHT_MAX`].
     #[serde(default = "weight_default")]
     pub weight: u32,
-    /// Connections of one host that may be open; none means no bound.
+    /// Requests of one host that may be under way there, each over a connection of its own, tunnels
+    /// among them; none means no bound.
     pub connections: Option<u32>,
     /// It is used only while none of its group (or of those without one) that is no backup is.
     #[serde(default)]

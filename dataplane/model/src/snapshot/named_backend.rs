@@ -17,6 +17,8 @@ pub struct NamedBackend {
     pub port: u16,
     /// Of each address; 1 to [`crate::limits::BACKEND_WEIGHT_MAX`].
     pub weight: u32,
+    /// Requests of this host that may be under way at each of its addresses; none: any number.
+    pub connections: Option<u32>,
     /// The header that its pool's connections begin with.
     pub proxy_protocol: ProxyProtocol,
 }
@@ -62,6 +64,7 @@ impl Tier {
                 name: Arc::clone(&named.name),
                 address,
                 weight: named.weight,
+                connections: named.connections,
                 key: BackendKey::new(
                     site,
                     Arc::clone(pool),
