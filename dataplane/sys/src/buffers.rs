@@ -28,6 +28,9 @@ use std::sync::atomic::{AtomicU16, Ordering};
 pub(crate) const BUFFER_GROUP: u16 = 0;
 /// Buffers that the kernel has at the least while there are any.
 const LENT_MIN: u16 = 16;
+/// Buffers that the kernel has at the most. The ring goes round through all of its entries, and so
+/// through as much of the cache.
+const LENT_MAX: u16 = 2048;
 /// A larger receive keeps its buffer: copying it would cost more than the buffer.
 const MERGE_BYTES_MAX: u32 = 1024;
 /// No buffer: the end of a list of buffers.
@@ -134,7 +137,7 @@ impl Pool {
     /// registers [`Pool::ring_address`] with its ring and then calls [`Pool::publish_first`].
     pub(crate) fn new(ceiling: u16) -> io::Result<Rc<Pool>> {
         let ceiling = ceiling.clamp(1, BUFFERS_MAX);
-        let ring_entries = ceiling.next_power_of_two();
+        let ring_entries = ceiling.next_power_of_two().min(LENT_MAX);
         let empty = Received {
             class: ClassId::UNKNOWN,
             start: 0,
@@ -185,7 +188,11 @@ impl Pool {
                 }
             };
             self.circulating.set(self.circulating.get() + 1);
-            self.publish(buffer);
+            if self.published.get() < self.ring_entries {
+                self.publish(buffer);
+            } else {
+                self.stack.borrow_mut().push(buffer);
+            }
         }
         self.circulating.get() > before
     }
@@ -207,7 +214,7 @@ impl Pool {
     /// Lends buffers of the stack until the kernel has `count`. Says whether it got any.
     fn lend_from_stack(&self, count: u16) -> bool {
         let before = self.published.get();
-        while self.published.get() < count {
+        while self.published.get() < count.min(self.ring_entries) {
             let Some(buffer) = self.stack.borrow_mut().pop() else {
                 break;
             };
@@ -219,7 +226,9 @@ impl Pool {
     /// Called once a turn, before the kernel goes on: lends what a turn like the last ones needs.
     pub(crate) fn replenish(&self) {
         let filled = self.filled.replace(0);
-        let needed = (filled.saturating_mul(2)).max(LENT_MIN).min(self.ceiling);
+        let needed = (filled.saturating_mul(2))
+            .max(LENT_MIN)
+            .min(self.ring_entries);
         let target = self.lent_target.get();
         // Up at once, down by a sixty-fourth of the way.
         self.lent_target.set(if needed >= target {
@@ -256,13 +265,14 @@ impl Pool {
     }
 
     fn publish(&self, buffer: u16) {
+        assert!(self.published.get() < self.ring_entries, "the ring is full");
         debug_assert!(buffer < self.ceiling);
         let tail = self.tail.get();
         let slot = usize::from(tail & (self.ring_entries - 1));
         let base = self.ring.address.as_ptr().cast::<BufRingEntry>();
         // SAFETY: `slot` is within the mapped ring of `ring_entries` entries. The kernel reads
-        // an entry only once the tail has moved past it, below; at most `ceiling` buffers are
-        // ever published, so a slot is not written while the kernel may still read it. The
+        // an entry only once the tail has moved past it, below; no more buffers are ever
+        // published than it has entries, so a slot is not written while the kernel may still read it. The
         // fields are written one by one because the tail shares the last bytes of entry 0.
         unsafe {
             let entry = &mut *base.add(slot);
