@@ -122,7 +122,7 @@ pub(crate) struct Shared {
     pub(crate) health: Arc<HealthChecks>,
     /// What is used of limits.
     pub(crate) meters: Meters,
-    /// From which on all workers read the time where they share it.
+    /// From which on workers say when they published their numbers.
     pub(crate) origin: Instant,
     /// The backends that are drained.
     pub(crate) drains: Drains,

@@ -169,7 +169,7 @@ impl Worker {
             ..RuntimeConfig::default()
         })?;
         let routing = Cache::new(Arc::clone(&shared.routing));
-        let seats = Seats::new(shared.workers.len(), shared.origin, runtime.clock_ns());
+        let seats = Seats::new(shared.workers.len());
         let worker = Rc::new(Worker {
             index,
             runtime,

@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A site as one worker's connections know it, from its first request there until the process
 /// ends. Given to sites in order.
@@ -30,8 +30,6 @@ impl Seat {
 /// counters.
 #[derive(Debug)]
 pub(crate) struct Seats {
-    /// To be added to the worker's clock for the one that all share.
-    clock_offset_ns: u64,
     workers: usize,
     tenants: HashMap<TenantId, Rc<Account>>,
     numbers: HashMap<SiteId, Seat>,
@@ -62,11 +60,9 @@ struct Watched {
 }
 
 impl Seats {
-    /// Of one of `workers` workers, which reads `now_ns` on its clock now. All read the time from
-    /// `origin` on, too.
-    pub(crate) fn new(workers: usize, origin: Instant, now_ns: u64) -> Seats {
+    /// Of one of `workers` workers. Their clocks are one ([`meridian_sys::Clock`]).
+    pub(crate) fn new(workers: usize) -> Seats {
         Seats {
-            clock_offset_ns: (origin.elapsed().as_nanos() as u64).wrapping_sub(now_ns),
             workers,
             tenants: HashMap::new(),
             numbers: HashMap::new(),
@@ -81,7 +77,6 @@ impl Seats {
         meters: Option<&SiteMeters>,
         now_ns: u64,
     ) -> Seat {
-        let now_ns = now_ns.wrapping_add(self.clock_offset_ns);
         let tenant = Rc::clone(self.tenants.entry(site.tenant_id).or_default());
         let seat = match self.numbers.get(&site.id) {
             Some(&seat) => seat,
@@ -137,7 +132,6 @@ impl Seats {
     /// One request more, of which the worker's clock says that it came at `now_ns`. The error is how
     /// long it takes until there may be one.
     pub(crate) fn spend(&self, seat: Seat, now_ns: u64) -> Result<(), Duration> {
-        let now_ns = now_ns.wrapping_add(self.clock_offset_ns);
         let Place { tenant, site } = &self.places[seat.0 as usize];
         // What a site is refused its tenant keeps for others.
         site.spend(now_ns)?;

@@ -36,10 +36,11 @@ pub fn has_bounded_receives() -> bool {
 
 /// Asks for one byte of two with a receive that would take all: whether it ends there.
 fn probe() -> io::Result<bool> {
-    let mut buffers = [0_u8; 2 * PROBE_BUFFER_BYTES];
+    // Never freed: a kernel that went on receiving would do so until the ring is gone, and a ring
+    // goes some time after it is closed.
+    let buffers = Box::leak(Box::new([0_u8; 2 * PROBE_BUFFER_BYTES]));
     let (ours, mut theirs) = UnixStream::pair()?;
     theirs.write_all(b"ab")?;
-    // Declared after what the kernel is given: it is closed before those go.
     let mut ring = IoUring::new(4)?;
     let provide = opcode::ProvideBuffers::new(
         buffers.as_mut_ptr(),
@@ -51,7 +52,7 @@ fn probe() -> io::Result<bool> {
     .build();
     let receive = opcode::RecvMulti::new(types::Fd(ours.as_raw_fd()), PROBE_GROUP).build();
     let mut submission = ring.submission();
-    // SAFETY: the buffers and the socket outlive the ring, and with it both operations.
+    // SAFETY: the buffers live for ever, and the kernel holds the socket itself while it uses it.
     let pushed = unsafe {
         let provided = submission.push(&provide);
         provided.and_then(|()| submission.push(&bounded(receive.user_data(1), 1)))
