@@ -289,6 +289,15 @@ impl Pool {
         shared.store(tail, Ordering::Release);
     }
 
+    /// The buffer that was lent at this place of the ring.
+    #[cfg(test)]
+    fn buffer_at(&self, place: u16) -> u16 {
+        let slot = usize::from(place & (self.ring_entries - 1));
+        let base = self.ring.address.as_ptr().cast::<BufRingEntry>();
+        // SAFETY: `slot` is within the mapped ring, whose bytes are initialised.
+        unsafe { (*base.add(slot)).bid() }
+    }
+
     /// Takes back a buffer that the kernel filled with `bytes` octets.
     pub(crate) fn take(&self, buffer: u16, bytes: u32, class: ClassId) {
         assert!(bytes <= RECV_BYTES_MAX as u32, "more than was lent");
@@ -562,3 +571,37 @@ impl Drop for RecvBuf {
 
 const _: () = assert!(HEADROOM_BYTES + RECV_BYTES_MAX + TAILROOM_BYTES == RECV_BUFFER_BYTES);
 const _: () = assert!(RECV_STRIDE_BYTES.is_multiple_of(4096));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_buffers_can_be_held_though_the_kernel_is_lent_some_of_them_at_a_time() {
+        let pool = Pool::new(BUFFERS_MAX).expect("it maps");
+        pool.publish_first();
+        // In the order in which the kernel would fill them.
+        let mut lent: std::collections::VecDeque<u16> = (0..BUFFERS_MIN).collect();
+        let entries = pool.ring_entries;
+        assert_eq!(entries, LENT_MAX);
+        let mut held = 0;
+        while held < BUFFERS_MAX {
+            if lent.is_empty() {
+                let tail = pool.tail.get();
+                assert!(pool.grow(), "{held} of {BUFFERS_MAX} are held");
+                lent.extend((tail..pool.tail.get()).map(|place| pool.buffer_at(place)));
+            }
+            assert!(pool.published.get() <= LENT_MAX);
+            let buffer = lent.pop_front().expect("it was lent some");
+            pool.take(buffer, 1, ClassId::UNKNOWN);
+            held += 1;
+        }
+        assert_eq!(pool.in_use(), BUFFERS_MAX);
+        assert!(!pool.has_published() && !pool.grow());
+        for buffer in 0..BUFFERS_MAX {
+            pool.release(buffer);
+        }
+        assert_eq!(pool.in_use(), 0);
+        assert!(pool.published.get() <= LENT_MAX);
+    }
+}
