@@ -89,8 +89,8 @@ struct Answered {
 struct Reading {
     at: Instant,
     server: CpuTime,
-    server_core_s: f64,
-    load_core_s: f64,
+    server_core_idle_s: f64,
+    load_core_idle_s: f64,
     /// Of the bench itself, the generators it waited for, and the backend.
     load_side_s: f64,
     everybody: HashMap<u32, Running>,
@@ -113,8 +113,8 @@ pub(super) fn take(
         Ok(Reading {
             at: Instant::now(),
             server: process_tree::cpu_time(&pids)?,
-            server_core_s: cores::busy_s(cores.server)?,
-            load_core_s: cores::busy_s(cores.load)?,
+            server_core_idle_s: cores::idle_s(cores.server)?,
+            load_core_idle_s: cores::idle_s(cores.load)?,
             load_side_s: process_tree::own_cpu_time_s()?
                 + process_tree::cpu_time(&[backend_pid])?.total_s(),
             everybody: process_tree::everybody()?,
@@ -131,9 +131,10 @@ pub(super) fn take(
     let after = read()?;
     let elapsed_s = after.at.duration_since(before.at).as_secs_f64();
     let used = after.server.since(before.server);
-    let part = |busy_s: f64| (busy_s / elapsed_s).max(0.0);
+    let part = |time_s: f64| (time_s / elapsed_s).max(0.0);
     let (others_on_server_core, others_on_load_core) = match case.measure {
-        // The cores are mostly idle: their own clocks would tell of the ticks, not of others.
+        // The cores are mostly idle, and serve interrupts that are nobody's time: each process is
+        // asked itself.
         Measure::MedianLatency { .. } => {
             let ours = [pids.as_slice(), &[backend_pid, std::process::id()]].concat();
             let took_s =
@@ -141,8 +142,14 @@ pub(super) fn take(
             (part(took_s(cores.server)), part(took_s(cores.load)))
         }
         Measure::CpuPerRequest | Measure::IdleMemory => (
-            part(after.server_core_s - before.server_core_s - used.total_s()),
-            part(after.load_core_s - before.load_core_s - (after.load_side_s - before.load_side_s)),
+            part(
+                elapsed_s - (after.server_core_idle_s - before.server_core_idle_s) - used.total_s(),
+            ),
+            part(
+                elapsed_s
+                    - (after.load_core_idle_s - before.load_core_idle_s)
+                    - (after.load_side_s - before.load_side_s),
+            ),
         ),
     };
     Ok(Sample {
