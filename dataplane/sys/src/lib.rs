@@ -21,6 +21,7 @@ mod counter_file;
 pub mod limits;
 pub mod listener;
 mod notifier;
+mod prefetch;
 pub mod process;
 mod ring;
 mod run_queue;

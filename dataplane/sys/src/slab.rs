@@ -1,6 +1,7 @@
 //! The slab of sockets. An idle connection is one entry of it and nothing else.
 
 use crate::buffers::NO_BUFFER;
+use crate::prefetch::prefetch;
 use crate::run_queue::ClassId;
 use crate::socket::{RecvMode, SendBuf};
 use crate::timers::Deadline;
@@ -169,6 +170,14 @@ impl Slab {
         entry.local = None;
         self.free.push(index);
         self.live -= 1;
+    }
+
+    /// Asks for an entry's memory; one that is not there is nothing.
+    pub(crate) fn prefetch(&self, index: u32) {
+        let chunk = self.chunks.get(index as usize / CHUNK);
+        if let Some(entry) = chunk.and_then(|chunk| chunk.get(index as usize % CHUNK)) {
+            prefetch(entry);
+        }
     }
 
     pub(crate) fn live(&self) -> usize {

@@ -11,13 +11,20 @@ use crate::token::{Op, Token};
 use io_uring::cqueue;
 use std::rc::Rc;
 
+/// How many completions ahead a socket's entry is asked for.
+const PREFETCH_DISTANCE: usize = 4;
+
 impl Inner {
     pub(super) fn reap(&mut self, pool: &Rc<Pool>) {
         let mut completions = std::mem::take(&mut self.completions);
         self.ring.reap(&mut completions);
-        for completion in completions.drain(..) {
-            self.complete(pool, completion);
+        for next in 0..completions.len() {
+            if let Some(later) = completions.get(next + PREFETCH_DISTANCE) {
+                self.sockets.prefetch(Token::unpack(later.token).index);
+            }
+            self.complete(pool, completions[next]);
         }
+        completions.clear();
         self.completions = completions;
         while let Some((index, generation)) = self.uncancelled.pop() {
             let entry = &self.sockets[index];

@@ -2,6 +2,7 @@
 
 use super::{Core, Inner};
 use crate::limits::TURN_NS;
+use crate::prefetch::prefetch;
 use crate::slab::NO_TASK;
 use crate::timers::Owner;
 use std::io;
@@ -114,6 +115,9 @@ impl Inner {
         };
         if entry.alive && !entry.queued {
             entry.queued = true;
+            if let Some(work) = &entry.work {
+                prefetch(&**work);
+            }
             self.queue.push(entry.class, task);
         }
     }
