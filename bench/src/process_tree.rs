@@ -126,6 +126,13 @@ fn schedstat_s(path: &str) -> f64 {
     ns.and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0) / 1e9
 }
 
+/// Descriptors that a process has open.
+pub(crate) fn descriptors(pid: u32) -> Result<u64, Failure> {
+    let path = format!("/proc/{pid}/fd");
+    let open = fs::read_dir(&path).map_err(Failure::at(&path))?;
+    Ok(open.count() as u64)
+}
+
 /// Process id of the data plane of the `meridianctl up` that has this one.
 pub(crate) fn plane_of(up: u32) -> Result<u32, Failure> {
     members(up)?
