@@ -77,7 +77,6 @@ pub fn run(state: &Path) -> Result<(), String> {
         sticky_key: StickyKey::read(state)?,
     };
     let joint = Joint {
-        workers,
         names: &registers.names,
         meters: &registers.meters,
         drains: &registers.drains,
