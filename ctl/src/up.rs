@@ -55,6 +55,7 @@ const EARLIER_PLANE_GONE_WITHIN: Duration = Duration::from_secs(3);
 /// # Errors
 /// Exit 1 when there is nothing to serve or no way to serve it.
 pub(crate) fn run(call: &cli::Up, output: Output) -> Result<(), Failure> {
+    memory::in_small_pages();
     let state = StateDirectory::resolve(call.state.directory.as_deref())?;
     let text = manifest_file::text(&call.file);
 

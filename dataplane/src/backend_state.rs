@@ -1,6 +1,10 @@
 //! What the plane knows of a backend while it runs, whatever the revision: whether requests may go
 //! to it, and what each worker counted of it.
 //!
+//! Of most backends of a host with very many sites there is nothing to know for a long time: what
+//! checks, requests and people have come to stands apart ([`Experience`]), and is made when the
+//! first of them comes.
+//!
 //! A state is kept under the backend's [`meridian_model::snapshot::BackendKey`], and a revision that
 //! leaves the backend as it was takes it over ([`crate::routing`]). Workers share it. What they look
 //! at for each pick is one word that changes seldom, so its cache line stays with all of them.
@@ -12,7 +16,7 @@ use crate::counters::{BackendCounters, Counter};
 pub(crate) use load::{Load, Outcome};
 use meridian_sys::Clock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 /// Bits of a standing's word.
@@ -45,19 +49,28 @@ pub(crate) struct HealthChange {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct BackendState {
-    /// By worker.
-    pub(crate) counters: Box<[BackendCounters]>,
+    standing: AtomicU32,
+    experience: OnceLock<Arc<Experience>>,
+}
+
+/// There is one for each backend of each site.
+const _: () = assert!(size_of::<BackendState>() <= 24);
+
+/// What there is to know of a backend that was checked, used or drained.
+#[derive(Debug, Default)]
+pub(crate) struct Experience {
     /// Checks that have ended; the thread of health checks counts.
     pub(crate) checks: Counter,
     /// Of these, the failed ones.
     pub(crate) check_failures: Counter,
-    standing: AtomicU32,
+    /// By worker, from the first time that one has it.
+    counters: OnceLock<Arc<[BackendCounters]>>,
     /// By the process's clock; 0: it was never down, nor drained.
     up_since_ns: AtomicU64,
     /// Of a backend whose pool asks for it.
     load: OnceLock<Box<Load>>,
     /// Taken only when the health changes and by who shows it. None: it is as it was at first.
-    last_change: Mutex<Option<Box<HealthChange>>>,
+    last_change: Mutex<Option<HealthChange>>,
 }
 
 impl Health {
@@ -91,19 +104,31 @@ impl BackendState {
     /// Every word for a state.
     pub(crate) const WORDS: [&'static str; 4] = ["up", "down", "unchecked", "draining"];
 
-    /// The state of a backend that nobody has looked at, on a plane with so many workers; it is
-    /// drained if `draining`.
-    pub(crate) fn new(workers: usize, draining: bool) -> BackendState {
+    /// The state of a backend that nobody has looked at; it is drained if `draining`.
+    pub(crate) fn new(draining: bool) -> BackendState {
         let draining = if draining { DRAINING } else { 0 };
         BackendState {
-            counters: (0..workers).map(|_| BackendCounters::default()).collect(),
-            checks: Counter::default(),
-            check_failures: Counter::default(),
             standing: AtomicU32::new(Health::Unchecked.bits() | draining),
-            up_since_ns: AtomicU64::new(0),
-            load: OnceLock::new(),
-            last_change: Mutex::new(None),
+            experience: OnceLock::new(),
         }
+    }
+
+    /// What there is to know of it, for who adds to that.
+    pub(crate) fn experience(&self) -> &Arc<Experience> {
+        self.experience.get_or_init(Arc::default)
+    }
+
+    /// Checks that have ended, and those of them that failed.
+    pub(crate) fn checks(&self) -> (u64, u64) {
+        let experience = self.experience.get();
+        experience.map_or((0, 0), |it| (it.checks.get(), it.check_failures.get()))
+    }
+
+    /// The sum of what workers counted.
+    pub(crate) fn sum(&self, pick: impl Fn(&BackendCounters) -> &Counter) -> u64 {
+        let counters = self.experience.get().and_then(|it| it.counters.get());
+        let counters = counters.iter().flat_map(|counters| counters.iter());
+        counters.map(|counters| pick(counters).get()).sum()
     }
 
     /// Whether a request may go to it that might as well go elsewhere.
@@ -121,7 +146,7 @@ impl BackendState {
     /// The part of its weight that it has in a pool whose backends take `slow_start_ns` to the whole
     /// of it: in proportion to the time since it came back.
     pub(crate) fn share(&self, slow_start_ns: u64, now_ns: u64) -> u32 {
-        let since_ns = self.up_since_ns.load(Ordering::Relaxed);
+        let since_ns = self.up_since_ns();
         // A worker reads its clock once a turn: it may have come back after that.
         let passed_ns = now_ns.saturating_sub(since_ns);
         if since_ns == 0 || passed_ns >= slow_start_ns {
@@ -136,7 +161,7 @@ impl BackendState {
         if !draining && self.is_draining() {
             // Before requests come, as where its health changes.
             let now_ns = Clock::of_process().now_ns();
-            self.up_since_ns.store(now_ns, Ordering::Relaxed);
+            self.set_up_since_ns(now_ns);
         }
         let before = match draining {
             true => self.standing.fetch_or(DRAINING, Ordering::Release),
@@ -145,9 +170,9 @@ impl BackendState {
         (before & DRAINING != 0) != draining
     }
 
-    /// How loaded it is, as far as its load is counted: from the first time that somebody asks.
+    /// How loaded it is ([`Experience::load`]).
     pub(crate) fn load(&self) -> &Load {
-        self.load.get_or_init(Box::default)
+        self.experience().load()
     }
 
     /// What is known of its health.
@@ -166,10 +191,11 @@ impl BackendState {
     /// Says what its health is now, and why: whether that is news. Any thread may say so; `reason`
     /// is kept only where the health changes.
     pub(crate) fn set_health(&self, health: Health, reason: &str) -> bool {
-        let mut last_change = self
-            .last_change
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        if self.health() == health && self.experience.get().is_none() {
+            return false;
+        }
+        let last_change = self.experience().last_change.lock();
+        let mut last_change = last_change.unwrap_or_else(PoisonError::into_inner);
         let before = self.health();
         if before == health {
             return false;
@@ -177,24 +203,47 @@ impl BackendState {
         if before == Health::Down {
             // Before it is up: who sees that it is sees since when.
             let now_ns = Clock::of_process().now_ns();
-            self.up_since_ns.store(now_ns, Ordering::Relaxed);
+            self.set_up_since_ns(now_ns);
         }
         let with_health = |standing| Some(standing & !HEALTH_MASK | health.bits());
         let _ = self
             .standing
             .fetch_update(Ordering::Release, Ordering::Relaxed, with_health);
-        *last_change = Some(Box::new(HealthChange {
+        *last_change = Some(HealthChange {
             at: SystemTime::now(),
             reason: reason.into(),
-        }));
+        });
         true
     }
 
     /// When its health changed last, and why; none while it is as it was at first.
     pub(crate) fn last_change(&self) -> Option<HealthChange> {
-        let last_change = self.last_change.lock();
+        let last_change = self.experience.get()?.last_change.lock();
         let last_change = last_change.unwrap_or_else(PoisonError::into_inner);
-        last_change.as_deref().cloned()
+        last_change.clone()
+    }
+
+    fn up_since_ns(&self) -> u64 {
+        let experience = self.experience.get();
+        experience.map_or(0, |it| it.up_since_ns.load(Ordering::Relaxed))
+    }
+
+    fn set_up_since_ns(&self, now_ns: u64) {
+        let up_since_ns = &self.experience().up_since_ns;
+        up_since_ns.store(now_ns, Ordering::Relaxed);
+    }
+}
+
+impl Experience {
+    /// What each of so many workers counts.
+    pub(crate) fn counters(&self, workers: usize) -> &Arc<[BackendCounters]> {
+        let each = || (0..workers).map(|_| BackendCounters::default()).collect();
+        self.counters.get_or_init(each)
+    }
+
+    /// How loaded it is, as far as its load is counted: from the first time that somebody asks.
+    pub(crate) fn load(&self) -> &Load {
+        self.load.get_or_init(Box::default)
     }
 }
 
@@ -204,11 +253,12 @@ mod tests {
 
     #[test]
     fn only_a_change_of_health_is_news() {
-        let state = BackendState::new(2, false);
+        let state = BackendState::new(false);
         assert!(state.is_usable() && state.last_change().is_none());
         assert!(!state.set_health(Health::Unchecked, "nothing"));
+        assert!(state.experience.get().is_none());
         assert!(state.set_health(Health::Up, "connected"));
-        assert_eq!(state.up_since_ns.load(Ordering::Relaxed), 0);
+        assert_eq!(state.up_since_ns(), 0);
         assert!(state.set_health(Health::Down, "refused"));
         assert!(!state.is_usable());
         assert!(!state.set_health(Health::Down, "timed out"));
@@ -217,12 +267,12 @@ mod tests {
         let before_ns = Clock::of_process().now_ns();
         assert!(state.set_health(Health::Up, "connected"));
         assert!(state.is_usable());
-        assert!(state.up_since_ns.load(Ordering::Relaxed) >= before_ns);
+        assert!(state.up_since_ns() >= before_ns);
     }
 
     #[test]
     fn draining_and_health_do_not_touch_each_other() {
-        let state = BackendState::new(1, true);
+        let state = BackendState::new(true);
         assert!(!state.is_usable() && state.is_draining());
         assert!(!state.set_draining(true));
         state.set_health(Health::Down, "refused");
@@ -237,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_backend_that_came_back_comes_to_its_weight_in_time() {
-        let state = BackendState::new(1, false);
+        let state = BackendState::new(false);
         let slow_start_ns = 10_000_000_000;
         // What was never away has all of it.
         assert_eq!(state.share(slow_start_ns, 5), WHOLE);
@@ -251,9 +301,9 @@ mod tests {
                 state.set_draining(false)
             },
         ] {
-            state.up_since_ns.store(0, Ordering::Relaxed);
+            state.set_up_since_ns(0);
             assert!(come_back(&state));
-            let since_ns = state.up_since_ns.load(Ordering::Relaxed);
+            let since_ns = state.up_since_ns();
             let share = |passed_ns| state.share(slow_start_ns, since_ns + passed_ns);
             assert_eq!(share(0), SHARE_MIN);
             assert_eq!(state.share(slow_start_ns, since_ns - 1), SHARE_MIN);

@@ -25,6 +25,7 @@ use meridian_sys::Notifier;
 use meridian_sys::process::{
     Limit, allowed_cpus, die_with, memory_bytes, pin_thread, raise_limit, random_bytes,
 };
+use rustix::thread::disable_transparent_huge_pages;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::fs::File;
@@ -46,6 +47,8 @@ type End = (usize, Result<(), String>);
 pub fn run(state: &Path) -> Result<(), String> {
     // First of all: descriptors are passed by number.
     let adopted = listeners::adopt()?;
+    // A kernel that can not has none.
+    let _ = disable_transparent_huge_pages(true);
     die_with_supervisor()?;
     let _lock = lock(state)?;
     let descriptors = raise_limits()?;
@@ -74,7 +77,6 @@ pub fn run(state: &Path) -> Result<(), String> {
         sticky_key: StickyKey::read(state)?,
     };
     let joint = Joint {
-        workers,
         names: &registers.names,
         meters: &registers.meters,
         drains: &registers.drains,

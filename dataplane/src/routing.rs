@@ -24,20 +24,23 @@ use std::sync::Arc;
 /// A site of the snapshot with its runtime state.
 #[derive(Debug)]
 pub(crate) struct ServedSite {
-    declared: Arc<Site>,
     /// With the addresses of its names.
     site: Arc<Site>,
     /// In the order of their keys.
     backends: Box<[(BackendKey, Arc<BackendState>)]>,
-    /// One for each backend by name, in the order of their numbers.
-    names: Box<[Arc<FollowedName>]>,
-    refused: Box<[RefusedAddress]>,
-    awaits_names: bool,
-    /// Of the pools whose backends have limits.
-    queues: Box<[(PoolId, Arc<PoolQueue>)]>,
+    /// None where no backend is known by a name.
+    resolved: Option<Box<Resolved>>,
+    /// None where no backend has a limit.
+    queues: Option<Box<Queues>>,
     /// None where nothing is limited.
     meters: Option<Box<SiteMeters>>,
 }
+
+/// There is one for each site: what few sites have is behind a pointer.
+const _: () = assert!(size_of::<ServedSite>() <= 48);
+
+/// Where requests wait, by pool: of those whose backends have limits.
+type Queues = Vec<(PoolId, Arc<PoolQueue>)>;
 
 /// An address of a name that is not used.
 #[derive(Debug)]
@@ -67,8 +70,6 @@ pub(crate) struct Routing {
 /// What sites are joined with.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Joint<'a> {
-    /// How many workers there are.
-    pub(crate) workers: usize,
     /// The names that are followed.
     pub(crate) names: &'a Names,
     /// What is used of limits.
@@ -84,7 +85,7 @@ pub(crate) fn backends(site: &Site) -> impl Iterator<Item = &Backend> {
 }
 
 /// The queues of a site that had those of `before`.
-fn queues(site: &Site, before: Option<&ServedSite>) -> Box<[(PoolId, Arc<PoolQueue>)]> {
+fn queues(site: &Site, before: Option<&ServedSite>) -> Option<Box<Queues>> {
     let is_limited = |pool: &&Pool| {
         let mut backends = pool.tiers.iter().flat_map(|tier| &tier.backends);
         backends.any(|backend| backend.connections.is_some())
@@ -94,7 +95,8 @@ fn queues(site: &Site, before: Option<&ServedSite>) -> Box<[(PoolId, Arc<PoolQue
         let kept = before.and_then(|before| before.queue(pool.id));
         (pool.id, kept.map(Arc::clone).unwrap_or_default())
     });
-    queues.collect()
+    let queues: Queues = queues.collect();
+    (!queues.is_empty()).then(|| Box::new(queues))
 }
 
 impl ServedSite {
@@ -105,43 +107,40 @@ impl ServedSite {
         policy: &AddressPolicy,
         joint: Joint<'_>,
     ) -> Arc<ServedSite> {
-        let Resolved {
-            site,
-            names,
-            refused,
-            awaits_names,
-        } = Resolved::new(declared, policy, joint.names);
+        let (site, resolved) = resolve(declared, policy, joint.names);
         let mut backends: Vec<_> = backends(&site)
             .map(|backend| {
                 let kept = before.and_then(|before| before.backend_state(&backend.key));
                 let state = kept.unwrap_or_else(|| {
                     let draining = joint.drains.contains(&site, &backend.key);
-                    Arc::new(BackendState::new(joint.workers, draining))
+                    Arc::new(BackendState::new(draining))
                 });
                 (backend.key.clone(), state)
             })
             .collect();
         backends.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         Arc::new(ServedSite {
-            declared: Arc::clone(declared),
             backends: backends.into(),
             queues: queues(&site, before),
             meters: (joint.meters).of(&site, before.and_then(ServedSite::meters)),
             site,
-            names,
-            refused,
-            awaits_names,
+            resolved,
         })
     }
 
     /// The site as it was compiled.
     pub(crate) fn declared(&self) -> &Arc<Site> {
-        &self.declared
+        (self.resolved.as_deref()).map_or(&self.site, |resolved| &resolved.declared)
+    }
+
+    /// Its names, one for each backend that is known by one, in the order of their numbers.
+    fn names(&self) -> &[Arc<FollowedName>] {
+        (self.resolved.as_deref()).map_or(&[], |resolved| &resolved.names)
     }
 
     /// How many backends it takes to make it anew, those by name among them that have no address.
     pub(crate) fn size(&self) -> usize {
-        self.backends.len() + self.names.len()
+        self.backends.len() + self.names().len()
     }
 
     /// The site with a backend for each address of its names.
@@ -157,7 +156,7 @@ impl ServedSite {
 
     /// Where requests wait for the backends of a pool; none where these have no limits.
     pub(crate) fn queue(&self, pool: PoolId) -> Option<&Arc<PoolQueue>> {
-        let mut queues = self.queues.iter();
+        let mut queues = self.queues.iter().flat_map(|queues| queues.iter());
         queues.find(|(id, _)| *id == pool).map(|(_, queue)| queue)
     }
 
@@ -174,7 +173,7 @@ impl ServedSite {
         let states: Vec<_> = states.map(|(_, state)| &**state).collect();
         // Of one that is known by a name there may be no address.
         let is_named = || {
-            let declared = &self.declared;
+            let declared = self.declared();
             declared.pools.iter().any(|pool| {
                 let mut named = pool.tiers.iter().flat_map(|tier| &tier.named);
                 named.any(|backend| {
@@ -188,53 +187,55 @@ impl ServedSite {
 
     /// Addresses of its names that are not used.
     pub(crate) fn refused(&self) -> &[RefusedAddress] {
-        &self.refused
+        (self.resolved.as_deref()).map_or(&[], |resolved| &resolved.refused)
     }
 
     /// Whether the first lookup of one of its names has not ended yet.
     pub(crate) fn awaits_names(&self) -> bool {
-        self.awaits_names
+        (self.resolved.as_deref()).is_some_and(|resolved| resolved.awaits_names)
     }
 }
 
-/// A site once its names are resolved as far as they are known.
+/// What came of a site's names, as far as they are resolved.
+#[derive(Debug)]
 struct Resolved {
-    site: Arc<Site>,
+    declared: Arc<Site>,
+    /// In the order of their numbers.
     names: Box<[Arc<FollowedName>]>,
     refused: Box<[RefusedAddress]>,
     awaits_names: bool,
 }
 
-impl Resolved {
-    fn new(declared: &Arc<Site>, policy: &AddressPolicy, names: &Names) -> Resolved {
-        if declared.named_backends().next().is_none() {
-            return Resolved {
-                site: Arc::clone(declared),
-                names: Box::default(),
-                refused: Box::default(),
-                awaits_names: false,
-            };
-        }
-        let follow =
-            |backend: &NamedBackend| names.follow(&backend.host, declared.tenant_id, declared.id);
-        let mut followed: Vec<_> = declared.named_backends().map(follow).collect();
-        let found: Vec<_> = followed.iter().map(|name| name.found()).collect();
-        let counts: Vec<usize> = found.iter().map(|it| it.addresses.len()).collect();
-        // Before they are checked: what is refused costs as much.
-        let shares = share(&counts, ADDRESSES_PER_SITE_MAX);
-        let over = counts.iter().sum::<usize>() - shares.iter().sum::<usize>();
-        names.count_over_of_site(over);
-        let mut refused = Vec::new();
-        // In the same order.
-        let mut usable = found.iter().zip(shares);
-        let site = declared.with_addresses(|backend| {
-            let Some((found, share)) = usable.next() else {
-                return Vec::new();
-            };
-            let addresses = found.addresses[..share].iter();
-            let addresses = addresses.map(|&ip| SocketAddr::new(ip, backend.port));
-            let allowed = addresses.filter(|&address| {
-                match policy.check(&declared.backend_networks, address) {
+/// A site with the addresses of its names, where it has any.
+fn resolve(
+    declared: &Arc<Site>,
+    policy: &AddressPolicy,
+    names: &Names,
+) -> (Arc<Site>, Option<Box<Resolved>>) {
+    if declared.named_backends().next().is_none() {
+        return (Arc::clone(declared), None);
+    }
+    let follow =
+        |backend: &NamedBackend| names.follow(&backend.host, declared.tenant_id, declared.id);
+    let mut followed: Vec<_> = declared.named_backends().map(follow).collect();
+    let found: Vec<_> = followed.iter().map(|name| name.found()).collect();
+    let counts: Vec<usize> = found.iter().map(|it| it.addresses.len()).collect();
+    // Before they are checked: what is refused costs as much.
+    let shares = share(&counts, ADDRESSES_PER_SITE_MAX);
+    let over = counts.iter().sum::<usize>() - shares.iter().sum::<usize>();
+    names.count_over_of_site(over);
+    let mut refused = Vec::new();
+    // In the same order.
+    let mut usable = found.iter().zip(shares);
+    let site = declared.with_addresses(|backend| {
+        let Some((found, share)) = usable.next() else {
+            return Vec::new();
+        };
+        let addresses = found.addresses[..share].iter();
+        let addresses = addresses.map(|&ip| SocketAddr::new(ip, backend.port));
+        let allowed =
+            addresses.filter(
+                |&address| match policy.check(&declared.backend_networks, address) {
                     Ok(()) => true,
                     Err(refusal) => {
                         refused.push(RefusedAddress {
@@ -244,20 +245,20 @@ impl Resolved {
                         });
                         false
                     }
-                }
-            });
-            allowed.collect()
-        });
-        drop(usable);
-        names.count_refused(refused.len());
-        followed.sort_unstable_by_key(|name| name.number());
-        Resolved {
-            site: Arc::new(site),
-            names: followed.into(),
-            refused: refused.into(),
-            awaits_names: found.iter().any(|it| !it.looked_up),
-        }
-    }
+                },
+            );
+        allowed.collect()
+    });
+    drop(usable);
+    names.count_refused(refused.len());
+    followed.sort_unstable_by_key(|name| name.number());
+    let resolved = Resolved {
+        declared: Arc::clone(declared),
+        names: followed.into(),
+        refused: refused.into(),
+        awaits_names: found.iter().any(|it| !it.looked_up),
+    };
+    (Arc::new(site), Some(Box::new(resolved)))
 }
 
 impl Routing {
@@ -283,7 +284,7 @@ impl Routing {
         let policy_changed = snapshot.policy != self.snapshot.policy;
         if policy_changed {
             // What a name may lead to is for the policy to say.
-            let named = self.served.iter().filter(|(_, it)| !it.names.is_empty());
+            let named = self.served.iter().filter(|(_, it)| !it.names().is_empty());
             changed.extend(named.map(|(id, _)| id));
         }
         let mut served = self.served.clone();
@@ -294,7 +295,8 @@ impl Routing {
             };
             let before = self.served.get(id).map(|it| &**it);
             let is_same = |before: &ServedSite| {
-                Arc::ptr_eq(&before.declared, site) && (before.names.is_empty() || !policy_changed)
+                Arc::ptr_eq(before.declared(), site)
+                    && (before.names().is_empty() || !policy_changed)
             };
             if !before.is_some_and(is_same) {
                 let site = ServedSite::new(site, before, &snapshot.policy, joint);
@@ -320,7 +322,7 @@ impl Routing {
         for &id in sites {
             if let Some(before) = self.served.get(id) {
                 let policy = &self.snapshot.policy;
-                let site = ServedSite::new(&before.declared, Some(before), policy, joint);
+                let site = ServedSite::new(before.declared(), Some(before), policy, joint);
                 served.insert(id, site);
             }
         }
@@ -333,7 +335,7 @@ impl Routing {
         let find = |names: &[Arc<FollowedName>]| {
             names.binary_search_by_key(&name.number(), |name| name.number())
         };
-        served.is_some_and(|served| find(&served.names).is_ok())
+        served.is_some_and(|served| find(served.names()).is_ok())
     }
 
     fn followed_by(

@@ -188,7 +188,6 @@ impl Shared {
     /// What the sites of a routing are joined with.
     pub(crate) fn joint(&self) -> Joint<'_> {
         Joint {
-            workers: self.workers.len(),
             names: &self.names,
             meters: &self.meters,
             drains: &self.drains,

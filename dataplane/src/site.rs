@@ -364,7 +364,8 @@ impl LocalTier {
                     let state = served
                         .backend_state(&backend.key)
                         .expect("a served site has the state of each of its backends");
-                    Upstream::new(number, backend.key.clone(), state, worker.index)
+                    let of_workers = (worker.index, worker.workers());
+                    Upstream::new(number, backend.key.clone(), state, of_workers)
                 }),
             }
         });
@@ -372,7 +373,7 @@ impl LocalTier {
         LocalTier {
             cross_group: tier.cross_group,
             algorithm,
-            slow_start_ns: pool.slow_start.as_nanos() as u64,
+            slow_start_ns: u64::from(pool.slow_start_ms) * 1_000_000,
             balance: Balance::new(
                 algorithm,
                 &tier.backends,
@@ -384,7 +385,7 @@ impl LocalTier {
                 false => Box::default(),
                 true => {
                     let backends = tier.backends.iter();
-                    let most = backends.map(|it| it.connections.unwrap_or(u32::MAX));
+                    let most = backends.map(|it| it.connections.map_or(u32::MAX, u32::from));
                     most.collect()
                 }
             },

@@ -3,7 +3,7 @@
 use crate::access_log::LogStanding;
 use crate::configuration::Position;
 use crate::control::PROTOCOL;
-use crate::counters::{BackendCounters, Cause, Counter};
+use crate::counters::{Cause, Counter};
 use crate::headroom::Headroom;
 use crate::names::FollowedName;
 use crate::routing::{RefusedAddress, ServedSite, backends};
@@ -156,11 +156,8 @@ fn backend_rows(served: &ServedSite) -> Vec<Value> {
     let backends = tiers.flat_map(|tier| tier.backends.iter().map(|it| (tier.backup, it)));
     let rows = backends.filter_map(|(backup, backend)| {
         let state = served.backend_state(&backend.key)?;
-        let sum = |pick: fn(&BackendCounters) -> &Counter| {
-            let counters = state.counters.iter();
-            counters.map(|counters| pick(counters).get()).sum::<u64>()
-        };
-        let (pool, name) = (backend.key.pool(), &backend.name);
+        let (checks, check_failures) = state.checks();
+        let (pool, name) = (backend.key.pool(), backend.name());
         let change = state.last_change();
         let (changed_at, reason) = change.map_or((None, None), |change| {
             let at = Timestamp::try_from(change.at).ok();
@@ -168,7 +165,7 @@ fn backend_rows(served: &ServedSite) -> Vec<Value> {
         });
         Some(json!({
             "backend": format!("{}/{}/{pool}/{name}", site.tenant, site.name),
-            "address": backend.address.to_string(),
+            "address": backend.address().to_string(),
             "state": state.word(),
             "draining": state.is_draining(),
             "backup": backup,
@@ -176,12 +173,12 @@ fn backend_rows(served: &ServedSite) -> Vec<Value> {
             "changed_at": changed_at,
             "weight": backend.weight,
             "connections_max": backend.connections,
-            "connections": sum(|counters| &counters.connections),
-            "in_flight": sum(|counters| &counters.in_flight),
-            "requests": sum(|counters| &counters.requests),
-            "failures": sum(|counters| &counters.failures),
-            "checks": state.checks.get(),
-            "check_failures": state.check_failures.get(),
+            "connections": state.sum(|counters| &counters.connections),
+            "in_flight": state.sum(|counters| &counters.in_flight),
+            "requests": state.sum(|counters| &counters.requests),
+            "failures": state.sum(|counters| &counters.failures),
+            "checks": checks,
+            "check_failures": check_failures,
         }))
     });
     rows.chain(unused_rows(served)).collect()
@@ -216,7 +213,9 @@ fn unused_rows(served: &ServedSite) -> Vec<Value> {
             rows.push(row);
         }
         let is_used = backends(served.site()).any(|it| {
-            it.key.pool() == pool && it.name == backend.name && it.address.port() == backend.port
+            it.key.pool() == pool
+                && it.name() == &*backend.name
+                && it.address().port() == backend.port
         });
         if !is_used && refused.is_empty() {
             let address = format!("{}:{}", backend.host, backend.port);

@@ -4,7 +4,7 @@
 //! between tenants. It lives as long as requests use it; once a revision drops the backend it is
 //! retired, and what comes back to it is closed instead of pooled.
 
-use crate::backend_state::{BackendState, Health, Load};
+use crate::backend_state::{BackendState, Experience, Health, Load};
 use crate::counters::BackendCounters;
 use meridian_model::snapshot::BackendKey;
 use meridian_sys::{RecvMode, Runtime, Socket, SocketId};
@@ -21,23 +21,28 @@ pub(crate) struct Upstream {
     number: u32,
     key: BackendKey,
     state: Arc<BackendState>,
+    experience: Arc<Experience>,
+    counters: Arc<[BackendCounters]>,
     worker: usize,
     idle: RefCell<Vec<SocketId>>,
     retired: Cell<bool>,
 }
 
 impl Upstream {
-    /// The connections of worker `worker` to the backend `key`.
+    /// The connections of a worker, one of so many, to the backend `key`.
     pub(crate) fn new(
         number: u32,
         key: BackendKey,
         state: Arc<BackendState>,
-        worker: usize,
+        (worker, workers): (usize, usize),
     ) -> Rc<Upstream> {
+        let experience = Arc::clone(state.experience());
         Rc::new(Upstream {
             number,
             key,
             state,
+            counters: Arc::clone(experience.counters(workers)),
+            experience,
             worker,
             idle: RefCell::new(Vec::new()),
             retired: Cell::new(false),
@@ -61,7 +66,7 @@ impl Upstream {
 
     /// This worker's counters of the backend.
     pub(crate) fn counters(&self) -> &BackendCounters {
-        &self.state.counters[self.worker]
+        &self.counters[self.worker]
     }
 
     /// Whether a request may go to the backend that might as well go elsewhere.
@@ -91,7 +96,7 @@ impl Upstream {
 
     /// The backend's load.
     pub(crate) fn load(&self) -> &Load {
-        self.state.load()
+        self.experience.load()
     }
 
     /// An open connection that nobody uses, the one used last first.

@@ -589,6 +589,11 @@ impl Worker {
         &self.shared.health
     }
 
+    /// How many workers there are.
+    pub(crate) fn workers(&self) -> usize {
+        self.shared.workers.len()
+    }
+
     /// What this worker shows of itself.
     pub(crate) fn board(&self) -> &WorkerBoard {
         &self.shared.workers[self.index]

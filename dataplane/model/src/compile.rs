@@ -464,7 +464,7 @@ impl Compiled {
         }
         for site in sites {
             changed.insert(site.id);
-            self.snapshot.hostnames.insert_all(&site);
+            self.snapshot.hostnames.insert_all(&site, |_, _| {});
             self.snapshot.sites.insert(site.id, site);
         }
         changed.into_iter().collect()
@@ -479,12 +479,10 @@ fn add_each(
 ) -> Result<(), Vec<Problem>> {
     let mut problems = Vec::new();
     for site in sites {
-        for hostname in &site.hostnames {
-            if let Some(before) = snapshot.hostnames.insert(hostname, Arc::clone(&site)) {
-                let owner = (&*before.tenant, &*before.name);
-                problems.push(claimed_too((&site.tenant, &site.name), hostname, owner));
-            }
-        }
+        snapshot.hostnames.insert_all(&site, |hostname, before| {
+            let owner = (&*before.tenant, &*before.name);
+            problems.push(claimed_too((&site.tenant, &site.name), hostname, owner));
+        });
         let twice = names.insert(&site).is_some();
         if twice || snapshot.sites.insert(site.id, Arc::clone(&site)).is_some() {
             let what = String::from("is there twice, or its id is");

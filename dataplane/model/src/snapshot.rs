@@ -13,6 +13,7 @@ mod named_backend;
 mod routes;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use crate::network_set::NetworkSet;
 pub(crate) use by_name::ByName;
 pub use by_site::BySite;
 pub use health::{CheckHost, CheckKind, HealthCheck, HttpCheck, Statuses};
-pub use hostnames::HostnameTable;
+pub use hostnames::{HostnameTable, Hostnames};
 pub use limits::{Allowance, Limits, Rate};
 pub use named_backend::NamedBackend;
 pub use routes::{
@@ -76,7 +77,7 @@ pub struct Site {
     /// Whether it is served.
     pub suspended: Suspended,
     /// What it is found under, `*.` first where it covers a label.
-    pub hostnames: Box<[Box<str>]>,
+    pub hostnames: Hostnames,
     /// The host's timeouts with the site's own on top.
     pub timeouts: Arc<Timeouts>,
     /// What its clients may do; none where they may do whatever there is room for.
@@ -151,13 +152,13 @@ pub struct Pool {
     /// How a backend is picked within a tier.
     pub algorithm: Algorithm,
     /// In this time a backend that came back comes to its whole weight; zero: at once.
-    pub slow_start: Duration,
+    pub slow_start_ms: u32,
     /// How its backends are checked; none: they are not.
     pub health: Option<Arc<HealthCheck>>,
     /// How a visitor stays with a backend; none: it does not.
     pub sticky: Option<Arc<Sticky>>,
-    /// Where requests wait while its backends are full.
-    pub queue: Queue,
+    /// Where requests wait while its backends are full; none: none may wait.
+    pub queue: Option<Arc<Queue>>,
     /// Backends in the order in which this host falls back on them: first its own
     /// group's with the ungrouped, then one tier for each other group, closest
     /// first, groups without a known distance last. Behind each tier comes one of
@@ -173,14 +174,6 @@ pub struct Queue {
     pub requests: u32,
     /// Each for so long.
     pub timeout: Duration,
-}
-
-impl Queue {
-    /// None may wait.
-    pub const NONE: Queue = Queue {
-        requests: 0,
-        timeout: Duration::ZERO,
-    };
 }
 
 /// The cookie by which a visitor stays with a backend.
@@ -235,17 +228,19 @@ pub struct Tier {
 /// One server of a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
-    /// Its name, unique within its pool.
-    pub name: Arc<str>,
-    /// Where it listens.
-    pub address: SocketAddr,
+    /// What its runtime state is kept under.
+    pub key: BackendKey,
     /// 1 to [`crate::limits::BACKEND_WEIGHT_MAX`].
     pub weight: u32,
     /// Requests of this host that may be under way there; none: any number.
-    pub connections: Option<u32>,
-    /// What its runtime state is kept under.
-    pub key: BackendKey,
+    pub connections: Option<NonZeroU32>,
 }
+
+// There is one of each for nearly every site of very many.
+const _: () = assert!(size_of::<Site>() <= 176);
+const _: () = assert!(size_of::<Pool>() <= 72);
+const _: () = assert!(size_of::<Tier>() <= 40);
+const _: () = assert!(size_of::<Backend>() <= 16);
 
 /// What a connection to a backend begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -279,6 +274,18 @@ impl Snapshot {
         let mut sites: Vec<&Arc<Site>> = self.sites.iter().map(|(_, site)| site).collect();
         sites.sort_unstable_by(|a, b| (&a.tenant, &a.name).cmp(&(&b.tenant, &b.name)));
         sites
+    }
+}
+
+impl Backend {
+    /// Its name, unique within its pool.
+    pub fn name(&self) -> &str {
+        self.key.backend()
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.key.address()
     }
 }
 

@@ -253,7 +253,10 @@ fn a_change_that_sites_do_not_notice_leaves_them_alone() {
     assert_ne!(before.policy, after.policy);
     for (id, site) in before.sites.iter() {
         assert!(Arc::ptr_eq(site, after.sites.get(id).unwrap()), "{id:?}");
-        let found = after.hostnames.get(&site.hostnames[0]).unwrap();
+        let found = after
+            .hostnames
+            .get(site.hostnames.iter().next().unwrap())
+            .unwrap();
         assert!(Arc::ptr_eq(site, found), "{id:?}");
     }
     // A tenant's networks are part of its sites.

@@ -182,7 +182,7 @@ fn backups_stand_behind_the_tier_that_they_are_of() {
     let snapshot = compile(&local, &desired, 1).unwrap();
     let blog = snapshot.hostnames.find(b"blog.example.com").unwrap();
     let tiers = blog.pools[0].tiers.iter().map(|tier| {
-        let names = tier.backends.iter().map(|it| it.name.to_string());
+        let names = tier.backends.iter().map(|it| it.name().to_string());
         let named = tier.named.iter().map(|it| it.name.to_string());
         (tier.cross_group, tier.backup, names.chain(named).collect())
     });
@@ -232,8 +232,8 @@ fn a_backend_by_name_becomes_one_for_each_address() {
     let described = |site: &snapshot::Site| -> Vec<String> {
         let backends = site.pools[0].tiers[0].backends.iter();
         let one = |it: &Backend| {
-            assert_eq!(it.key.address(), it.address);
-            format!("{} {} {}", it.name, it.address, it.weight)
+            assert_eq!(it.key.address(), it.address());
+            format!("{} {} {}", it.name(), it.address(), it.weight)
         };
         backends.map(one).collect()
     };
@@ -417,12 +417,13 @@ fn a_limit_of_a_backend_holds_for_each_address_of_its_name() {
     let shop = shop.with_addresses(|_| addresses.to_vec());
     let pool = &shop.pools[0];
     let limits: Vec<_> = (pool.tiers[0].backends.iter())
-        .map(|backend| backend.connections)
+        .map(|backend| backend.connections.map(u32::from))
         .collect();
     assert_eq!(limits, [Some(7), Some(9), Some(9)]);
-    assert_eq!(pool.queue.requests, 100);
-    assert_eq!(pool.queue.timeout, Duration::from_secs(3));
+    let queue = pool.queue.as_deref().unwrap();
+    assert_eq!(queue.requests, 100);
+    assert_eq!(queue.timeout, Duration::from_secs(3));
     // Where none is asked for, none waits.
     let blog = sites.iter().find(|site| &*site.name == "blog").unwrap();
-    assert_eq!(blog.pools[0].queue, snapshot::Queue::NONE);
+    assert_eq!(blog.pools[0].queue, None);
 }

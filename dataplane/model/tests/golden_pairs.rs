@@ -3,11 +3,12 @@
 
 use std::fmt::Write;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use meridian_model::snapshot::{
     Answer, Backend, Base, CheckHost, CheckKind, FieldChange, Forward, HealthCheck, HostField,
-    HttpCheck, Location, LogShare, Match, NamedBackend, Outcome, Pair, PathMatch, Pool, Queue,
-    Rewrite, Route, Site, Snapshot, Tier,
+    HttpCheck, Location, LogShare, Match, NamedBackend, Outcome, Pair, PathMatch, Pool, Rewrite,
+    Route, Site, Snapshot, Tier,
 };
 use meridian_model::{Manifest, compile};
 
@@ -131,14 +132,15 @@ fn describe_site(out: &mut String, site: &Site) {
             id: _,
             name,
             algorithm,
-            slow_start,
+            slow_start_ms,
             health,
             sticky,
             queue,
             tiers,
         } = pool;
         writeln!(out, "  pool {name} {algorithm:?}").unwrap();
-        if !slow_start.is_zero() {
+        if *slow_start_ms > 0 {
+            let slow_start = Duration::from_millis((*slow_start_ms).into());
             writeln!(out, "    slow start {slow_start:?}").unwrap();
         }
         if let Some(health) = health {
@@ -147,7 +149,7 @@ fn describe_site(out: &mut String, site: &Site) {
         if let Some(sticky) = sticky {
             writeln!(out, "    {sticky:?}").unwrap();
         }
-        if *queue != Queue::NONE {
+        if let Some(queue) = queue {
             writeln!(out, "    {queue:?}").unwrap();
         }
         for Tier {
@@ -161,15 +163,13 @@ fn describe_site(out: &mut String, site: &Site) {
             writeln!(out, "    tier cross_group={cross_group}{backup}").unwrap();
             for backend in backends {
                 let Backend {
-                    name,
-                    address,
                     weight,
                     connections,
                     key,
                 } = backend;
+                let (name, address) = (backend.name(), backend.address());
                 assert_eq!(key.site(), site.id);
-                assert_eq!((key.pool(), key.backend()), (&*pool.name, &**name));
-                assert_eq!(key.address(), *address);
+                assert_eq!(key.pool(), &*pool.name);
                 let begin = key.proxy_protocol();
                 writeln!(
                     out,

@@ -8,14 +8,14 @@ use meridian_model::snapshot::{
 };
 use proptest::prelude::*;
 
-fn site(id: u64) -> Arc<Site> {
+fn site(id: u64, hostnames: &[&str]) -> Arc<Site> {
     Arc::new(Site {
         id: SiteId(id),
         tenant_id: TenantId(1),
         tenant: "acme".into(),
         name: format!("site-{id}").into(),
         suspended: Default::default(),
-        hostnames: Box::new([]),
+        hostnames: hostnames.iter().copied().collect(),
         timeouts: Arc::new(Timeouts::default()),
         limits: None,
         retry_percent: 20,
@@ -28,6 +28,20 @@ fn site(id: u64) -> Arc<Site> {
         deny_networks: Arc::default(),
         log_share: LogShare::NONE,
     })
+}
+
+/// Gives a hostname to a site of this id and gives the id of the one that had it.
+fn insert(table: &mut HostnameTable, hostname: &str, id: u64) -> Option<u64> {
+    let mut before = None;
+    // It is not the first of the site's.
+    let others = ["0.test", "1.test"].map(|it| format!("{id}.{it}"));
+    let site = site(id, &[&others[0], hostname, &others[1]]);
+    table.insert_all(&site, |taken, site| {
+        assert_eq!(taken, hostname);
+        before = Some(site.id.0);
+    });
+    others.iter().for_each(|it| drop(table.remove(it)));
+    before
 }
 
 fn found(table: &HostnameTable, host: &str) -> Option<u64> {
@@ -45,9 +59,9 @@ fn found_by_rule(claims: &HashMap<String, u64>, host: &str) -> Option<u64> {
 #[test]
 fn exact_names_win_over_wildcards_of_one_label() {
     let mut table = HostnameTable::new();
-    table.insert("shop.example.com", site(1));
-    table.insert("*.example.com", site(2));
-    table.insert("*.shop.example.com", site(3));
+    insert(&mut table, "shop.example.com", 1);
+    insert(&mut table, "*.example.com", 2);
+    insert(&mut table, "*.shop.example.com", 3);
     assert_eq!(found(&table, "shop.example.com"), Some(1));
     assert_eq!(found(&table, "other.example.com"), Some(2));
     assert_eq!(found(&table, "a.shop.example.com"), Some(3));
@@ -63,17 +77,11 @@ fn exact_names_win_over_wildcards_of_one_label() {
 fn a_changed_copy_leaves_the_old_revision_alone() {
     let mut old = HostnameTable::new();
     for id in 0..5000 {
-        assert!(
-            old.insert(&format!("host-{id}.example.com"), site(id))
-                .is_none()
-        );
+        let before = insert(&mut old, &format!("host-{id}.example.com"), id);
+        assert_eq!(before, None);
     }
     let mut new = old.clone();
-    assert_eq!(
-        new.insert("host-7.example.com", site(9999))
-            .map(|site| site.id.0),
-        Some(7)
-    );
+    assert_eq!(insert(&mut new, "host-7.example.com", 9999), Some(7));
     assert_eq!(
         new.remove("host-8.example.com").map(|site| site.id.0),
         Some(8)
@@ -109,11 +117,11 @@ proptest! {
         for (id, (is_claim, name)) in changes.into_iter().enumerate() {
             let id = id as u64;
             let before = if is_claim {
-                (table.insert(&name, site(id)), claims.insert(name, id))
+                (insert(&mut table, &name, id), claims.insert(name, id))
             } else {
-                (table.remove(&name), claims.remove(&name))
+                (table.remove(&name).map(|site| site.id.0), claims.remove(&name))
             };
-            prop_assert_eq!(before.0.map(|site| site.id.0), before.1);
+            prop_assert_eq!(before.0, before.1);
         }
         prop_assert_eq!(table.len(), claims.len());
         for (name, site) in table.iter() {
@@ -127,7 +135,7 @@ proptest! {
     #[test]
     fn any_bytes_may_be_asked_for(host in proptest::collection::vec(any::<u8>(), 0..300)) {
         let mut table = HostnameTable::new();
-        table.insert("*.example.com", site(1));
+        insert(&mut table, "*.example.com", 1);
         let is_covered = host.strip_suffix(b".example.com")
             .is_some_and(|label| !label.is_empty() && !label.contains(&b'.'));
         prop_assert_eq!(table.find(&host).is_some(), is_covered);

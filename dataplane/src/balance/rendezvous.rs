@@ -30,7 +30,7 @@ impl Rendezvous {
     /// Over these backends. One is the same as long as its name and its address are.
     pub(crate) fn new(backends: &[Backend]) -> Rendezvous {
         let place = |backend: &Backend| Place {
-            identity: stable_hash(format!("{} {}", backend.name, backend.address).as_bytes()),
+            identity: stable_hash(format!("{} {}", backend.name(), backend.address()).as_bytes()),
             weight: backend.weight,
         };
         let even = backends

@@ -10,22 +10,22 @@ use std::net::SocketAddr;
 const PICKS: u64 = 20_000;
 
 fn backend(number: usize, weight: u32) -> Backend {
-    let address = SocketAddr::from(([192, 0, 2, 1], 1000 + number as u16));
-    let name: std::sync::Arc<str> = format!("b{number}").into();
-    let key = BackendKey::new(
-        SiteId(1),
-        "default".into(),
-        name.clone(),
-        address,
-        ProxyProtocol::Off,
-    );
     Backend {
-        name,
-        address,
         weight,
         connections: None,
-        key,
+        key: key(&format!("b{number}"), 1000 + number as u16),
     }
+}
+
+fn key(name: &str, port: u16) -> BackendKey {
+    let address = SocketAddr::from(([192, 0, 2, 1], port));
+    BackendKey::new(
+        SiteId(1),
+        "default".into(),
+        name.into(),
+        address,
+        ProxyProtocol::Off,
+    )
 }
 
 fn backends(weights: &[u32]) -> Vec<Backend> {
@@ -192,7 +192,7 @@ fn placed(backends: &[Backend], down: Option<usize>) -> Vec<String> {
     let place = |key: u64| balance.pick(share, |_| 0, |_| mixed(key));
     let places = (0..500).map(|key| place(key).expect("there is one"));
     places
-        .map(|place| backends[place].name.to_string())
+        .map(|place| backends[place].name().to_string())
         .collect()
 }
 
@@ -209,12 +209,12 @@ proptest! {
         let weights: Vec<u32> = weights.iter().map(|&it| if even { 9 } else { it }).collect();
         let whole = backends(&weights);
         let which = which % whole.len();
-        let name = &*whole[which].name;
+        let name = whole[which].name();
         let before = placed(&whole, None);
         let mut without = whole.clone();
         without.remove(which);
         let mut moved = whole.clone();
-        moved[which].address.set_port(9);
+        moved[which].key = key(name, 9);
         let mut reweighted = whole.clone();
         reweighted[which].weight = other_weight;
         let down = placed(&whole, Some(which));

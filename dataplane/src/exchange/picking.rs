@@ -86,7 +86,9 @@ impl Exchange<'_> {
     async fn stand_in_line(&self, wish: Wish, tried: &[u32]) -> Result<Pick, Unpicked> {
         let runtime = &self.worker.runtime;
         let pool = self.request.forward().pool;
-        let rules = self.request.site.site().pools[pool].queue;
+        let Some(rules) = self.request.site.site().pools[pool].queue.clone() else {
+            return Err(Unpicked::Refused(Reject::QueueFull));
+        };
         let deadline_ns = runtime.deadline(rules.timeout);
         let mut line = self.enter(wish, rules.requests)?;
         loop {

@@ -322,10 +322,10 @@ impl Checker {
                     .without_resources
                     .fetch_add(1, Ordering::Relaxed);
             }
-            Ok(_) => target.state.checks.add(1),
+            Ok(_) => target.state.experience().checks.add(1),
             Err(_) => {
-                target.state.checks.add(1);
-                target.state.check_failures.add(1);
+                target.state.experience().checks.add(1);
+                target.state.experience().check_failures.add(1);
             }
         }
         self.judge(number, over, now);

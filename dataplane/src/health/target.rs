@@ -147,6 +147,5 @@ impl Target {
 }
 
 fn requests_of(state: &BackendState) -> u64 {
-    let counters = state.counters.iter();
-    counters.map(|counters| counters.requests.get()).sum()
+    state.sum(|counters| &counters.requests)
 }

@@ -196,8 +196,8 @@ fn backend_rows(routing: &Routing, chosen: &Chosen) -> (Vec<BackendRow>, u64) {
             rows.push(BackendRow {
                 labels: site_labels(&site.tenant, &site.name)
                     .with("pool", backend.key.pool())
-                    .with("backend", &backend.name)
-                    .with("address", backend.address),
+                    .with("backend", backend.name())
+                    .with("address", backend.address()),
                 weight: backend.weight,
                 state,
             });

@@ -405,20 +405,19 @@ const OF_BACKENDS: [OfBackend; 9] = [
         "meridian_backend_health_checks_total",
         Kind::Counter,
         "Health checks of a backend that ended.",
-        |row| Value::Count(row.state.checks.get()),
+        |row| Value::Count(row.state.checks().0),
     ),
     OfBackend(
         "meridian_backend_health_check_failures_total",
         Kind::Counter,
         "Health checks of a backend that failed.",
-        |row| Value::Count(row.state.check_failures.get()),
+        |row| Value::Count(row.state.checks().1),
     ),
 ];
 
 impl BackendRow {
     fn sum(&self, pick: fn(&BackendCounters) -> &Counter) -> Value {
-        let counters = self.state.counters.iter();
-        Value::Count(counters.map(|counters| pick(counters).get()).sum())
+        Value::Count(self.state.sum(pick))
     }
 }
 

@@ -174,8 +174,6 @@ impl Plane {
             command.args(["taskset", "-c", &next_cpu().to_string()]);
         }
         command.arg(BINARY).arg("--state").arg(self.state.path());
-        // Huge pages would make every measure of memory one in steps of 2 MiB.
-        command.env("MIMALLOC_ALLOW_THP", "0");
         command.stdin(match &self.handed_over {
             Some(listener) => listener.try_clone().expect("it can be shared").into(),
             None => Stdio::null(),

@@ -1,7 +1,9 @@
 //! One site, its pools and backends, from what is desired to what a worker reads.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -77,6 +79,11 @@ pub(super) fn compile_each(
         true => Ok(compiled),
         false => Err(compiler.problems),
     }
+}
+
+/// No duration of a manifest has a part of one, nor is as long as they may count.
+fn whole_ms(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
 fn compile_proxy_protocol(version: Option<desired::ProxyProtocol>) -> ProxyProtocol {
@@ -163,7 +170,7 @@ impl Compiler<'_> {
                 by_owner: *suspended || tenant.suspended,
                 by_order,
             },
-            hostnames: hostnames.iter().map(|name| name.as_str().into()).collect(),
+            hostnames: hostnames.iter().map(|name| name.as_str()).collect(),
             timeouts: self.timeouts(timeouts.on(&self.host.timeouts)),
             limits: site_limits(tenant, limits),
             retry_percent: retry.map_or(RETRY_PERCENT_DEFAULT, |retry| retry.percent),
@@ -200,12 +207,14 @@ impl Compiler<'_> {
             id: *id,
             name: self.pool_name(name),
             algorithm: compile_algorithm(*algorithm),
-            slow_start: slow_start.unwrap_or_default(),
+            slow_start_ms: slow_start.map_or(0, whole_ms),
             health: self.health(site, health.as_deref()),
             sticky: self.sticky(site, sticky.as_deref()),
-            queue: queue.map_or(Queue::NONE, |queue| Queue {
-                requests: queue.requests,
-                timeout: queue.timeout,
+            queue: queue.map(|queue| {
+                Arc::new(Queue {
+                    requests: queue.requests,
+                    timeout: queue.timeout,
+                })
             }),
             tiers: self.tiers(
                 site,
@@ -340,18 +349,20 @@ impl Compiler<'_> {
             backup: _, // its tier
         } = backend;
         let (name, weight): (Arc<str>, u32) = (Arc::from(name.as_str()), *weight);
-        let connections = *connections;
+        if *connections == Some(0) {
+            let what = String::from("must be 1 or more");
+            self.report(site, "site.backend.connections", what);
+        }
+        let connections = connections.and_then(NonZeroU32::new);
         match address {
             BackendAddress::Ip(address) => Server::At(Backend {
                 key: BackendKey::new(
                     site.id,
                     self.pool_name(pool),
-                    Arc::clone(&name),
+                    name,
                     *address,
                     proxy_protocol,
                 ),
-                name,
-                address: *address,
                 weight,
                 connections,
             }),

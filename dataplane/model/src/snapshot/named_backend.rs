@@ -1,6 +1,7 @@
 //! Backends that are known by a name, and what becomes of a site when their addresses are known.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::{Backend, BackendKey, Pool, ProxyProtocol, Site, SiteId, Tier};
@@ -18,7 +19,7 @@ pub struct NamedBackend {
     /// Of each address; 1 to [`crate::limits::BACKEND_WEIGHT_MAX`].
     pub weight: u32,
     /// Requests of this host that may be under way at each of its addresses; none: any number.
-    pub connections: Option<u32>,
+    pub connections: Option<NonZeroU32>,
     /// The header that its pool's connections begin with.
     pub proxy_protocol: ProxyProtocol,
 }
@@ -61,8 +62,6 @@ impl Tier {
         let mut backends = self.backends.to_vec();
         for named in &self.named {
             backends.extend(addresses_of(named).into_iter().map(|address| Backend {
-                name: Arc::clone(&named.name),
-                address,
                 weight: named.weight,
                 connections: named.connections,
                 key: BackendKey::new(
@@ -74,7 +73,7 @@ impl Tier {
                 ),
             }));
         }
-        backends.sort_by(|a, b| (&a.name, a.address).cmp(&(&b.name, b.address)));
+        backends.sort_by(|a, b| (a.name(), a.address()).cmp(&(b.name(), b.address())));
         Tier {
             cross_group: self.cross_group,
             backup: self.backup,
