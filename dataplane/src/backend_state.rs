@@ -170,6 +170,17 @@ impl BackendState {
         (before & DRAINING != 0) != draining
     }
 
+    /// How many requests may be at it from here on; `None`: any number.
+    pub(crate) fn limit(&self, most: Option<u32>) {
+        match most {
+            Some(most) => self.load().limit(most),
+            None => {
+                let load = self.experience.get().and_then(|it| it.load.get());
+                load.iter().for_each(|load| load.limit(u32::MAX));
+            }
+        }
+    }
+
     /// How loaded it is ([`Experience::load`]).
     pub(crate) fn load(&self) -> &Load {
         self.experience().load()

@@ -27,6 +27,7 @@ mod config;
 mod configuration;
 mod control;
 mod counters;
+mod departed;
 mod download;
 mod drains;
 mod entrance;

@@ -17,17 +17,33 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 /// See the module. It outlives the revisions that have its pool.
 #[derive(Debug, Default)]
 pub(crate) struct PoolQueue {
-    line: Mutex<VecDeque<Arc<Waiter>>>,
+    line: Mutex<Line>,
     /// How many stand in it.
     waiting: AtomicU32,
-    /// Of these, those that take any backend.
-    waiting_for_any: AtomicU32,
+}
+
+/// Those who wait, by what they wait for: whoever is before another in the line may have nothing
+/// of what that one waits for, and must not stand in its way.
+#[derive(Debug, Default)]
+struct Line {
+    kinds: Vec<Kind>,
+    waiting: usize,
+    /// Grows with each who comes.
+    place: u64,
+}
+
+/// Those who wait for the same: the first first, and never nobody.
+#[derive(Debug)]
+struct Kind {
+    waiters: VecDeque<Arc<Waiter>>,
 }
 
 /// A request that waits.
 #[derive(Debug)]
 pub(crate) struct Waiter {
     wish: Wish,
+    /// The lower came earlier.
+    place: u64,
     /// The backend where it has a place now.
     granted: OnceLock<BackendKey>,
     /// It is to look.
@@ -61,26 +77,33 @@ impl PoolQueue {
         self.waiting.load(Ordering::SeqCst) > 0
     }
 
-    /// Whether somebody waits who takes any backend: who comes now goes behind.
-    pub(crate) fn is_used_by_any(&self) -> bool {
-        self.waiting_for_any.load(Ordering::SeqCst) > 0
+    /// Whether somebody waits for the same: who comes now goes behind.
+    pub(crate) fn has_like(&self, wish: &Wish) -> bool {
+        self.line().kind(wish).is_some()
     }
 
     /// Stands in line for `wish`, unless `most` do already. Whoever stands there must look once more
     /// whether there is room, and leave in the end ([`PoolQueue::leave`]).
     pub(crate) fn enter(&self, wish: Wish, most: u32, worker: Notifier) -> Option<Arc<Waiter>> {
         let mut line = self.line();
-        if line.len() >= most as usize {
+        if line.waiting >= most as usize {
             return None;
         }
-        self.count(&wish, 1);
+        line.place += 1;
         let waiter = Arc::new(Waiter {
             wish,
+            place: line.place,
             granted: OnceLock::new(),
             called: AtomicBool::new(false),
             worker,
         });
-        line.push_back(Arc::clone(&waiter));
+        match line.kind(&waiter.wish) {
+            Some(kind) => line.kinds[kind].waiters.push_back(Arc::clone(&waiter)),
+            None => line.kinds.push(Kind {
+                waiters: VecDeque::from([Arc::clone(&waiter)]),
+            }),
+        }
+        self.count(&mut line, 1);
         Some(waiter)
     }
 
@@ -90,15 +113,14 @@ impl PoolQueue {
         // Who has a place stands there no more, and gets none while we hold the line.
         let granted = waiter.granted.get();
         if granted.is_none()
-            && let Some(place) = line.iter().position(|other| Arc::ptr_eq(other, waiter))
+            && let Some(kind) = line.kind(&waiter.wish)
+            && let Ok(at) = line.kinds[kind].position(waiter)
         {
-            line.remove(place);
-            self.count(&waiter.wish, -1);
+            line.remove(kind, at);
+            self.count(&mut line, -1);
             // Where it found something without being given it, there may be more.
-            let mut next = line.iter();
-            if let Some(next) = next.find(|other| other.wish.is_like(&waiter.wish)) {
-                next.called.store(true, Ordering::Release);
-                next.worker.notify();
+            if let Some(kind) = line.kind(&waiter.wish) {
+                line.kinds[kind].waiters[0].call();
             }
         }
         granted.cloned()
@@ -107,44 +129,63 @@ impl PoolQueue {
     /// Whether nobody stands before it with the same wish: what it finds is its to take.
     pub(crate) fn is_first(&self, waiter: &Arc<Waiter>) -> bool {
         let line = self.line();
-        let mut rivals = line.iter().filter(|other| other.wish.is_like(&waiter.wish));
-        rivals
-            .next()
-            .is_some_and(|first| Arc::ptr_eq(first, waiter))
+        let kind = line.kind(&waiter.wish);
+        kind.is_some_and(|kind| Arc::ptr_eq(&line.kinds[kind].waiters[0], waiter))
     }
 
-    /// A request at a backend that may have `most` has ended: the first that may have the place
-    /// gets it.
-    pub(crate) fn pass_on(&self, key: &BackendKey, state: &BackendState, most: u32) {
+    /// A request at a backend has ended: the first that may have the place gets it.
+    pub(crate) fn pass_on(&self, key: &BackendKey, state: &BackendState) {
         if !self.is_used() {
             return;
         }
         let mut line = self.line();
-        let Some(place) = line.iter().position(|it| it.wish.takes(key, state)) else {
+        let kinds = line.kinds.iter().enumerate();
+        let takers = kinds.filter(|(_, kind)| kind.waiters[0].wish.takes(key, state));
+        let Some((kind, _)) = takers.min_by_key(|(_, kind)| kind.waiters[0].place) else {
             return;
         };
-        if !state.load().try_begin(most) {
+        if !state.load().try_begin() {
             return;
         }
-        if let Some(waiter) = line.remove(place) {
-            self.count(&waiter.wish, -1);
+        if let Some(waiter) = line.remove(kind, 0) {
+            self.count(&mut line, -1);
             let _ = waiter.granted.set(key.clone());
-            waiter.called.store(true, Ordering::Release);
-            waiter.worker.notify();
+            waiter.call();
         }
     }
 
-    fn line(&self) -> MutexGuard<'_, VecDeque<Arc<Waiter>>> {
+    fn line(&self) -> MutexGuard<'_, Line> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One more or one less with this wish; whoever holds the line.
-    fn count(&self, wish: &Wish, more: i32) {
-        let add = |count: &AtomicU32| count.fetch_add(more as u32, Ordering::SeqCst);
-        add(&self.waiting);
-        if matches!(wish, Wish::Any(_)) {
-            add(&self.waiting_for_any);
+    /// One more or one less; whoever holds the line.
+    fn count(&self, line: &mut Line, more: isize) {
+        line.waiting = line.waiting.saturating_add_signed(more);
+        self.waiting.fetch_add(more as u32, Ordering::SeqCst);
+    }
+}
+
+impl Line {
+    /// Where those stand who wait for the same.
+    fn kind(&self, wish: &Wish) -> Option<usize> {
+        let mut kinds = self.kinds.iter();
+        kinds.position(|kind| kind.waiters[0].wish.is_like(wish))
+    }
+
+    fn remove(&mut self, kind: usize, at: usize) -> Option<Arc<Waiter>> {
+        let waiters = &mut self.kinds[kind].waiters;
+        let removed = waiters.remove(at);
+        if waiters.is_empty() {
+            self.kinds.swap_remove(kind);
         }
+        removed
+    }
+}
+
+impl Kind {
+    fn position(&self, waiter: &Waiter) -> Result<usize, usize> {
+        let place = |other: &Arc<Waiter>| other.place;
+        self.waiters.binary_search_by_key(&waiter.place, place)
     }
 }
 
@@ -152,6 +193,12 @@ impl Waiter {
     /// What it waits for.
     pub(crate) fn wish(&self) -> &Wish {
         &self.wish
+    }
+
+    /// Has it look.
+    fn call(&self) {
+        self.called.store(true, Ordering::Release);
+        self.worker.notify();
     }
 
     /// Whether it was called since this was asked last.
@@ -181,7 +228,11 @@ impl Wish {
     /// Whether both wait for the same.
     pub(crate) fn is_like(&self, other: &Wish) -> bool {
         match (self, other) {
-            (Wish::Any(_), Wish::Any(_)) => true,
+            (Wish::Any(one), Wish::Any(other)) => {
+                Arc::ptr_eq(&one.site, &other.site)
+                    && one.tier == other.tier
+                    && one.tried == other.tried
+            }
             (Wish::Only(one), Wish::Only(other)) => one == other,
             (Wish::Any(_), Wish::Only(_)) | (Wish::Only(_), Wish::Any(_)) => false,
         }

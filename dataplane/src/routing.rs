@@ -8,6 +8,7 @@
 //! those change, the sites that use the name change, within their revision.
 
 use crate::backend_state::BackendState;
+use crate::departed::Departed;
 use crate::drains::{Drains, full_name};
 use crate::limits::{Meters, SiteMeters};
 use crate::names::{FollowedName, Names, share};
@@ -62,6 +63,7 @@ pub(crate) struct Routing {
     /// change.
     pub(crate) serial: u64,
     served: BySite<Arc<ServedSite>>,
+    departed: Departed,
     /// What the last routings changed, the oldest first; the last is this one. None tells of the
     /// one that the plane began with.
     changes: VecDeque<(u64, Arc<[SiteId]>)>,
@@ -103,7 +105,7 @@ impl ServedSite {
     /// A site with the state that its backends had before.
     fn new(
         declared: &Arc<Site>,
-        before: Option<&ServedSite>,
+        (before, departed): (Option<&ServedSite>, &Departed),
         policy: &AddressPolicy,
         joint: Joint<'_>,
     ) -> Arc<ServedSite> {
@@ -113,8 +115,15 @@ impl ServedSite {
                 let kept = before.and_then(|before| before.backend_state(&backend.key));
                 let state = kept.unwrap_or_else(|| {
                     let draining = joint.drains.contains(&site, &backend.key);
-                    Arc::new(BackendState::new(draining))
+                    match departed.find(&backend.key) {
+                        Some(state) => {
+                            state.set_draining(draining);
+                            state
+                        }
+                        None => Arc::new(BackendState::new(draining)),
+                    }
                 });
+                state.limit(backend.connections.map(u32::from));
                 (backend.key.clone(), state)
             })
             .collect();
@@ -265,8 +274,11 @@ impl Routing {
     /// The first revision of a plane.
     pub(crate) fn new(snapshot: Snapshot, joint: Joint<'_>) -> Routing {
         let policy = &snapshot.policy;
-        let served = (snapshot.sites).map(|site| ServedSite::new(site, None, policy, joint));
+        let departed = Departed::default();
+        let served =
+            (snapshot.sites).map(|site| ServedSite::new(site, (None, &departed), policy, joint));
         Routing {
+            departed,
             changes: VecDeque::new(),
             serial: 1,
             snapshot,
@@ -299,6 +311,7 @@ impl Routing {
                     && (before.names().is_empty() || !policy_changed)
             };
             if !before.is_some_and(is_same) {
+                let before = (before, &self.departed);
                 let site = ServedSite::new(site, before, &snapshot.policy, joint);
                 served.insert(id, site);
             }
@@ -322,7 +335,8 @@ impl Routing {
         for &id in sites {
             if let Some(before) = self.served.get(id) {
                 let policy = &self.snapshot.policy;
-                let site = ServedSite::new(before.declared(), Some(before), policy, joint);
+                let earlier = (Some(&**before), &self.departed);
+                let site = ServedSite::new(before.declared(), earlier, policy, joint);
                 served.insert(id, site);
             }
         }
@@ -349,13 +363,32 @@ impl Routing {
             changes.pop_front();
         }
         let serial = self.serial + 1;
+        let departed = self.departed_by(&served, &changed);
         changes.push_back((serial, changed.into()));
         Routing {
+            departed,
             snapshot,
             serial,
             served,
             changes,
         }
+    }
+
+    /// Those that departed before, and with the change to `served`.
+    fn departed_by(&self, served: &BySite<Arc<ServedSite>>, changed: &[SiteId]) -> Departed {
+        let mut departed = self.departed.clone();
+        for &id in changed {
+            let (before, after) = (self.served.get(id), served.get(id));
+            let before = before.iter().flat_map(|before| before.backends.iter());
+            for (key, state) in before {
+                let stays = after.is_some_and(|after| after.backend_state(key).is_some());
+                if !stays {
+                    departed.add(key, state);
+                }
+            }
+        }
+        departed.forget_unused();
+        departed
     }
 
     /// The site with this full name, TENANT/SITE.

@@ -59,8 +59,8 @@ struct LocalTier {
     upstreams: Box<[Rc<Upstream>]>,
     /// What cookies call them; empty where there are none.
     tags: Box<[Tag]>,
-    /// How many requests each may have; empty where none has a limit.
-    most: Box<[u32]>,
+    /// One of them has a limit.
+    is_limited: bool,
 }
 
 /// What a pick comes to.
@@ -92,8 +92,8 @@ pub(crate) struct Pick {
 #[derive(Debug)]
 pub(crate) struct Load {
     upstream: Rc<Upstream>,
-    /// Who gets the place then, and how many there may be.
-    gate: Option<(Arc<PoolQueue>, u32)>,
+    /// Who gets the place then.
+    gate: Option<Arc<PoolQueue>>,
 }
 
 impl LocalSite {
@@ -181,14 +181,21 @@ impl LocalSite {
     ) -> Picked {
         let local = &self.pools[pool];
         for (at, tier) in local.tiers.iter().enumerate() {
-            if tier.most.is_empty() {
+            if !tier.is_limited {
                 if let Some(place) = tier.pick(tried, now_ns, &key) {
                     return Picked::Backend(local.picked(tier, place));
                 }
                 continue;
             }
-            let others_wait = || local.queue.as_ref().is_some_and(|it| it.is_used_by_any());
-            if first || !others_wait() {
+            let wish = || {
+                Wish::Any(OneOf {
+                    site: Arc::clone(&self.site),
+                    tier: (pool, at),
+                    tried: tier.keys_of(tried),
+                })
+            };
+            let queue = local.queue.as_ref().filter(|it| it.is_used());
+            if first || !queue.is_some_and(|it| it.has_like(&wish())) {
                 // Another worker may have taken the last place in between: then it is full.
                 while let Some(place) = tier.pick(tried, now_ns, &key) {
                     if let Some(pick) = local.take(tier, place) {
@@ -197,11 +204,7 @@ impl LocalSite {
                 }
             }
             if tier.has_usable(tried) {
-                return Picked::Full(Wish::Any(OneOf {
-                    site: Arc::clone(&self.site),
-                    tier: (pool, at),
-                    tried: tier.keys_of(tried),
-                }));
+                return Picked::Full(wish());
             }
         }
         Picked::Nobody
@@ -226,14 +229,16 @@ impl LocalSite {
         if upstream.is_down() || tried.contains(&upstream.number()) {
             return Picked::Nobody;
         }
-        if tier.most.is_empty() {
+        if !tier.is_limited {
             return Picked::Backend(local.picked(tier, place));
         }
-        let others_wait = || local.queue.as_ref().is_some_and(|it| it.is_used());
-        let taken = (first || !others_wait()).then(|| local.take(tier, place));
+        let wish = || Wish::Only(upstream.key().clone());
+        let queue = local.queue.as_ref().filter(|it| it.is_used());
+        let others_wait = !first && queue.is_some_and(|it| it.has_like(&wish()));
+        let taken = (!others_wait).then(|| local.take(tier, place));
         match taken.flatten() {
             Some(pick) => Picked::Backend(pick),
-            None => Picked::Full(Wish::Only(upstream.key().clone())),
+            None => Picked::Full(wish()),
         }
     }
 
@@ -331,7 +336,7 @@ impl LocalPool {
 
     /// A backend of a tier with limits, unless it is full.
     fn take(&self, tier: &LocalTier, place: usize) -> Option<Pick> {
-        if !tier.upstreams[place].load().try_begin(tier.most[place]) {
+        if !tier.upstreams[place].load().try_begin() {
             return None;
         }
         let mut pick = self.picked_uncounted(tier, place);
@@ -341,10 +346,10 @@ impl LocalPool {
 
     /// What ends a request that was counted.
     fn load(&self, tier: &LocalTier, place: usize) -> Load {
-        let most = tier.most.get(place);
+        let queue = self.queue.as_ref().filter(|_| tier.is_limited);
         Load {
             upstream: Rc::clone(&tier.upstreams[place]),
-            gate: most.and_then(|&most| Some((Arc::clone(self.queue.as_ref()?), most))),
+            gate: queue.map(Arc::clone),
         }
     }
 }
@@ -358,12 +363,14 @@ impl LocalTier {
     ) -> LocalTier {
         let upstreams = tier.backends.iter().map(|backend| {
             let kept = kept.get(&backend.key);
-            match kept.filter(|upstream| !upstream.is_retired()) {
+            let state = served
+                .backend_state(&backend.key)
+                .expect("a served site has the state of each of its backends");
+            // A worker that missed revisions may have one of another state.
+            let is_of_state = |upstream: &&&Rc<Upstream>| std::ptr::eq(upstream.state(), &*state);
+            match kept.filter(|it| !it.is_retired()).filter(is_of_state) {
                 Some(&upstream) => Rc::clone(upstream),
                 None => worker.add_upstream(|number| {
-                    let state = served
-                        .backend_state(&backend.key)
-                        .expect("a served site has the state of each of its backends");
                     let of_workers = (worker.index, worker.workers());
                     Upstream::new(number, backend.key.clone(), state, of_workers)
                 }),
@@ -381,14 +388,7 @@ impl LocalTier {
                 worker.request_ids().seed(),
             ),
             upstreams: upstreams.collect(),
-            most: match tier.backends.iter().any(|it| it.connections.is_some()) {
-                false => Box::default(),
-                true => {
-                    let backends = tier.backends.iter();
-                    let most = backends.map(|it| it.connections.map_or(u32::MAX, u32::from));
-                    most.collect()
-                }
-            },
+            is_limited: tier.backends.iter().any(|it| it.connections.is_some()),
             tags: match &pool.sticky {
                 None => Box::default(),
                 Some(_) => {
@@ -415,8 +415,7 @@ impl LocalTier {
     }
 
     fn is_full(&self, place: usize) -> bool {
-        let load = || self.upstreams[place].load().in_flight();
-        self.most.get(place).is_some_and(|&most| load() >= most)
+        self.is_limited && self.upstreams[place].load().is_full()
     }
 
     fn pick(&self, tried: &[u32], now_ns: u64, key: impl Fn(HashInput) -> u64) -> Option<usize> {
@@ -453,8 +452,8 @@ impl Pick {
 impl Drop for Load {
     fn drop(&mut self) {
         self.upstream.load().end();
-        if let Some((queue, most)) = &self.gate {
-            queue.pass_on(self.upstream.key(), self.upstream.state(), *most);
+        if let Some(queue) = &self.gate {
+            queue.pass_on(self.upstream.key(), self.upstream.state());
         }
     }
 }

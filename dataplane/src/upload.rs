@@ -56,13 +56,16 @@ impl Upload {
     pub(crate) fn new(request: &Request, now_ns: u64) -> Upload {
         let site = request.site.site();
         let timeouts = &site.timeouts;
+        let mut meter = RateMeter::new(timeouts.body, now_ns);
+        // Until there is a backend to take it, it is us who hold the body up.
+        meter.hold(now_ns);
         Upload {
             reader: BodyReader::of_request(request.framing)
                 .drop_trailers(!request.forward().request_fields.dropped.is_empty()),
             chunked: request.framing == BodyFraming::Chunked,
             next: None,
             left_bytes: (site.limits.as_ref()).map_or(u64::MAX, |limits| limits.body_bytes),
-            meter: RateMeter::new(timeouts.body, now_ns),
+            meter,
             write_ns: timeouts.write.as_nanos() as u64,
             broken: false,
             pieces: 0,

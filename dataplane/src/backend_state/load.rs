@@ -14,9 +14,11 @@ const STAMP_SHIFT: u32 = 20;
 
 /// A line of its own: every worker writes it for each request. It is made for backends of pools
 /// that look at it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct Load {
+    /// How many of these there may be, as the newest revision has it; `u32::MAX`: any number.
+    most: AtomicU32,
     /// Requests that wait for it or are being answered by it, and tunnels.
     in_flight: AtomicU32,
     /// A [`Latency`]; 0: it never answered.
@@ -42,14 +44,35 @@ pub(crate) enum Outcome {
     Failed,
 }
 
+impl Default for Load {
+    fn default() -> Load {
+        Load {
+            most: AtomicU32::new(u32::MAX),
+            in_flight: AtomicU32::new(0),
+            latency: AtomicU64::new(0),
+        }
+    }
+}
+
 impl Load {
+    /// Only so many requests from here on, whatever the revision that they came under.
+    pub(super) fn limit(&self, most: u32) {
+        self.most.store(most, Ordering::SeqCst);
+    }
+
+    /// Whether there are as many requests as there may be.
+    pub(crate) fn is_full(&self) -> bool {
+        self.in_flight() >= self.most.load(Ordering::Relaxed)
+    }
+
     /// A request more.
     pub(crate) fn begin(&self) {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A request more, if there are fewer than `most`; whether there were.
-    pub(crate) fn try_begin(&self, most: u32) -> bool {
+    /// A request more, if there are fewer than there may be; whether there were.
+    pub(crate) fn try_begin(&self) -> bool {
+        let most = self.most.load(Ordering::SeqCst);
         let begun = self
             .in_flight
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |there| {
@@ -143,12 +166,15 @@ mod tests {
     #[test]
     fn no_more_begin_than_may() {
         let load = Load::default();
-        assert!(load.try_begin(2) && load.try_begin(2) && !load.try_begin(2));
+        load.limit(2);
+        assert!(load.try_begin() && load.try_begin() && !load.try_begin());
         load.end();
-        assert!(load.try_begin(2) && !load.try_begin(1));
+        assert!(load.try_begin());
+        load.limit(1);
+        assert!(!load.try_begin());
         // A limit that was lowered holds for those that come.
         load.end();
-        assert!(!load.try_begin(1));
+        assert!(!load.try_begin());
         assert_eq!(load.in_flight(), 1);
     }
 

@@ -14,6 +14,7 @@ mod log;
 mod metrics;
 mod names;
 mod programs;
+mod queue_order;
 mod queueing;
 mod revisions;
 mod smuggling;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// A backend that keeps what it was asked for, and answers `/hold...` once it may.
 #[derive(Clone, Default)]
-struct Watched {
+pub(super) struct Watched {
     asked: Arc<Mutex<Vec<String>>>,
     there: Arc<AtomicUsize>,
     most: Arc<AtomicUsize>,
@@ -21,7 +21,7 @@ struct Watched {
 }
 
 impl Watched {
-    fn serve(&self, name: &'static str) -> SocketAddr {
+    pub(super) fn serve(&self, name: &'static str) -> SocketAddr {
         let watched = self.clone();
         Backend::new().serve(move |peer| {
             let watched = watched.clone();
@@ -47,12 +47,12 @@ impl Watched {
         ok(name.as_bytes())
     }
 
-    fn allow(&self, count: usize) {
+    pub(super) fn allow(&self, count: usize) {
         self.permits.fetch_add(count, Ordering::SeqCst);
     }
 
     /// What it was asked for of what it held.
-    fn held(&self) -> Vec<String> {
+    pub(super) fn held(&self) -> Vec<String> {
         let asked = self.asked.lock().expect("nobody panicked");
         let held = asked.iter().filter(|path| path.starts_with("/hold"));
         held.cloned().collect()
@@ -60,7 +60,7 @@ impl Watched {
 }
 
 /// Backends that take one request at a time each.
-fn one_each(backends: impl IntoIterator<Item = SocketAddr>, pool: &str) -> Declared {
+pub(super) fn one_each(backends: impl IntoIterator<Item = SocketAddr>, pool: &str) -> Declared {
     let declared = Declared::with_backends(backends);
     Declared {
         workers: 2,
@@ -70,19 +70,19 @@ fn one_each(backends: impl IntoIterator<Item = SocketAddr>, pool: &str) -> Decla
     }
 }
 
-fn waiting(plane: &Plane, count: u64) -> bool {
+pub(super) fn waiting(plane: &Plane, count: u64) -> bool {
     eventually(10, || plane.workers("waiting") == count)
 }
 
 /// A request that a backend has by now.
-fn hold(plane: &Plane, backend: usize, path: &str) -> Peer {
+pub(super) fn hold(plane: &Plane, backend: usize, path: &str) -> Peer {
     let mut client = Peer::connect(plane.address());
     client.send(&ask_for(path));
     assert!(eventually(10, || plane.backend(backend, "in_flight") == 1));
     client
 }
 
-fn body(client: &mut Peer) -> String {
+pub(super) fn body(client: &mut Peer) -> String {
     let (head, body) = client.receive_response();
     assert_eq!(status(&head), 200, "{head}");
     String::from_utf8(body).expect("names are text")
