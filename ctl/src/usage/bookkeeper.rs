@@ -14,6 +14,7 @@ use super::counters_directory::CountersDirectory;
 use super::folding::Fold;
 use crate::event::Event;
 use crate::ledger::{Ledger, LedgerFault, NamedSite};
+use crate::memory;
 use crate::output::Output;
 
 /// From one fold to the next.
@@ -21,6 +22,9 @@ const FOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// How long the end of `up` waits for the last fold.
 const LAST_FOLD_WITHIN: Duration = Duration::from_secs(1);
+
+/// The names of so many are worth giving back: a start tells of all, a change of few.
+const MANY_SITES: usize = 1000;
 
 enum News {
     /// These sites are called so.
@@ -177,7 +181,10 @@ impl Books {
     fn write_names(&mut self) -> Result<(), LedgerFault> {
         if !self.unnamed.is_empty() {
             open(&mut self.ledger, &self.path)?.name_sites(&self.unnamed)?;
-            self.unnamed.clear();
+            let named = std::mem::take(&mut self.unnamed).len();
+            if named >= MANY_SITES {
+                memory::give_back();
+            }
         }
         Ok(())
     }

@@ -217,6 +217,23 @@ fn it_limits_the_plane_to_the_hard_limit_on_files() {
 }
 
 #[test]
+fn neither_it_nor_its_plane_has_huge_pages() {
+    let host = Host::new();
+    let up = host.up();
+    up.line();
+    let plane = host.planes()[0];
+    for pid in [up.pid(), plane] {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        // A kernel without them does not name them.
+        let enabled = status
+            .lines()
+            .find_map(|line| line.strip_prefix("THP_enabled:"));
+        assert_eq!(enabled.map_or("0", str::trim), "0");
+    }
+    up.stop();
+}
+
+#[test]
 fn it_outlives_the_reader_of_its_output() {
     let host = Host::new();
     let mut command = host.command(&["up", "-f", "h1.toml"]);
