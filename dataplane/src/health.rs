@@ -5,6 +5,7 @@
 //! timers    when something is due
 //! turns     whose check comes first, and how many are under way
 //! check     one check: a connection, what is asked over it, the answer
+//! handshake what is asked by TLS; tls_failure why that failed
 //! verdict   what a check saw, in words, and when a backend is up or down
 //! target    a backend that is checked
 //! telling   what is told on stderr
@@ -16,9 +17,11 @@
 
 mod check;
 mod checker;
+mod handshake;
 mod target;
 mod telling;
 mod timers;
+mod tls_failure;
 mod turns;
 mod verdict;
 
@@ -45,6 +48,8 @@ pub(crate) struct HealthChecks {
     late: AtomicU64,
     /// Checks that were left out because this host lacked something.
     without_resources: AtomicU64,
+    /// Checks that failed because the handshake was too long.
+    too_long: AtomicU64,
 }
 
 /// A request could not connect to a backend.
@@ -74,6 +79,7 @@ impl HealthChecks {
             under_way_max: usize::try_from(under_way_max).unwrap_or(usize::MAX),
             late: AtomicU64::new(0),
             without_resources: AtomicU64::new(0),
+            too_long: AtomicU64::new(0),
         });
         let checker = Checker::new(Arc::clone(&health), Arc::clone(routing), receiver)?;
         std::thread::Builder::new()
@@ -109,6 +115,11 @@ impl HealthChecks {
     /// Checks that were left out because this host lacked something.
     pub(crate) fn without_resources(&self) -> u64 {
         self.without_resources.load(Ordering::Relaxed)
+    }
+
+    /// Checks that failed because the handshake was too long.
+    pub(crate) fn too_long(&self) -> u64 {
+        self.too_long.load(Ordering::Relaxed)
     }
 
     fn forget_wakes(&self) {

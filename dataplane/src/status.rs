@@ -323,6 +323,7 @@ pub(crate) fn limits(shared: &Shared) -> Vec<Met> {
             "health_check_without_resources",
             shared.health.without_resources(),
         ),
+        ("health_check_too_long", shared.health.too_long()),
         ("lookup_failed", shared.names.failed()),
         ("name_addresses", shared.names.over()),
         ("site_addresses", shared.names.over_of_site()),

@@ -313,6 +313,17 @@ pub const HEALTH_REPORTS_MAX: usize = 1024;
 /// Changes of backends' health that stderr is told of in a second; more are told as a number.
 pub const HEALTH_LINES_PER_SECOND_MAX: u32 = 20;
 
+/// What a backend may send in a check by TLS, in bytes; of a handshake that takes more the check
+/// fails, counted as `health_check_too_long`. A handshake is some 4 KiB, 20 KiB with a chain of certificates
+/// of the largest post-quantum signatures; a check that is under way holds as much at most.
+pub const HEALTH_TLS_BYTES_MAX: usize = 32 * 1024;
+
+/// How long a check by TLS that has passed waits for the backend to close, in milliseconds.
+pub const HEALTH_TLS_CLOSE_MS: u64 = 250;
+
+/// How a backend broke TLS, as it is told, in bytes.
+pub const HEALTH_TLS_DETAIL_BYTES_MAX: usize = 100;
+
 // --- the access log and failures ---
 
 /// What a worker may have told of requests that the access log's thread has not taken yet, in

@@ -121,6 +121,13 @@ impl Hostname {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether its last label is a number, as that of an IPv4 address is and that of no name in
+    /// DNS (RFC 3696 §2).
+    pub fn ends_in_number(&self) -> bool {
+        let last = self.0.rsplit('.').next().unwrap_or_default();
+        last.bytes().all(|byte| byte.is_ascii_digit())
+    }
 }
 
 /// Copies only what is not in lower case yet.

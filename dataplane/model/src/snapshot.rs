@@ -25,7 +25,7 @@ use crate::network_set::NetworkSet;
 
 pub(crate) use by_name::ByName;
 pub use by_site::BySite;
-pub use health::{CheckHost, CheckKind, HealthCheck, HttpCheck, Statuses};
+pub use health::{CheckHost, CheckKind, HealthCheck, HttpCheck, Statuses, TlsCheck};
 pub use hostnames::{HostnameTable, Hostnames};
 pub use limits::{Allowance, Limits, Rate};
 pub use named_backend::NamedBackend;

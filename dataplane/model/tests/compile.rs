@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use meridian_model::availability::unavailable;
-use meridian_model::desired::{FieldRules, Match, Outcome, Owner, Route, Site};
-use meridian_model::name::Name;
+use meridian_model::desired::{FieldRules, HealthKind, Match, Outcome, Owner, Route, Site};
+use meridian_model::name::{Hostname, Name};
 use meridian_model::snapshot::{self, Algorithm, Allowance, Backend, HashInput, Rate};
 use meridian_model::{Desired, Local, Manifest, compile};
 
@@ -129,6 +129,29 @@ fn what_is_not_built_is_refused_from_the_log_too() {
         all.iter()
             .all(|problem| problem.what == "not available in this version")
     );
+}
+
+/// What the grammar refuses does not come in by the log either.
+#[test]
+fn a_check_asks_for_no_name_that_is_none() {
+    let checked_as = |host: &str| {
+        let text = format!("{SMALL}pool = {{ health = {{ kind = \"tls\" }} }}\n");
+        let (local, mut desired) = parts(&text);
+        let pools = desired
+            .sites
+            .iter_mut()
+            .flat_map(|site| &mut Arc::make_mut(site).pools);
+        for health in pools.filter_map(|pool| pool.health.as_mut()) {
+            health.kind = HealthKind::Tls {
+                host: Some(Hostname::parse(host).unwrap()),
+            };
+        }
+        compile(&local, &desired, 1).map(|_| ())
+    };
+    checked_as("a.test").unwrap();
+    let refused = checked_as("192.0.2.1").unwrap_err();
+    let keys: Vec<&str> = refused.iter().map(|problem| &*problem.key).collect();
+    assert_eq!(keys, ["acme/blog: site.pool.health.host"]);
 }
 
 #[test]

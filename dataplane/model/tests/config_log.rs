@@ -342,7 +342,8 @@ fn health() -> impl Strategy<Value = Health> {
                 status: vec![StatusRange { first, last: first }],
             }
         });
-    let kind = prop_oneof![Just(HealthKind::Tcp), Just(HealthKind::Tls), http];
+    let tls = option::of(hostname()).prop_map(|host| HealthKind::Tls { host });
+    let kind = prop_oneof![Just(HealthKind::Tcp), tls, http];
     (kind, any::<u64>(), any::<u32>()).prop_map(|(kind, interval_ms, rise)| Health {
         kind,
         interval: Duration::from_millis(interval_ms),

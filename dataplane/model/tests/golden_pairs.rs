@@ -8,7 +8,7 @@ use std::time::Duration;
 use meridian_model::snapshot::{
     Answer, Backend, Base, CheckHost, CheckKind, FieldChange, Forward, HealthCheck, HostField,
     HttpCheck, Location, LogShare, Match, NamedBackend, Outcome, Pair, PathMatch, Pool, Rewrite,
-    Route, Site, Snapshot, Tier,
+    Route, Site, Snapshot, Tier, TlsCheck,
 };
 use meridian_model::{Manifest, compile};
 
@@ -219,6 +219,10 @@ fn describe_health(out: &mut String, health: &HealthCheck) {
     } = health;
     let kind = match kind {
         CheckKind::Tcp => String::from("tcp"),
+        CheckKind::Tls(TlsCheck { host }) => {
+            let name = host.as_deref().unwrap_or("no name");
+            format!("tls as {name}")
+        }
         CheckKind::Http(HttpCheck {
             path,
             host,

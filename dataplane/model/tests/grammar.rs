@@ -425,31 +425,66 @@ fn a_check_expects_some_status() {
     );
 }
 
-/// What one kind of check needs is not there yet; the others are.
+/// Each kind of check takes the keys that mean something to it, and SNI takes DNS names alone.
 #[test]
-fn a_check_by_tls_waits_for_tls() {
-    let unavailable_of = |kind: &str| {
+fn a_check_by_tls_takes_a_dns_name() {
+    let problems_of = |health: &str| {
         let text = format!(
             "[host]\nname = \"h\"\n[listen]\nhttp = [\"127.0.0.1:80\"]\n[[tenant]]\nname = \"t\"\n\
              [[site]]\ntenant = \"t\"\nname = \"s\"\nhostnames = [\"a.test\"]\n\
-             pool = {{ health = {{ kind = \"{kind}\" }} }}\n"
+             pool = {{ health = {{ {health} }} }}\n"
         );
-        let manifest = Manifest::parse(&text, "f.toml").unwrap_or_else(|all| panic!("{all}"));
-        let named = unavailable(&manifest)
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>();
-        let (local, mut desired) = manifest.into_parts();
-        desired.assign_ids(None);
-        assert_eq!(compile(&local, &desired, 1).is_ok(), named.is_empty());
-        named
+        match Manifest::parse(&text, "f.toml") {
+            Ok(manifest) => {
+                assert_eq!(unavailable(&manifest), []);
+                let (local, mut desired) = manifest.into_parts();
+                desired.assign_ids(None);
+                compile(&local, &desired, 1).expect("it is built");
+                String::new()
+            }
+            Err(all) => all.to_string(),
+        }
     };
-    assert_eq!(unavailable_of("tcp"), [""; 0]);
-    assert_eq!(unavailable_of("http"), [""; 0]);
+    for fine in [
+        "kind = \"tls\"",
+        "kind = \"tls\", host = \"Shop.Example.com.\"",
+        "kind = \"tls\", host = \"_internal.10.test\"",
+        "kind = \"http\", host = \"192.0.2.1\"",
+    ] {
+        assert_eq!(problems_of(fine), "", "{fine}");
+    }
+    for address in ["192.0.2.1", "shop.1", "1"] {
+        assert_eq!(
+            problems_of(&format!("kind = \"tls\", host = \"{address}\"")),
+            format!(
+                "f.toml:11: site.pool.health.host: \"{address}\" is no DNS name, and SNI takes no \
+                 other (RFC 6066); write it like \"www.example.com\", or remove it: then no name is \
+                 asked for"
+            )
+        );
+    }
+    for no_name in [
+        "2001:db8::1",
+        "*.example.com",
+        "a b",
+        "",
+        "m\u{fc}nchen.test",
+    ] {
+        let problems = problems_of(&format!("kind = \"tls\", host = \"{no_name}\""));
+        assert!(
+            problems.starts_with("f.toml:11: site.pool.health.host: "),
+            "{no_name}: {problems}"
+        );
+    }
     assert_eq!(
-        unavailable_of("tls"),
-        [
-            "f.toml:11: site.pool.health.kind: \"tls\" is not available in this version; leave it out"
-        ]
+        problems_of("kind = \"tls\", path = \"/up\", status = [200]"),
+        "f.toml:11: site.pool.health.path: only kind = \"http\" takes it; remove it, or write kind = \
+         \"http\"\nf.toml:11: site.pool.health.status: only kind = \"http\" takes it; remove it, or \
+         write kind = \"http\""
+    );
+    assert_eq!(
+        problems_of("host = \"shop.example.com\""),
+        "f.toml:11: site.pool.health.host: only kind = \"http\" and kind = \"tls\" take it; remove \
+         it, or write one of these"
     );
 }

@@ -3,6 +3,7 @@
 //! The connection is reset at its end, as HAProxy does it after a check: an orderly close would
 //! leave a minute of TIME_WAIT behind with each, and the backend is not waiting for more.
 
+use super::handshake::{Handshake, TlsClient, Turn};
 use super::verdict::{Failure, Success};
 use crate::http::method::Method;
 use crate::http::response::{self, Parsed};
@@ -30,6 +31,8 @@ pub(super) struct Check {
     how: Arc<HealthCheck>,
     /// What is sent once it is connected; may be nothing.
     request: Vec<u8>,
+    /// Of a check by TLS. The box keeps other checks small.
+    handshake: Option<Box<Handshake>>,
     stage: Stage,
 }
 
@@ -42,6 +45,7 @@ enum Stage {
         bytes: Vec<u8>,
         interim: usize,
     },
+    ShakingHands,
 }
 
 /// What became of a check so far.
@@ -49,6 +53,9 @@ enum Stage {
 pub(super) enum Progress {
     /// It waits for one of these.
     Waits(EventFlags),
+    /// It has passed, unless the backend says otherwise, and waits for that or for its end, for
+    /// [`meridian_model::limits::HEALTH_TLS_CLOSE_MS`] from now on.
+    Closes(EventFlags),
     /// It is over.
     Over(Result<Success, Failure>),
 }
@@ -58,6 +65,7 @@ enum Step {
     /// The next one.
     Next,
     Waits(EventFlags),
+    Closes(EventFlags),
     Passed(Success),
 }
 
@@ -67,6 +75,7 @@ impl Check {
         how: &Arc<HealthCheck>,
         address: SocketAddr,
         proxy_protocol: ProxyProtocol,
+        tls: &TlsClient,
     ) -> Result<Check, Failure> {
         let family = match address {
             SocketAddr::V4(_) => AddressFamily::INET,
@@ -76,14 +85,24 @@ impl Check {
         let socket = socket_with(family, SocketType::STREAM, flags, None).map_err(not_connected)?;
         sockopt::set_socket_linger(&socket, Some(Duration::ZERO)).map_err(not_connected)?;
         match connect(&socket, &address) {
-            Ok(()) | Err(Errno::INPROGRESS) => Ok(Check {
-                stream: TcpStream::from(socket),
-                how: Arc::clone(how),
-                request: request(how, address, proxy_protocol),
-                stage: Stage::Connecting,
-            }),
-            Err(errno) => Err(not_connected(errno)),
+            Ok(()) | Err(Errno::INPROGRESS) => {}
+            Err(errno) => return Err(not_connected(errno)),
         }
+        let mut request = request(how, address, proxy_protocol);
+        let handshake = match &how.kind {
+            CheckKind::Tls(check) => {
+                let begun = Handshake::begin(tls, check, address, &mut request);
+                Some(Box::new(begun.ok_or(Failure::Resources)?))
+            }
+            CheckKind::Tcp | CheckKind::Http(_) => None,
+        };
+        Ok(Check {
+            stream: TcpStream::from(socket),
+            how: Arc::clone(how),
+            request,
+            handshake,
+            stage: Stage::Connecting,
+        })
     }
 
     /// Goes on as far as it can.
@@ -93,10 +112,12 @@ impl Check {
                 Stage::Connecting => self.connected(),
                 Stage::Sending(_) => self.send(),
                 Stage::Receiving { .. } => self.receive(),
+                Stage::ShakingHands => self.shake_hands(),
             };
             match step {
                 Ok(Step::Next) => {}
                 Ok(Step::Waits(what)) => return Progress::Waits(what),
+                Ok(Step::Closes(what)) => return Progress::Closes(what),
                 Ok(Step::Passed(success)) => return Progress::Over(Ok(success)),
                 Err(failure) => return Progress::Over(Err(failure)),
             }
@@ -112,8 +133,19 @@ impl Check {
         }
         match self.advance() {
             Progress::Over(over) => over,
-            Progress::Waits(_) => Err(Failure::NoAnswer(timeout)),
+            Progress::Waits(_) | Progress::Closes(_) => match &self.handshake {
+                None => Err(Failure::NoAnswer(timeout)),
+                Some(handshake) => {
+                    let concluded = handshake.conclude(timeout).map_err(Failure::Tls);
+                    concluded.map(|()| Success::Handshake(handshake.version()))
+                }
+            },
         }
+    }
+
+    /// How long it may take in all.
+    pub(super) fn timeout(&self) -> Duration {
+        self.how.timeout
     }
 
     fn is_writable(&self) -> bool {
@@ -152,7 +184,23 @@ impl Check {
                 };
                 Ok(Step::Next)
             }
+            CheckKind::Tls(_) => {
+                self.stage = Stage::ShakingHands;
+                Ok(Step::Next)
+            }
         }
+    }
+
+    fn shake_hands(&mut self) -> Result<Step, Failure> {
+        let Some(handshake) = &mut self.handshake else {
+            return Err(Failure::Resources);
+        };
+        let turn = handshake.advance(&mut self.stream);
+        Ok(match turn.map_err(Failure::Tls)? {
+            Turn::Waits(what) => Step::Waits(what),
+            Turn::Closes(what) => Step::Closes(what),
+            Turn::Over => Step::Passed(Success::Handshake(handshake.version())),
+        })
     }
 
     fn receive(&mut self) -> Result<Step, Failure> {
@@ -231,6 +279,6 @@ fn judge(how: &HealthCheck, status: u16) -> Result<Success, Failure> {
             status,
             expected: http.statuses.clone(),
         }),
-        CheckKind::Http(_) | CheckKind::Tcp => Ok(Success::Status(status)),
+        CheckKind::Http(_) | CheckKind::Tcp | CheckKind::Tls(_) => Ok(Success::Status(status)),
     }
 }

@@ -4,9 +4,11 @@
 //! not on the control thread's glommio: docs/decisions/0014-health-checks.md.
 
 use super::check::{Check, Progress};
+use super::handshake::TlsClient;
 use super::target::{Phase, Target, Wanted};
 use super::telling::Telling;
 use super::timers::{Due, Timers};
+use super::tls_failure::TlsFailure;
 use super::turns::Turns;
 use super::verdict::{Failure, Standing, Success};
 use super::{HealthChecks, TrafficReport};
@@ -15,7 +17,7 @@ use crate::routing::{Routing, ServedSite};
 use arc_swap::ArcSwap;
 use meridian_model::limits::{
     HEALTH_CHECK_LATE_MS, HEALTH_CHECKS_AT_ONCE_MAX, HEALTH_FIRST_SPREAD_MS_MAX,
-    HEALTH_JITTER_PERCENT,
+    HEALTH_JITTER_PERCENT, HEALTH_TLS_CLOSE_MS,
 };
 use meridian_model::snapshot::{BackendKey, Site, SiteId};
 use meridian_sys::process::random_bytes;
@@ -48,6 +50,7 @@ pub(super) struct Checker {
     timers: Timers,
     turns: Turns,
     telling: Telling,
+    tls: TlsClient,
     chance: u64,
 }
 
@@ -75,6 +78,7 @@ impl Checker {
             by_key: HashMap::new(),
             timers: Timers::new(now),
             telling: Telling::new(now),
+            tls: TlsClient::new()?,
             chance: u64::from_ne_bytes(random_bytes()?),
         })
     }
@@ -269,7 +273,7 @@ impl Checker {
             return;
         }
         let (address, header) = (target.key.address(), target.key.proxy_protocol());
-        let begun = Check::begin(&target.how, address, header).and_then(|check| {
+        let begun = Check::begin(&target.how, address, header, &self.tls).and_then(|check| {
             let data = epoll::EventData::new_u64(number);
             // Of memory or watches of the user there may be none left.
             let added = epoll::add(&self.epoll, &check, data, epoll::EventFlags::OUT);
@@ -291,17 +295,23 @@ impl Checker {
         let Some(target) = self.targets.get_mut(&number) else {
             return;
         };
-        let Phase::UnderWay(check, _) = &mut target.phase else {
+        let Phase::UnderWay(check, began) = &mut target.phase else {
             return;
         };
-        match check.advance() {
-            Progress::Waits(what) => {
-                let data = epoll::EventData::new_u64(number);
-                if epoll::modify(&self.epoll, check, data, what).is_err() {
-                    self.conclude(number, &Err(Failure::Resources), now);
-                }
+        let (what, until) = match check.advance() {
+            Progress::Waits(what) => (what, None),
+            Progress::Closes(what) => {
+                let closed = now + Duration::from_millis(HEALTH_TLS_CLOSE_MS);
+                (what, Some(closed.min(*began + check.timeout())))
             }
-            Progress::Over(over) => self.conclude(number, &over, now),
+            Progress::Over(over) => return self.conclude(number, &over, now),
+        };
+        let data = epoll::EventData::new_u64(number);
+        if epoll::modify(&self.epoll, check, data, what).is_err() {
+            return self.conclude(number, &Err(Failure::Resources), now);
+        }
+        if let Some(until) = until {
+            self.plan(number, until);
         }
     }
 
@@ -323,9 +333,12 @@ impl Checker {
                     .fetch_add(1, Ordering::Relaxed);
             }
             Ok(_) => target.state.experience().checks.add(1),
-            Err(_) => {
+            Err(failure) => {
                 target.state.experience().checks.add(1);
                 target.state.experience().check_failures.add(1);
+                if matches!(failure, Failure::Tls(TlsFailure::TooLong)) {
+                    self.health.too_long.fetch_add(1, Ordering::Relaxed);
+                }
             }
         }
         self.judge(number, over, now);

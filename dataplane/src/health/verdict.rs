@@ -1,5 +1,6 @@
 //! What a check found, and what a backend is taken for after some of them.
 
+use super::tls_failure::TlsFailure;
 use crate::http::response::BadResponse;
 use meridian_model::address_policy::Refusal;
 use meridian_model::snapshot::Statuses;
@@ -14,6 +15,8 @@ pub(super) enum Success {
     Connected,
     /// It answered with this status.
     Status(u16),
+    /// It made a handshake of this version.
+    Handshake(&'static str),
 }
 
 /// Why a check failed. Written out as what operators read.
@@ -40,6 +43,8 @@ pub(super) enum Failure {
         /// Those of a healthy answer.
         expected: Statuses,
     },
+    /// The handshake of TLS was not made.
+    Tls(TlsFailure),
     /// No backend may be there.
     Refused(Refusal),
     /// A request could not connect: no check, but it counts as one.
@@ -72,6 +77,7 @@ impl fmt::Display for Success {
         match self {
             Success::Connected => formatter.write_str("connected"),
             Success::Status(status) => write!(formatter, "HTTP {status}"),
+            Success::Handshake(version) => formatter.write_str(version),
         }
     }
 }
@@ -88,6 +94,7 @@ impl fmt::Display for Failure {
             Failure::Status { status, expected } => {
                 write!(formatter, "HTTP {status}, expected {expected}")
             }
+            Failure::Tls(failure) => failure.fmt(formatter),
             Failure::Refused(refusal) => refusal.fmt(formatter),
             Failure::Traffic(TrafficFailure::Refused) => {
                 formatter.write_str("requests could not connect")

@@ -162,7 +162,7 @@ struct OfWorker(
     fn(&WorkerBoard) -> &Counter,
 );
 
-const OF_WORKERS: [OfWorker; 11] = [
+const OF_WORKERS: [OfWorker; 15] = [
     OfWorker(
         "meridian_worker_config_revision",
         Kind::Gauge,
@@ -198,6 +198,30 @@ const OF_WORKERS: [OfWorker; 11] = [
         Kind::Counter,
         "Requests whose final response was begun.",
         |board| &board.requests,
+    ),
+    OfWorker(
+        "meridian_worker_requests_queued_total",
+        Kind::Counter,
+        "Requests that had to wait for room at a backend.",
+        |board| &board.queued,
+    ),
+    OfWorker(
+        "meridian_worker_requests_waiting",
+        Kind::Gauge,
+        "Requests that wait for room at a backend.",
+        |board| &board.waiting,
+    ),
+    OfWorker(
+        "meridian_worker_sticky_kept_total",
+        Kind::Counter,
+        "Requests that went to the backend that their sticky cookie names.",
+        |board| &board.sticky_kept,
+    ),
+    OfWorker(
+        "meridian_worker_sticky_set_total",
+        Kind::Counter,
+        "Sticky cookies that were set.",
+        |board| &board.sticky_set,
     ),
     OfWorker(
         "meridian_worker_turns_total",

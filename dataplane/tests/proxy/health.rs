@@ -17,13 +17,13 @@ use std::time::{Duration, Instant};
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n";
 
 /// A server that can be killed and started again at its address.
-struct Server {
+pub(crate) struct Server {
     place: Reserved,
     running: Option<(Arc<AtomicBool>, JoinHandle<()>)>,
 }
 
 impl Server {
-    fn start(serve: impl Fn(Peer) + Clone + Send + 'static) -> Server {
+    pub(crate) fn start(serve: impl Fn(Peer) + Clone + Send + 'static) -> Server {
         let mut server = Server {
             place: Reserved::new(),
             running: None,
@@ -32,7 +32,7 @@ impl Server {
         server
     }
 
-    fn start_again(&mut self, serve: impl Fn(Peer) + Clone + Send + 'static) {
+    pub(crate) fn start_again(&mut self, serve: impl Fn(Peer) + Clone + Send + 'static) {
         let listener = listen_at(self.place.address);
         let stopping = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&stopping);
@@ -50,13 +50,13 @@ impl Server {
         self.running = Some((stopping, thread));
     }
 
-    fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let (stopping, thread) = self.running.take().expect("it runs");
         stopping.store(true, Ordering::Release);
         thread.join().expect("it only accepts");
     }
 
-    fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.place.address
     }
 }
@@ -71,7 +71,7 @@ fn listen_at(address: SocketAddr) -> TcpListener {
 }
 
 /// A site with these backends in one pool that is checked like this.
-fn checked(backends: &[SocketAddr], health: &str) -> Declared {
+pub(crate) fn checked(backends: &[SocketAddr], health: &str) -> Declared {
     Declared {
         site_keys: format!("pool = {{ health = {health} }}\n"),
         ..Declared::with_backends(backends.iter().copied())
@@ -90,7 +90,7 @@ fn text(row: &Value, name: &str) -> String {
 }
 
 /// Waits until the backend with this index is in this state; why it is.
-fn becomes(plane: &Plane, index: usize, state: &str) -> String {
+pub(crate) fn becomes(plane: &Plane, index: usize, state: &str) -> String {
     let mut row = Value::Null;
     let is_so = eventually(30, || {
         row = rows(plane)[index].clone();
@@ -504,6 +504,8 @@ fn a_check_begins_with_a_header_of_the_proxy_protocol_where_requests_do() {
     let v1 = b"PROXY UNKNOWN\r\n";
     assert_eq!(bytes_of(1, "tcp"), v1);
     assert!(bytes_of(1, "http").starts_with(b"PROXY UNKNOWN\r\nGET / HTTP/1.1\r\n"));
+    // A record of a handshake (RFC 8446 §5.1).
+    assert!(bytes_of(1, "tls").starts_with(b"PROXY UNKNOWN\r\n\x16\x03"));
     let v2 = bytes_of(2, "http");
     assert_eq!(&v2[..12], b"\r\n\r\n\0\r\nQUIT\n");
     assert_eq!(v2[12], 0x20, "version 2, LOCAL");

@@ -1,9 +1,10 @@
 //! Metrics, as monitoring reads them: their names, that they agree with what else the plane says
 //! of itself, and what it does with who asks too much.
 
+use crate::sticky::SECRET;
 use crate::support::eventually;
 use crate::support::manifest::Declared;
-use crate::support::peer::{Backend, End, PATIENCE, Peer, answer_each, field, status};
+use crate::support::peer::{Backend, End, PATIENCE, Peer, answer_each, field, ok, status};
 use crate::support::plane::{Plane, Reserved, hits, number};
 use meridian_model::limits::{
     METRICS_BACKENDS_MAX, METRICS_CONNECTIONS_MAX, METRICS_HEAD_BYTES_MAX, METRICS_SITES_MAX,
@@ -14,6 +15,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 /// Every family, with its type. A name that changes breaks somebody's alerts.
@@ -59,8 +61,12 @@ const FAMILIES: &[(&str, &str)] = &[
     ("meridian_worker_ended", "gauge"),
     ("meridian_worker_idle_connections", "gauge"),
     ("meridian_worker_polling_seconds_total", "counter"),
+    ("meridian_worker_requests_queued_total", "counter"),
     ("meridian_worker_requests_total", "counter"),
+    ("meridian_worker_requests_waiting", "gauge"),
     ("meridian_worker_sockets", "gauge"),
+    ("meridian_worker_sticky_kept_total", "counter"),
+    ("meridian_worker_sticky_set_total", "counter"),
     ("meridian_worker_turns_total", "counter"),
     ("process_start_time_seconds", "gauge"),
 ];
@@ -405,6 +411,8 @@ fn check_host(told: &Value, scrape: &Scrape) {
             ("requests_total", "requests"),
             ("config_revision", "revision"),
             ("buffers_max", "buffers_max"),
+            ("requests_queued_total", "queued"),
+            ("sticky_set_total", "sticky_set"),
         ] {
             let series = format!("meridian_worker_{name}{{{label}}}");
             assert_eq!(
@@ -455,6 +463,58 @@ fn check_host(told: &Value, scrape: &Scrape) {
     ] {
         assert_eq!(scrape.get(series), value, "{series}");
     }
+}
+
+/// Who waits for room at a full backend, and whose cookie is given, kept or not known.
+#[test]
+fn who_waits_and_who_stays_is_counted() {
+    let (permits, permitted) = mpsc::channel::<()>();
+    let permitted = Arc::new(Mutex::new(permitted));
+    let backend = Backend::new().serve(move |peer| {
+        let permitted = Arc::clone(&permitted);
+        answer_each(peer, move |_| {
+            let _ = permitted.lock().expect("nobody panicked").recv();
+            ok(b"ok")
+        });
+    });
+    let metrics = Reserved::new();
+    let declared = Declared {
+        listen: format!("metrics = \"{}\"", metrics.address),
+        site_keys: "pool = { queue = { requests = 5, timeout = \"1m\" }, \
+                    sticky = { cookie = \"MSRV\" } }\n"
+            .to_owned(),
+        backend_keys: vec!["connections = 1".to_owned()],
+        ..Declared::with_backends([backend])
+    };
+    let plane = Plane::start_with_secret(&declared, SECRET);
+    let watched = Watched { plane, metrics };
+    let waiting = |count: f64| {
+        let now = || watched.scrape().sum("meridian_worker_requests_waiting");
+        assert!(eventually(20, || now() == count), "{} wait", now());
+    };
+    let mut clients = [(); 2].map(|()| Peer::connect(watched.plane.address()));
+    for (client, count) in clients.iter_mut().zip([0.0, 1.0]) {
+        client.send(b"GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n");
+        assert!(eventually(20, || watched.plane.backend(0, "in_flight") == 1));
+        waiting(count);
+    }
+    (0..4).for_each(|_| permits.send(()).expect("the backend listens"));
+    let heads = clients.each_mut().map(|it| it.receive_response().0);
+    waiting(0.0);
+    let cookie = field(&heads[0], "set-cookie").expect("it is given one");
+    let cookie = cookie.split(';').next().unwrap_or_default();
+    for cookie in [cookie, "MSRV=nobodys"] {
+        let request = format!("GET / HTTP/1.1\r\nHost: shop.test\r\nCookie: {cookie}\r\n\r\n");
+        assert_eq!(exchange(&mut clients[0], &request), 200);
+    }
+    let scrape = watched.scrape();
+    assert_eq!(scrape.sum("meridian_worker_requests_queued_total"), 1.0);
+    assert_eq!(scrape.sum("meridian_worker_sticky_set_total"), 3.0);
+    assert_eq!(scrape.sum("meridian_worker_sticky_kept_total"), 1.0);
+    let unknown = "meridian_limit_hits_total{limit=\"sticky_unknown\"}";
+    assert_eq!(scrape.get(unknown), 1.0);
+    drop(clients);
+    watched.plane.stop();
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-const SECRET: &str = "0123456789abcdef0123456789abcdef\n";
+pub(crate) const SECRET: &str = "0123456789abcdef0123456789abcdef\n";
 
 /// So many requests say whether a visitor stays: by chance it would, of three backends, once in
 /// half a million times.

@@ -14,13 +14,13 @@ use super::{Context, problem};
 use crate::desired::{self, BackendAddress};
 use crate::limits::RETRY_PERCENT_DEFAULT;
 use crate::local::Host;
-use crate::name::Name;
+use crate::name::{Hostname, Name};
 use crate::network_set::NetworkSet;
 use crate::problem::Problem;
 use crate::snapshot::{
     Algorithm, Backend, BackendKey, CheckHost, CheckKind, HashInput, HealthCheck, HttpCheck,
     LogShare, NamedBackend, Pool, ProxyProtocol, Queue, Site, SiteId, Statuses, Sticky, Suspended,
-    TenantId, Tier, Timeouts,
+    TenantId, Tier, Timeouts, TlsCheck,
 };
 use crate::suspension::Suspensions;
 
@@ -239,9 +239,14 @@ impl Compiler<'_> {
         } = health?;
         let kind = match kind {
             desired::HealthKind::Tcp => CheckKind::Tcp,
-            desired::HealthKind::Tls => {
-                self.refuse(site, "site.pool.health.kind", true);
-                return None;
+            desired::HealthKind::Tls { host } => {
+                if host.as_ref().is_some_and(Hostname::ends_in_number) {
+                    let what = String::from("is no DNS name: SNI takes no other");
+                    self.report(site, "site.pool.health.host", what);
+                }
+                CheckKind::Tls(TlsCheck {
+                    host: host.as_ref().map(|host| host.as_str().into()),
+                })
             }
             desired::HealthKind::Http { path, host, status } => CheckKind::Http(HttpCheck {
                 path: path.as_str().into(),

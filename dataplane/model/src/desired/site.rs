@@ -236,8 +236,11 @@ pub struct Health {
 pub enum HealthKind {
     /// Connects.
     Tcp,
-    /// Connects and shakes hands.
-    Tls,
+    /// Connects and makes a TLS handshake.
+    Tls {
+        /// The name that is asked for (SNI); none means that none is.
+        host: Option<Hostname>,
+    },
     /// Sends a GET.
     Http {
         /// Its target.

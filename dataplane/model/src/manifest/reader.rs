@@ -96,16 +96,11 @@ impl<'t> Reader<'t> {
         self.problems.is_empty() && self.not_built.is_empty()
     }
 
-    fn note_use(&mut self, section: &Section<'_>, key: &str, value: &DeValue<'_>, line: u32) {
-        if availability::is_built(section.path, key, value.as_str()) {
+    fn note_use(&mut self, section: &Section<'_>, key: &str, line: u32) {
+        if availability::is_built(section.path, key) {
             return;
         }
-        let what = match value.as_str() {
-            Some(text) if availability::is_built(section.path, key, None) => {
-                format!("{text:?} is not available in this version")
-            }
-            _ => String::from("not available in this version"),
-        };
+        let what = String::from("not available in this version");
         let key = section.key_path(key);
         let problem = self.problem(Some(line), &key, what, String::from("leave it out"));
         self.not_built.push(problem);
@@ -339,7 +334,7 @@ impl<'t> Section<'t> {
         self.asked.push(key);
         let (found, value) = self.table.get_key_value(key)?;
         let line = reader.line_at(found.span().start);
-        reader.note_use(self, key, value.get_ref(), line);
+        reader.note_use(self, key, line);
         Some((value.get_ref(), line))
     }
 

@@ -24,8 +24,17 @@ pub struct HealthCheck {
 pub enum CheckKind {
     /// Connects.
     Tcp,
+    /// Makes a TLS handshake.
+    Tls(TlsCheck),
     /// Asks for a page.
     Http(HttpCheck),
+}
+
+/// A TLS handshake that is brought to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsCheck {
+    /// The name that is asked for (SNI, RFC 6066 §3): a DNS name, without a final dot.
+    pub host: Option<Box<str>>,
 }
 
 /// A GET whose response is looked at.

@@ -112,25 +112,22 @@ fn read_health(reader: &mut Reader<'_>, mut section: Section<'_>) -> Health {
         let hint = "name one, or remove the line for the default of \"200-299\"";
         reader.report(section.line(), "site.pool.health.status", what, hint);
     }
-    if kind != CheckKind::Http {
-        for key in ["path", "host", "status"]
-            .into_iter()
-            .filter(|key| section.contains(key))
-        {
-            let key = format!("site.pool.health.{key}");
-            let what = "only kind = \"http\" takes it";
-            reader.report(
-                section.line(),
-                &key,
-                what,
-                "remove it, or write kind = \"http\"",
-            );
-        }
+    refuse_keys_of_others(reader, &section, kind);
+    if let Some(host) = &host
+        && kind == CheckKind::Tls
+        && host.value.ends_in_number()
+    {
+        let name = host.value.as_str();
+        let what = format!("{name:?} is no DNS name, and SNI takes no other (RFC 6066)");
+        let hint = "write it like \"www.example.com\", or remove it: then no name is asked for";
+        reader.report(Some(host.line), "site.pool.health.host", what, hint);
     }
     section.finish(reader);
     let kind = match kind {
         CheckKind::Tcp => HealthKind::Tcp,
-        CheckKind::Tls => HealthKind::Tls,
+        CheckKind::Tls => HealthKind::Tls {
+            host: host.map(|located| located.value),
+        },
         CheckKind::Http => HealthKind::Http {
             path: path.map_or_else(|| String::from("/"), |located| located.value),
             host: host.map(|located| located.value),
@@ -149,6 +146,29 @@ fn read_health(reader: &mut Reader<'_>, mut section: Section<'_>) -> Health {
         timeout,
         rise,
         fall,
+    }
+}
+
+/// What only other kinds of a check take.
+fn refuse_keys_of_others(reader: &mut Reader<'_>, section: &Section<'_>, kind: CheckKind) {
+    const HTTP: (&str, &str) = (
+        "only kind = \"http\" takes it",
+        "remove it, or write kind = \"http\"",
+    );
+    const WITH_A_NAME: (&str, &str) = (
+        "only kind = \"http\" and kind = \"tls\" take it",
+        "remove it, or write one of these",
+    );
+    let refused: &[(&str, (&str, &str))] = match kind {
+        CheckKind::Tcp => &[("path", HTTP), ("host", WITH_A_NAME), ("status", HTTP)],
+        CheckKind::Tls => &[("path", HTTP), ("status", HTTP)],
+        CheckKind::Http => &[],
+    };
+    for (key, (what, hint)) in refused {
+        if section.contains(key) {
+            let key = format!("site.pool.health.{key}");
+            reader.report(section.line(), &key, *what, *hint);
+        }
     }
 }
 
