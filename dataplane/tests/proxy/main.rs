@@ -17,6 +17,7 @@ mod programs;
 mod queueing;
 mod revisions;
 mod smuggling;
+mod spreading;
 mod sticky;
 mod stopping;
 mod tunnels;
