@@ -142,18 +142,24 @@ fn a_tunnel_counts_to_the_load_of_its_backend() {
     let other = named("other", &Arc::new(AtomicBool::new(true)));
     let pool = "algorithm = \"least-connections\"";
     let mut plane = Plane::start(&with_pool([backend.address], pool));
-    let mut client = Peer::connect(plane.address());
-    client.send(
+    // Two of them: a request's place may be given back a moment after its client has the response.
+    let tunnels: Vec<(Peer, Peer)> = (0..2)
+        .map(|_| {
+            let mut client = Peer::connect(plane.address());
+            client.send(
         b"GET / HTTP/1.1\r\nHost: shop.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
           Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
     );
-    let mut server = backend.accept();
-    server.receive_head();
-    server.send(
+            let mut server = backend.accept();
+            server.receive_head();
+            server.send(
         b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
           Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
     );
-    client.receive_head();
+            client.receive_head();
+            (client, server)
+        })
+        .collect();
     plane.reload(&with_pool([backend.address, other], pool));
     let mut clients = connect_to_both(&plane);
     assert_eq!(
@@ -161,7 +167,7 @@ fn a_tunnel_counts_to_the_load_of_its_backend() {
         BTreeMap::from([("other".to_owned(), 40)])
     );
     // Its end gives the place back: soon the backend is asked again.
-    drop((client, server));
+    drop(tunnels);
     let asked = eventually(10, || {
         clients[0].send(&ask_for("/"));
         match backend.accept_within(Duration::from_millis(20)) {
