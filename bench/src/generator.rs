@@ -9,8 +9,9 @@
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::sleep;
+use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use crate::failure::Failure;
@@ -99,6 +100,38 @@ pub(crate) fn generate_until(plan: &Plan, stop: &AtomicBool) -> Result<Outcome, 
     let mut generator = Generator::new(plan, stop)?;
     generator.run()?;
     Ok(generator.outcome)
+}
+
+/// Load that a thread of its own sends.
+pub(crate) struct Going {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Result<Outcome, Failure>>,
+}
+
+impl Going {
+    pub(crate) fn begin(plan: Plan) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let theirs = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || generate_until(&plan, &theirs));
+        Self { stop, thread }
+    }
+
+    /// Nothing is begun any more; what is under way goes on.
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends it early.
+    pub(crate) fn end(self) -> Result<Outcome, Failure> {
+        self.stop();
+        self.wait()
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) fn wait(self) -> Result<Outcome, Failure> {
+        let ended = self.thread.join();
+        ended.map_err(|_| Failure::new("the load ended before its time"))?
+    }
 }
 
 struct Generator<'a> {

@@ -9,6 +9,7 @@ mod connect_loop;
 mod cores;
 mod disturbance;
 mod failure;
+mod fairness;
 mod file_limit;
 mod generator;
 mod health;
@@ -26,6 +27,8 @@ mod process_tree;
 mod program;
 mod quantity;
 mod readiness;
+mod results;
+mod rounds;
 mod slab;
 mod slow_clients;
 
@@ -58,6 +61,8 @@ enum Command {
     SlowClients(slow_clients::Options),
     /// What checks of very many backends cost, and what requests notice of them.
     Health(health::Options),
+    /// What a quiet tenant waits for while another floods, beside HAProxy and nginx.
+    Fairness(fairness::Options),
     /// The least that checks by connecting can be, for what `health` compares with.
     ConnectLoop(connect_loop::Options),
     /// A small fast web server: `/b/<bytes>` answers a body of that size.
@@ -74,6 +79,7 @@ fn main() -> ExitCode {
         Command::Idle(options) => idle::run(&options),
         Command::SlowClients(options) => slow_clients::run(options),
         Command::Health(options) => health::run(&options),
+        Command::Fairness(options) => fairness::run(&options),
         Command::ConnectLoop(options) => connect_loop::run(&options),
         Command::Backend(options) => backend::run(&options),
         Command::BareProxy(options) => bare::run(&options),

@@ -4,7 +4,7 @@
 //! share what they only read. The way of a request:
 //!
 //! ```text
-//! worker   accepts, parks idle connections, makes a task at the first byte
+//! worker   accepts, parks idle connections, makes a task at the first byte; accept_queue hands connections to whoever has fewer
 //! entrance turns away whom the host denies; proxy_header learns whom a proxy speaks for
 //! client   reads and frames the request, finds its site, answers what needs no backend
 //! route    finds out which of the site's routes it takes
@@ -18,6 +18,7 @@
 //! thread that follows the config log, `names` the one that resolves backends' names, `health` the one that checks them, `control` the one that keeps the wall clock and answers the
 //! local socket, `metrics` those that answer monitoring.
 
+mod accept_queue;
 mod access_log;
 mod backend_state;
 mod balance;

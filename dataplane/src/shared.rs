@@ -1,5 +1,6 @@
 //! What the threads of a plane share: the routing, the wall clock, and a board per worker.
 
+use crate::accept_queue::AcceptQueues;
 use crate::access_log::LogStanding;
 use crate::counters::{Causes, Counter};
 use crate::drains::Drains;
@@ -31,8 +32,12 @@ pub(crate) struct WorkerBoard {
     pub(crate) revision: Counter,
     /// The serial of the routing that it took up last.
     pub(crate) routing: Counter,
-    /// Connections accepted since the start.
+    /// Connections that came to it since the start, whoever accepted them.
     pub(crate) accepted: Counter,
+    /// Connections that it accepted and another worker has.
+    pub(crate) handed_over: Counter,
+    /// Connections that it kept, for the queue of the other worker was full.
+    pub(crate) accept_queue_full: Counter,
     /// Final responses begun since the start.
     pub(crate) requests: Counter,
     /// Bad ends by cause.
@@ -138,6 +143,8 @@ pub(crate) struct Shared {
     pub(crate) metrics_turned_away: AtomicU64,
     /// A stop was asked for.
     pub(crate) draining: AtomicBool,
+    /// Connections between workers.
+    pub(crate) accept_queues: AcceptQueues,
     /// By worker.
     pub(crate) workers: Box<[WorkerBoard]>,
 }
@@ -237,6 +244,7 @@ impl Shared {
             log,
             metrics_turned_away: AtomicU64::new(0),
             draining: AtomicBool::new(false),
+            accept_queues: AcceptQueues::new(workers),
             workers: (0..workers).map(|_| WorkerBoard::default()).collect(),
         }))
     }

@@ -126,6 +126,7 @@ fn workers(shared: &Shared, facts: &Facts<'_>) -> Vec<Value> {
                 "cpu": cpu,
                 "revision": board.revision.get(),
                 "accepted": board.accepted.get(),
+                "handed_over": board.handed_over.get(),
                 "connections": board.connections.get(),
                 "idle_connections": board.idle_connections.get(),
                 "upstream_connections": board.sockets.get().saturating_sub(board.connections.get()),
@@ -313,6 +314,10 @@ pub(crate) fn limits(shared: &Shared) -> Vec<Met> {
         (
             "accept_failed",
             sum(&|worker| shared.workers[worker].accept_failures.get()),
+        ),
+        (
+            "accept_queue_full",
+            sum(&|worker| shared.workers[worker].accept_queue_full.get()),
         ),
         (
             "stale_completion",

@@ -1,5 +1,6 @@
 //! One worker: a thread with its own ring, listeners, connections, pools and counters.
 
+use crate::accept_queue::Accepted;
 use crate::access_log::{Entry, LogQueue};
 use crate::client::{self, ClientConnection, Known};
 use crate::counters::{Causes, SiteCounters};
@@ -195,6 +196,8 @@ impl Worker {
             answered: Cell::new(0),
             draining: Cell::new(false),
         });
+        let queues = &worker.shared.accept_queues;
+        queues.open(index, worker.runtime.notifier());
         for listener in listeners {
             worker.runtime.listen(listener.socket);
             worker.ports.borrow_mut().push(listener.address.port());
@@ -235,13 +238,52 @@ impl Worker {
         }
     }
 
+    /// This worker accepted a connection: it is served here, or by a worker that has fewer.
     fn accepted(self: &Rc<Self>, listener: ListenerId, socket: Socket) {
         let ports = self.ports.borrow();
         let port = ports.get(listener.0 as usize).copied().unwrap_or(0);
         drop(ports);
+        let arrival = self.shared.entrance.look_at(&socket);
+        let queues = &self.shared.accept_queues;
+        // Who is closed at once moves nowhere, and who is there when a stop was asked for neither.
+        if matches!(arrival, Arrival::Client | Arrival::Proxy)
+            && !self.draining.get()
+            && let Some(other) = queues.claim(self.index)
+        {
+            let accepted = Accepted {
+                descriptor: socket.into_descriptor(),
+                port,
+                arrival,
+            };
+            self.hand_over(other, accepted);
+        } else {
+            queues.enter(self.index);
+            self.take_in(socket, port, arrival);
+        }
+    }
+
+    fn hand_over(self: &Rc<Self>, other: usize, accepted: Accepted) {
+        let queues = &self.shared.accept_queues;
+        match queues.hand_over(other, accepted) {
+            Ok(()) => self.board().handed_over.add(1),
+            Err(kept) => {
+                self.board().accept_queue_full.add(1);
+                queues.enter(self.index);
+                self.take_over(kept);
+            }
+        }
+    }
+
+    /// Takes in a connection that has been on its way between workers.
+    fn take_over(self: &Rc<Self>, accepted: Accepted) {
+        let socket = self.runtime.adopt(accepted.descriptor);
+        self.take_in(socket, accepted.port, accepted.arrival);
+    }
+
+    /// A connection that is counted to this worker begins.
+    fn take_in(self: &Rc<Self>, socket: Socket, port: u16, arrival: Arrival) {
         self.connections.set(self.connections.get() + 1);
         self.board().accepted.add(1);
-        let arrival = self.shared.entrance.look_at(&socket);
         // Nobody is closed for somebody who may not come in.
         if matches!(arrival, Arrival::Client | Arrival::Proxy) {
             self.make_room();
@@ -348,6 +390,10 @@ impl Worker {
         if self.shared.draining.load(Ordering::Acquire) && !self.draining.get() {
             self.begin_drain();
         }
+        // Behind the drain: what comes at the last moment has some time for its request.
+        let queues = &self.shared.accept_queues;
+        queues.empty(self.index, |accepted| self.take_over(accepted));
+        self.end_if_drained();
         // To count the idle looks at every socket: not for each revision.
         let questions = self.shared.questions.load(Ordering::Acquire);
         if self.answered.replace(questions) != questions {
@@ -676,7 +722,16 @@ impl Worker {
     /// A client's connection was closed.
     pub(crate) fn connection_closed(&self) {
         self.connections.set(self.connections.get() - 1);
-        if self.draining.get() && self.connections.get() == 0 {
+        self.shared.accept_queues.leave(self.index);
+        self.end_if_drained();
+    }
+
+    /// Ends where a stop was asked for, and nothing is left or on its way here.
+    fn end_if_drained(&self) {
+        if self.draining.get()
+            && self.connections.get() == 0
+            && self.shared.accept_queues.close(self.index)
+        {
             self.runtime.stop();
         }
     }
@@ -686,9 +741,6 @@ impl Worker {
         self.runtime.stop_listening();
         for (id, tag) in self.runtime.parked() {
             self.close_idle_client(id, tag);
-        }
-        if self.connections.get() == 0 {
-            self.runtime.stop();
         }
         let worker = Rc::clone(self);
         let ends_ns = self
@@ -704,6 +756,7 @@ impl Worker {
 
     /// Says the last of itself.
     pub(crate) fn end(&self) {
+        self.shared.accept_queues.end(self.index);
         self.publish();
         self.board().ended.publish(1);
     }

@@ -9,10 +9,19 @@ pub(super) const HOSTNAME: &str = "bench.example.com";
 /// Room beyond the connections of a case: probes, warm-up, the next round's.
 const SPARE_CONNECTIONS: u32 = 2048;
 
-pub(super) fn haproxy(listen: SocketAddr, backend: SocketAddr, connections: u32) -> String {
+/// A tenant's one site.
+pub(crate) struct Site {
+    /// Names the tenant.
+    pub(crate) tenant: &'static str,
+    /// What requests carry in their Host field.
+    pub(crate) hostname: &'static str,
+    pub(crate) backend: SocketAddr,
+}
+
+pub(super) fn haproxy(listen: SocketAddr, sites: &[Site], connections: u32) -> String {
     // Without strict limits: it would demand descriptors for as many connections to the backend.
     let most = connections + SPARE_CONNECTIONS;
-    format!(
+    let mut text = format!(
         "global
     nbthread 1
     maxconn {most}
@@ -29,16 +38,33 @@ defaults
     http-reuse always
 frontend web
     bind {listen}
-    default_backend web
-backend web
-    server b1 {backend}
 "
-    )
+    );
+    for (
+        number,
+        Site {
+            tenant, hostname, ..
+        },
+    ) in sites.iter().enumerate()
+    {
+        // The first is everybody's who names none of the others.
+        text.push_str(&match number {
+            0 => format!("    default_backend {tenant}\n"),
+            _ => format!("    use_backend {tenant} if {{ hdr(host) -i {hostname} }}\n"),
+        });
+    }
+    for Site {
+        tenant, backend, ..
+    } in sites
+    {
+        text.push_str(&format!("backend {tenant}\n    server b1 {backend}\n"));
+    }
+    text
 }
 
 pub(super) fn nginx(
     listen: SocketAddr,
-    backend: SocketAddr,
+    sites: &[Site],
     connections: u32,
     scratch: &Path,
 ) -> String {
@@ -51,7 +77,7 @@ pub(super) fn nginx(
         ""
     };
     let scratch = scratch.display();
-    format!(
+    let mut text = format!(
         "daemon off;
 {user}
 worker_processes 1;
@@ -66,30 +92,42 @@ http {{
     scgi_temp_path {scratch}/nginx-scgi;
     keepalive_requests 1000000000;
     keepalive_timeout 300s;
-    upstream web {{
+"
+    );
+    for (number, site) in sites.iter().enumerate() {
+        let Site {
+            tenant,
+            hostname,
+            backend,
+        } = site;
+        // The backlog is the socket's, which all of them share.
+        let backlog = if number == 0 { " backlog=4096" } else { "" };
+        text.push_str(&format!(
+            "    upstream {tenant} {{
         server {backend};
         keepalive 1024;
         keepalive_requests 1000000000;
         keepalive_timeout 300s;
     }}
     server {{
-        listen {listen} backlog=4096;
-        server_name {HOSTNAME};
+        listen {listen}{backlog};
+        server_name {hostname};
         location / {{
-            proxy_pass http://web;
+            proxy_pass http://{tenant};
             proxy_http_version 1.1;
             proxy_set_header Connection \"\";
             proxy_set_header Host $host;
             proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
         }}
     }}
-}}
 "
-    )
+        ));
+    }
+    text + "}\n"
 }
 
-pub(super) fn meridian(listen: SocketAddr, backend: SocketAddr) -> String {
-    format!(
+pub(super) fn meridian(listen: SocketAddr, sites: &[Site]) -> String {
+    let mut text = format!(
         "[host]
 name = \"bench\"
 workers = 1
@@ -98,18 +136,29 @@ timeouts = {{ keep_alive = \"300s\", upstream_idle = \"300s\" }}
 
 [listen]
 http = [\"{listen}\"]
-
+"
+    );
+    for site in sites {
+        let Site {
+            tenant,
+            hostname,
+            backend,
+        } = site;
+        text.push_str(&format!(
+            "
 [[tenant]]
-name = \"bench\"
+name = \"{tenant}\"
 
 [[site]]
-tenant = \"bench\"
+tenant = \"{tenant}\"
 name = \"web\"
-hostnames = [\"{HOSTNAME}\"]
+hostnames = [\"{hostname}\"]
 
 [[site.backend]]
 name = \"b1\"
 address = \"{backend}\"
 "
-    )
+        ));
+    }
+    text
 }

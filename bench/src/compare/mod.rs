@@ -4,20 +4,19 @@
 //! All servers of a case run in every round, so that only ratios within a round count.
 
 mod case;
-mod configuration;
+pub(crate) mod configuration;
 mod plot;
 mod report;
 mod rounds;
 mod sample;
 mod summary;
-mod variant;
+pub(crate) mod variant;
 
-use std::fs::{self, File};
-use std::io::Write;
 use std::path::PathBuf;
 
 use case::{Case, Measure};
-use rounds::Schedule;
+use configuration::{HOSTNAME, Site};
+use rounds::CaseRun;
 use variant::{Bed, Variant};
 
 use crate::backend;
@@ -27,6 +26,8 @@ use crate::file_limit;
 use crate::machine;
 use crate::plot as picture;
 use crate::program;
+use crate::results::Results;
+use crate::rounds::Schedule;
 
 /// `--quick`: enough to see that everything works, too little for a result.
 const QUICK_ROUNDS: u32 = 2;
@@ -73,7 +74,7 @@ pub(crate) struct Options {
 
 /// Runs the comparison and writes its report.
 pub(crate) fn run(options: Options) -> Result<(), Failure> {
-    let (cases, schedule) = plan(&options)?;
+    let (cases, schedule, seconds) = plan(&options)?;
     let variants_of = |case: &Case| -> Vec<Variant> {
         let chosen = if options.variants.is_empty() {
             case.variants
@@ -106,8 +107,6 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
     let cores = Cores::choose(options.server_core, options.load_core)?;
     let connections_most = cases.iter().map(|case| case.connections).max().unwrap_or(0);
     file_limit::raise_to(u64::from(connections_most) + FILES_SPARE)?;
-    fs::create_dir_all(&options.out)
-        .map_err(Failure::at(format!("--out {}", options.out.display())))?;
     let scratch = tempfile::Builder::new()
         .prefix("meridian-bench-")
         .tempdir()
@@ -119,14 +118,15 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
         scratch: scratch.path().to_owned(),
         bin_dir,
         ours_command: options.ours_cmd,
-        backend: address,
+        sites: vec![Site {
+            tenant: "bench",
+            hostname: HOSTNAME,
+            backend: address,
+        }],
     };
 
     let machine = machine::describe(cores, variant::versions(&bed, &all, wrk));
-    let samples_path = options.out.join("samples.jsonl");
-    let mut samples = File::create(&samples_path).map_err(Failure::at(samples_path.display()))?;
-    let header = serde_json::to_string(&machine).map_err(Failure::at("machine"))?;
-    writeln!(samples, "{header}").map_err(Failure::at(samples_path.display()))?;
+    let mut results = Results::begin(&options.out, &machine)?;
     let mut runs = Vec::new();
     for case in &cases {
         runs.push(rounds::run(
@@ -134,47 +134,30 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
             &variants_of(case),
             &bed,
             backend.pid(),
-            &schedule,
-            &mut samples,
+            schedule,
+            seconds,
+            &mut results.samples,
         )?);
     }
-    let text = report::markdown(&machine, &runs, &schedule);
-    for (name, content) in [
-        ("report.md", &text),
-        ("plot.svg", &picture::svg(&plot::panels(&runs))),
-    ] {
-        let path = options.out.join(name);
-        fs::write(&path, content).map_err(Failure::at(path.display()))?;
-    }
-    println!("{text}");
-    println!(
-        "written: {}/report.md, plot.svg, samples.jsonl",
-        options.out.display()
-    );
-    let without: Vec<&str> = runs
-        .iter()
-        .filter(|run| !run.is_result)
+    let text = report::markdown(&machine, &runs, schedule, seconds);
+    results.write("report.md", &text)?;
+    results.write("plot.svg", &picture::svg(&plot::panels(&runs)))?;
+    let lacks_result = |run: &&CaseRun| !run.is_result && !schedule.trial;
+    let without: Vec<&str> = (runs.iter().filter(lacks_result))
         .map(|run| run.case.name)
         .collect();
-    if without.is_empty() || schedule.trial {
-        return Ok(());
-    }
-    Err(Failure::new(format!(
-        "no result for {}: other processes used the server's core in more than 30 % of the rounds; \
-         stop them and try again",
-        without.join(", ")
-    )))
+    results.tell(&text, &without)
 }
 
-fn plan(options: &Options) -> Result<(Vec<Case>, Schedule), Failure> {
+/// The cases, their rounds, and the seconds of each sample.
+fn plan(options: &Options) -> Result<(Vec<Case>, Schedule, u64), Failure> {
     let mut cases = case::named(&options.cases).map_err(Failure::new)?;
     if !options.quick {
         let schedule = Schedule {
             rounds: options.rounds,
-            seconds: options.seconds,
             trial: false,
         };
-        return Ok((cases, schedule));
+        return Ok((cases, schedule, options.seconds));
     }
     for case in &mut cases {
         if case.measure == Measure::IdleMemory {
@@ -183,8 +166,7 @@ fn plan(options: &Options) -> Result<(Vec<Case>, Schedule), Failure> {
     }
     let schedule = Schedule {
         rounds: QUICK_ROUNDS,
-        seconds: QUICK_SECONDS,
         trial: true,
     };
-    Ok((cases, schedule))
+    Ok((cases, schedule, QUICK_SECONDS))
 }

@@ -3,36 +3,26 @@
 use std::fmt::Write;
 
 use super::case::Measure;
-use super::rounds::{CaseRun, Schedule};
+use super::rounds::CaseRun;
 use super::summary::{Row, rows, verdicts};
 use crate::machine::Machine;
-use crate::markdown::{capitalised, figure, ratio, table_line, table_rule};
+use crate::markdown::{capitalised, figure, preamble, ratio, table_line, table_rule};
+use crate::rounds::Schedule;
 
 /// The whole report. Writing into a `String` can not fail.
-pub(super) fn markdown(machine: &Machine, runs: &[CaseRun], schedule: &Schedule) -> String {
-    let mut text = String::new();
+pub(super) fn markdown(
+    machine: &Machine,
+    runs: &[CaseRun],
+    schedule: Schedule,
+    seconds: u64,
+) -> String {
+    let trial = (schedule.trial).then_some("few short rounds, disturbed ones kept");
+    let method = format!(
+        "{} rounds of {seconds} s, all servers in each, in turning order.",
+        schedule.rounds
+    );
+    let mut text = preamble("Meridian and its peers", machine, trial, &method);
     let mut line = |words: &str| writeln!(text, "{words}").expect("a String takes all");
-    line("# Meridian and its peers\n");
-    if schedule.trial {
-        line("**A trial: few short rounds, disturbed ones kept. These figures are no result.**\n");
-    }
-    if machine.unoptimised {
-        line(
-            "**The bench was built without optimisation; so was what stands beside it. No result.**\n",
-        );
-    }
-    line(&format!(
-        "{}, {}. Server under test on core {}, load and backend on core {}. TCP congestion control: {}. \
-         {} rounds of {} s, all servers in each, in turning order.\n",
-        machine.kernel,
-        machine.processor,
-        machine.server_core,
-        machine.load_core,
-        machine.congestion_control,
-        schedule.rounds,
-        schedule.seconds
-    ));
-    line(&format!("{}.\n", machine.versions.join("; ")));
     for run in runs {
         line(&case_section(run));
     }

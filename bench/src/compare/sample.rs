@@ -14,6 +14,7 @@ use crate::disturbance::OTHERS_MOST;
 use crate::failure::Failure;
 use crate::process_tree::{self, CpuTime, Running};
 use crate::program::{self, output_of, this_program};
+use crate::rounds::Judged;
 use crate::{idle, load};
 
 /// An open loop that answered less than this part of what was due did not hold its rate.
@@ -52,10 +53,21 @@ pub(super) struct Sample {
     pub(super) detail: serde_json::Value,
 }
 
+impl Judged for Sample {
+    fn disturbance(&self) -> Option<String> {
+        self.reason.clone()
+    }
+
+    fn judge(&mut self, kept: bool, reason: Option<String>) {
+        self.kept = kept;
+        self.reason = reason;
+    }
+}
+
 impl Sample {
     /// Why this sample can not stand, when it can not. Where latency is measured, the core of
     /// the generator and the backend must be quiet too; memory does not depend on either.
-    pub(super) fn disturbance(&self, measure: Measure) -> Option<String> {
+    fn disturbed(&self, measure: Measure) -> Option<String> {
         let told = |core: &str, part: f64| {
             (part > OTHERS_MOST).then(|| {
                 let percent = part * 100.0;
@@ -152,7 +164,7 @@ pub(super) fn take(
             ),
         ),
     };
-    Ok(Sample {
+    let mut sample = Sample {
         case: case.name,
         attempt,
         variant: server.variant,
@@ -172,7 +184,9 @@ pub(super) fn take(
         others_on_server_core,
         others_on_load_core,
         detail: answered.detail,
-    })
+    };
+    sample.reason = sample.disturbed(case.measure);
+    Ok(sample)
 }
 
 /// A short load whose figures nobody keeps: connections to the backend, caches, allocators.

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde::Serialize;
 
-use super::configuration;
+use super::configuration::{self, Site};
 use crate::cores::Cores;
 use crate::failure::Failure;
 use crate::machine;
@@ -16,7 +16,7 @@ use crate::program::{self, Program, found, this_program};
 /// A server under test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Variant {
+pub(crate) enum Variant {
     /// Meridian, through `meridianctl up` (or whatever --ours-cmd names).
     Ours,
     Haproxy,
@@ -29,7 +29,7 @@ pub(super) enum Variant {
 }
 
 impl Variant {
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ours => "ours",
             Self::Haproxy => "haproxy",
@@ -54,32 +54,33 @@ impl Variant {
 }
 
 /// Where things are and where they run.
-pub(super) struct Bed {
-    pub(super) cores: Cores,
+pub(crate) struct Bed {
+    pub(crate) cores: Cores,
     /// For configuration and output of the programs; gone afterwards.
-    pub(super) scratch: PathBuf,
-    pub(super) bin_dir: PathBuf,
-    pub(super) ours_command: Option<String>,
-    pub(super) backend: SocketAddr,
+    pub(crate) scratch: PathBuf,
+    pub(crate) bin_dir: PathBuf,
+    pub(crate) ours_command: Option<String>,
+    /// The first is where a prototype and `direct` go, which know no other.
+    pub(crate) sites: Vec<Site>,
 }
 
 /// A server that answers.
-pub(super) struct Server {
-    pub(super) variant: Variant,
-    pub(super) address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) variant: Variant,
+    pub(crate) address: SocketAddr,
     /// `None` for `direct`.
     program: Option<Program>,
 }
 
 impl Server {
     /// The root of the process tree whose time and memory count.
-    pub(super) fn pid(&self) -> Option<u32> {
+    pub(crate) fn pid(&self) -> Option<u32> {
         self.program.as_ref().map(Program::pid)
     }
 }
 
 /// Says in words what is not installed or not built, all of it at once.
-pub(super) fn check_present(
+pub(crate) fn check_present(
     variants: &[Variant],
     wrk: bool,
     bin_dir: &Path,
@@ -92,7 +93,7 @@ pub(super) fn check_present(
 }
 
 /// What the programs that are compared say of themselves.
-pub(super) fn versions(bed: &Bed, variants: &[Variant], wrk: bool) -> Vec<String> {
+pub(crate) fn versions(bed: &Bed, variants: &[Variant], wrk: bool) -> Vec<String> {
     let mut versions = Vec::new();
     for variant in variants {
         match variant {
@@ -112,8 +113,10 @@ pub(super) fn versions(bed: &Bed, variants: &[Variant], wrk: bool) -> Vec<String
 }
 
 /// Starts a server on the server's core and waits until it answers.
-pub(super) fn start(variant: Variant, bed: &Bed, connections: u32) -> Result<Server, Failure> {
+pub(crate) fn start(variant: Variant, bed: &Bed, connections: u32) -> Result<Server, Failure> {
     let address = program::free_address()?;
+    let backend = (bed.sites.first().map(|site| site.backend))
+        .ok_or_else(|| Failure::new("a server without a site"))?;
     let write = |name: &str, text: String| -> Result<PathBuf, Failure> {
         let path = bed.scratch.join(name);
         fs::write(&path, text).map_err(Failure::at(path.display()))?;
@@ -123,14 +126,14 @@ pub(super) fn start(variant: Variant, bed: &Bed, connections: u32) -> Result<Ser
         Variant::Direct => {
             return Ok(Server {
                 variant,
-                address: bed.backend,
+                address: backend,
                 program: None,
             });
         }
         Variant::Haproxy => {
             let path = write(
                 "haproxy.cfg",
-                configuration::haproxy(address, bed.backend, connections),
+                configuration::haproxy(address, &bed.sites, connections),
             )?;
             let mut command = Command::new(found("haproxy")?);
             command.arg("-db").arg("-f").arg(path);
@@ -139,7 +142,7 @@ pub(super) fn start(variant: Variant, bed: &Bed, connections: u32) -> Result<Ser
         Variant::Nginx => {
             let path = write(
                 "nginx.conf",
-                configuration::nginx(address, bed.backend, connections, &bed.scratch),
+                configuration::nginx(address, &bed.sites, connections, &bed.scratch),
             )?;
             let mut command = Command::new(found("nginx")?);
             command
@@ -152,11 +155,11 @@ pub(super) fn start(variant: Variant, bed: &Bed, connections: u32) -> Result<Ser
             command
         }
         Variant::Ours => match &bed.ours_command {
-            Some(template) => from_template(template, address, bed.backend)?,
+            Some(template) => from_template(template, address, backend)?,
             None => {
                 let path = write(
                     "meridian.toml",
-                    configuration::meridian(address, bed.backend),
+                    configuration::meridian(address, &bed.sites),
                 )?;
                 // A state of its own for every start: no start finds what another left.
                 let state = bed.scratch.join(format!("state-{}", address.port()));
@@ -170,9 +173,9 @@ pub(super) fn start(variant: Variant, bed: &Bed, connections: u32) -> Result<Ser
                 command
             }
         },
-        Variant::BareEpoll => bare("epoll", address, bed.backend)?,
-        Variant::BareGlommio => bare("glommio", address, bed.backend)?,
-        Variant::BareRing => bare("ring", address, bed.backend)?,
+        Variant::BareEpoll => bare("epoll", address, backend)?,
+        Variant::BareGlommio => bare("glommio", address, backend)?,
+        Variant::BareRing => bare("ring", address, backend)?,
     };
     let mut program = Program::start(
         variant.name(),

@@ -15,19 +15,18 @@ mod report;
 mod rig;
 mod sample;
 
-use std::fs::{self, File};
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cores::{self, Cores};
-use crate::disturbance::too_many_disturbed;
 use crate::failure::Failure;
 use crate::machine;
 use crate::program;
 use crate::quantity;
+use crate::results::Results;
+use crate::rounds::{self, Schedule};
 use rig::{Rig, Steps};
-use sample::{Sample, Variant};
+use sample::Variant;
 
 /// What `health` was asked to do.
 #[derive(clap::Args)]
@@ -70,17 +69,12 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     program::check_present(&[], Some(&bin_dir))?;
     let cores = Cores::choose(options.server_core, options.load_core)?;
     cores::pin(cores.load)?;
-    fs::create_dir_all(&options.out)
-        .map_err(Failure::at(format!("--out {}", options.out.display())))?;
     let scratch = tempfile::Builder::new()
         .prefix("meridian-bench-")
         .tempdir()
         .map_err(Failure::at("scratch directory"))?;
     let machine = machine::describe(cores, vec![machine::meridian_version(&bin_dir)]);
-    let path = options.out.join("samples.jsonl");
-    let mut log = File::create(&path).map_err(Failure::at(path.display()))?;
-    let header = serde_json::to_string(&machine).map_err(Failure::at("machine"))?;
-    writeln!(log, "{header}").map_err(Failure::at(path.display()))?;
+    let mut results = Results::begin(&options.out, &machine)?;
 
     let mut rig = Rig::start(
         options.backends,
@@ -91,60 +85,26 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     )?;
     let steps = Steps::new(options.step);
     let rate = f64::from(options.rate);
-    let samples = rounds(&mut rig, options, steps, rate, &mut log)?;
-    let text = report::markdown(&machine, &rig, options, &samples);
-    let path = options.out.join("report.md");
-    fs::write(&path, &text).map_err(Failure::at(path.display()))?;
-    println!("{text}");
-    println!(
-        "written: {}/report.md, samples.jsonl",
-        options.out.display()
-    );
-    if options.quick || samples.iter().any(|sample| sample.kept) {
-        return Ok(());
+    let schedule = Schedule {
+        rounds: options.rounds,
+        trial: options.quick,
+    };
+    let take = |number: usize, round| {
+        let sample = rig.take(Variant::ALL[number], round, steps, rate)?;
+        eprintln!("round {}, {}", round + 1, sample.words());
+        Ok(sample)
+    };
+    let variants = Variant::ALL.len();
+    let log = &mut results.samples;
+    let mut taken = rounds::run("health", variants, schedule, log, take)?;
+    let without: &[&str] = match taken.is_result || options.quick {
+        true => &[],
+        false => &["health"],
+    };
+    if !without.is_empty() {
+        taken.samples.iter_mut().for_each(|it| it.kept = false);
     }
-    Err(Failure::new(
-        "no result: other processes used a core in too many rounds; stop them and try again",
-    ))
-}
-
-/// All samples; none of them is kept when too many rounds were disturbed.
-fn rounds(
-    rig: &mut Rig,
-    options: &Options,
-    steps: Steps,
-    rate: f64,
-    log: &mut File,
-) -> Result<Vec<Sample>, Failure> {
-    let mut samples: Vec<Sample> = Vec::new();
-    let (mut kept_rounds, mut disturbed) = (0, 0);
-    for round in 0.. {
-        if kept_rounds == options.rounds {
-            break;
-        }
-        let mut of_round = Vec::new();
-        for turn in 0..Variant::ALL.len() {
-            // The order turns, so that a machine whose speed drifts favours none.
-            let variant = Variant::ALL[(turn + round as usize) % Variant::ALL.len()];
-            let sample = rig.take(variant, round, steps, rate)?;
-            eprintln!("round {}, {}", round + 1, sample.words());
-            of_round.push(sample);
-        }
-        let reason = of_round.iter().find_map(|sample| sample.reason.clone());
-        let kept = reason.is_none() || options.quick;
-        kept_rounds += u32::from(kept);
-        disturbed += u32::from(reason.is_some());
-        for mut sample in of_round {
-            sample.kept = kept;
-            sample.reason.clone_from(&reason);
-            let line = serde_json::to_string(&sample).map_err(Failure::at("sample"))?;
-            writeln!(log, "{line}").map_err(Failure::at("samples.jsonl"))?;
-            samples.push(sample);
-        }
-        if !options.quick && too_many_disturbed(disturbed, options.rounds) {
-            samples.iter_mut().for_each(|sample| sample.kept = false);
-            break;
-        }
-    }
-    Ok(samples)
+    let text = report::markdown(&machine, &rig, options, &taken.samples);
+    results.write("report.md", &text)?;
+    results.tell(&text, without)
 }

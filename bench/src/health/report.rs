@@ -6,7 +6,7 @@ use super::Options;
 use super::rig::Rig;
 use super::sample::{Sample, Variant};
 use crate::machine::Machine;
-use crate::markdown::{figure, ratio, table_line, table_rule};
+use crate::markdown::{figure, preamble, range, ratio, table_line, table_rule};
 use crate::median::median;
 
 /// A check may cost so many times what a bare connect and its end do.
@@ -32,26 +32,13 @@ pub(super) fn markdown(
     options: &Options,
     samples: &[Sample],
 ) -> String {
-    let mut text = String::from("# Checks of backends\n\n");
-    let mut line = |words: &str| writeln!(text, "{words}").expect("a String takes all");
-    if options.quick {
-        line("**A trial: disturbed rounds kept. These figures are no result.**\n");
-    }
-    if machine.unoptimised {
-        line("**The bench was built without optimisation. No result.**\n");
-    }
-    line(&format!(
-        "{}, {}. Plane on core {}, load and backends on core {}. {}.\n",
-        machine.kernel,
-        machine.processor,
-        machine.server_core,
-        machine.load_core,
-        machine.versions.join("; ")
-    ));
-    line(&format!(
-        "{} backends, each checked by connecting every {:?}; {} requests a second. {} rounds, each step {:?}.\n",
+    let trial = options.quick.then_some("disturbed rounds kept");
+    let method = format!(
+        "{} backends, each checked by connecting every {:?}; {} requests a second. {} rounds, each step {:?}.",
         rig.declared.backends, rig.interval, options.rate, options.rounds, options.step
-    ));
+    );
+    let mut text = preamble("Checks of backends", machine, trial, &method);
+    let mut line = |words: &str| writeln!(text, "{words}").expect("a String takes all");
     line(&table(samples));
     for verdict in verdicts(samples) {
         line(&format!("{verdict}\n"));
@@ -101,15 +88,6 @@ fn table(samples: &[Sample]) -> String {
         ]));
     }
     table
-}
-
-fn range(values: &[f64]) -> String {
-    let least = values.iter().copied().reduce(f64::min);
-    let most = values.iter().copied().reduce(f64::max);
-    match least.zip(most) {
-        Some((least, most)) => format!("{} to {}", figure(least), figure(most)),
-        None => "-".to_owned(),
-    }
 }
 
 /// Whether the budgets were kept, in words.

@@ -151,7 +151,7 @@ impl Rig {
             checked: self.checked()?,
         };
         self.look_over(&sample)?;
-        sample.reason = sample.disturbance().or_else(|| self.shortfall(&sample));
+        sample.reason = sample.disturbed().or_else(|| self.shortfall(&sample));
         Ok(sample)
     }
 

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::disturbance::OTHERS_MOST;
+use crate::rounds::Judged;
 
 /// What there is beside the requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -81,6 +82,17 @@ pub(super) struct Checked {
     pub(super) late: u64,
 }
 
+impl Judged for Sample {
+    fn disturbance(&self) -> Option<String> {
+        self.reason.clone()
+    }
+
+    fn judge(&mut self, kept: bool, reason: Option<String>) {
+        self.kept = kept;
+        self.reason = reason;
+    }
+}
+
 impl Sample {
     /// CPU time for each connect, in microseconds: what the variant pays for them.
     pub(super) fn us_per_connect(&self) -> Option<f64> {
@@ -106,7 +118,7 @@ impl Sample {
     }
 
     /// Why this sample can not stand, when it can not.
-    pub(super) fn disturbance(&self) -> Option<String> {
+    pub(super) fn disturbed(&self) -> Option<String> {
         (self.others > OTHERS_MOST).then(|| {
             let percent = self.others * 100.0;
             format!(

@@ -19,15 +19,13 @@ mod variant;
 mod watch;
 mod way;
 
-use std::fs::{self, File};
-use std::io::Write;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use bed::{Bed, Steps};
 use case::{Case, Choice};
 use configuration::Sites;
-use rounds::Schedule;
+use rounds::CaseRun;
 use variant::{House, Variant};
 
 use crate::backend;
@@ -37,6 +35,8 @@ use crate::file_limit;
 use crate::machine;
 use crate::plot;
 use crate::program;
+use crate::results::Results;
+use crate::rounds::Schedule;
 
 /// `--quick`: enough to see that everything works, too little for a result.
 const QUICK_ROUNDS: u32 = 1;
@@ -112,8 +112,6 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 
     let cores = Cores::choose(options.server_core, options.load_core)?;
     file_limit::raise_to(FILES)?;
-    fs::create_dir_all(&options.out)
-        .map_err(Failure::at(format!("--out {}", options.out.display())))?;
     let scratch = tempfile::Builder::new()
         .prefix("meridian-bench-")
         .tempdir()
@@ -128,10 +126,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let mut versions: Vec<String> = said.collect();
     versions.extend(ours.then(|| machine::meridian_version(&bin_dir)));
     let machine = machine::describe(cores, versions);
-    let samples_path = options.out.join("samples.jsonl");
-    let mut samples = File::create(&samples_path).map_err(Failure::at(samples_path.display()))?;
-    let header = serde_json::to_string(&machine).map_err(Failure::at("machine"))?;
-    writeln!(samples, "{header}").map_err(Failure::at(samples_path.display()))?;
+    let mut results = Results::begin(&options.out, &machine)?;
     let mut runs = Vec::new();
     for (number, (case, variants)) in cases.iter().enumerate() {
         let sites = Sites {
@@ -153,32 +148,18 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
             },
             own: vec![old.pid(), new.pid()],
         };
-        runs.push(rounds::run(case, variants, &bed, &schedule, &mut samples)?);
+        let log = &mut results.samples;
+        runs.push(rounds::run(case, variants, &bed, schedule, log)?);
     }
-    let text = report::markdown(&machine, &runs, &schedule);
+    let text = report::markdown(&machine, &runs, schedule);
     let picture = plot::svg(&report::panels(&runs));
-    for (name, content) in [("report.md", &text), ("plot.svg", &picture)] {
-        let path = options.out.join(name);
-        fs::write(&path, content).map_err(Failure::at(path.display()))?;
-    }
-    println!("{text}");
-    println!(
-        "written: {}/report.md, plot.svg, samples.jsonl",
-        options.out.display()
-    );
-    let without: Vec<&str> = runs
-        .iter()
-        .filter(|run| !run.is_result)
+    results.write("report.md", &text)?;
+    results.write("plot.svg", &picture)?;
+    let lacks_result = |run: &&CaseRun| !run.is_result && !schedule.trial;
+    let without: Vec<&str> = (runs.iter().filter(lacks_result))
         .map(|run| run.case.name)
         .collect();
-    if without.is_empty() || schedule.trial {
-        return Ok(());
-    }
-    Err(Failure::new(format!(
-        "no result for {}: other processes used the server's core in more than 30 % of the rounds; \
-         stop them and try again",
-        without.join(", ")
-    )))
+    results.tell(&text, &without)
 }
 
 /// The cases that were asked for, each with its variants.

@@ -2,37 +2,24 @@
 
 use std::fmt::Write;
 
-use super::rounds::{CaseRun, Schedule};
+use super::rounds::CaseRun;
 use super::summary::{kept, paired_ratio, value, values, verdicts};
 use super::variant::{House, Variant};
 use crate::machine::Machine;
-use crate::markdown::{capitalised, figure, ratio, table_line, table_rule};
+use crate::markdown::{capitalised, figure, preamble, range, ratio, table_line, table_rule};
 use crate::plot::{Bar, Panel};
+use crate::rounds::Schedule;
 
 /// The whole report. Writing into a `String` can not fail.
-pub(super) fn markdown(machine: &Machine, runs: &[CaseRun], schedule: &Schedule) -> String {
-    let mut text = String::new();
-    let mut line = |words: &str| writeln!(text, "{words}").expect("a String takes all");
-    line("# Many sites: starts and changes\n");
-    if schedule.trial {
-        line("**A trial: disturbed rounds kept. These figures are no result.**\n");
-    }
-    if machine.unoptimised {
-        line(
-            "**The bench was built without optimisation; so was what stands beside it. No result.**\n",
-        );
-    }
-    line(&format!(
-        "{}, {}. Server under test on core {}, load and backends on core {}. TCP congestion control: {}. \
-         {} rounds, all variants in each, in turning order.\n",
-        machine.kernel,
-        machine.processor,
-        machine.server_core,
-        machine.load_core,
-        machine.congestion_control,
+pub(super) fn markdown(machine: &Machine, runs: &[CaseRun], schedule: Schedule) -> String {
+    let trial = schedule.trial.then_some("disturbed rounds kept");
+    let method = format!(
+        "{} rounds, all variants in each, in turning order.",
         schedule.rounds
-    ));
-    line(&format!("{}.\n", machine.versions.join("; ")));
+    );
+    let title = "Many sites: starts and changes";
+    let mut text = preamble(title, machine, trial, &method);
+    let mut line = |words: &str| writeln!(text, "{words}").expect("a String takes all");
     for run in runs {
         line(&case_section(run));
     }
@@ -143,15 +130,6 @@ fn table(run: &CaseRun) -> String {
         table.push_str(&table_line(&cells));
     }
     table
-}
-
-fn range(values: &[f64]) -> String {
-    let least = values.iter().copied().reduce(f64::min);
-    let most = values.iter().copied().reduce(f64::max);
-    match least.zip(most) {
-        Some((least, most)) => format!("{} to {}", figure(least), figure(most)),
-        None => "-".to_owned(),
-    }
 }
 
 /// The first figure of each case.

@@ -1,5 +1,4 @@
-//! The rounds of one case: every variant once in each, in turning order; a round that others
-//! disturbed is repeated.
+//! The rounds of one case.
 
 use std::io::Write;
 
@@ -8,16 +7,9 @@ use super::case::{Case, Trial};
 use super::sample::{Found, Sample};
 use super::variant::Variant;
 use super::{change, pile, start};
-use crate::disturbance::too_many_disturbed;
 use crate::failure::Failure;
 use crate::markdown::figure;
-
-/// How many rounds a case has.
-pub(super) struct Schedule {
-    pub(super) rounds: u32,
-    /// A trial keeps disturbed rounds and is no result.
-    pub(super) trial: bool,
-}
+use crate::rounds::{self, Rounds, Schedule};
 
 /// What became of one case.
 pub(super) struct CaseRun {
@@ -35,48 +27,26 @@ pub(super) fn run(
     case: &Case,
     variants: &[Variant],
     bed: &Bed,
-    schedule: &Schedule,
+    schedule: Schedule,
     log: &mut impl Write,
 ) -> Result<CaseRun, Failure> {
-    let mut run = CaseRun {
+    let take = |variant: usize, attempt| {
+        let sample = one(case, variants[variant], bed, attempt)?;
+        tell(case, &sample);
+        Ok(sample)
+    };
+    let Rounds {
+        samples,
+        disturbed,
+        is_result,
+    } = rounds::run(case.name, variants.len(), schedule, log, take)?;
+    Ok(CaseRun {
         case: *case,
         variants: variants.to_vec(),
-        samples: Vec::new(),
-        disturbed_rounds: 0,
-        is_result: false,
-    };
-    let mut attempt = 0;
-    let mut kept_rounds = 0;
-    while kept_rounds < schedule.rounds {
-        let mut round = Vec::new();
-        for turn in 0..variants.len() {
-            let variant = variants[(turn + attempt as usize) % variants.len()];
-            let sample = one(case, variant, bed, attempt)?;
-            tell(case, &sample);
-            round.push(sample);
-        }
-        let reason = round.iter().find_map(Sample::disturbance);
-        let kept = reason.is_none() || schedule.trial;
-        run.disturbed_rounds += u32::from(reason.is_some());
-        kept_rounds += u32::from(kept);
-        if let Some(reason) = &reason {
-            let what = if kept { "disturbed" } else { "repeated" };
-            eprintln!("{} round {}: {what}: {reason}", case.name, attempt + 1);
-        }
-        for sample in &mut round {
-            sample.kept = kept;
-            sample.reason.clone_from(&reason);
-            let line = serde_json::to_string(sample).map_err(Failure::at("sample"))?;
-            writeln!(log, "{line}").map_err(Failure::at("samples.jsonl"))?;
-        }
-        run.samples.append(&mut round);
-        attempt += 1;
-        if !schedule.trial && too_many_disturbed(run.disturbed_rounds, schedule.rounds) {
-            return Ok(run);
-        }
-    }
-    run.is_result = !schedule.trial;
-    Ok(run)
+        samples,
+        disturbed_rounds: disturbed,
+        is_result,
+    })
 }
 
 fn one(case: &Case, variant: Variant, bed: &Bed, attempt: u32) -> Result<Sample, Failure> {

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::figure::Figure;
 use super::variant::Variant;
 use crate::disturbance::OTHERS_MOST;
+use crate::rounds::Judged;
 
 /// Everything known about one measurement; a line of samples.jsonl.
 #[derive(Clone, Debug, Serialize)]
@@ -38,14 +39,18 @@ pub(super) struct Found {
     pub(super) detail: Value,
 }
 
-impl Sample {
-    /// Why this sample can not stand, when it can not.
-    pub(super) fn disturbance(&self) -> Option<String> {
+impl Judged for Sample {
+    fn disturbance(&self) -> Option<String> {
         (self.others > OTHERS_MOST).then(|| {
             let percent = self.others * 100.0;
             let name = self.variant.name();
             format!("{name}: others took {percent:.1} % of the server's core")
         })
+    }
+
+    fn judge(&mut self, kept: bool, reason: Option<String>) {
+        self.kept = kept;
+        self.reason = reason;
     }
 }
 

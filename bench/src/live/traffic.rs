@@ -1,15 +1,12 @@
 //! The load on a server while it is changed: short requests to the site that changes and to
 //! others, and responses that take long.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::configuration::Sites;
 use super::sample::ms_between;
 use crate::failure::Failure;
-use crate::generator::{self, Exchange, Outcome, Pace, Plan};
+use crate::generator::{Exchange, Going, Pace, Plan};
 use crate::quantity;
 
 /// Much less than saturates a proxy on one core, so that what a change takes can be seen.
@@ -35,10 +32,8 @@ pub(super) struct Long {
 
 /// Load that goes on.
 pub(super) struct Traffic {
-    stop_short: Arc<AtomicBool>,
-    stop_long: Arc<AtomicBool>,
-    short: JoinHandle<Result<Outcome, Failure>>,
-    long: JoinHandle<Result<Outcome, Failure>>,
+    short: Going,
+    long: Going,
 }
 
 /// What became of it.
@@ -83,26 +78,20 @@ impl Traffic {
             drain: DRAIN + length * 2,
             ..short.clone()
         };
-        let (stop_short, short) = spawn(short);
-        let (stop_long, long) = spawn(long);
         Ok(Self {
-            stop_short,
-            stop_long,
-            short,
-            long,
+            short: Going::begin(short),
+            long: Going::begin(long),
         })
     }
 
     /// No more long responses are begun; those under way go on.
     pub(super) fn end_long(&self) {
-        self.stop_long.store(true, Ordering::Relaxed);
+        self.long.stop();
     }
 
     pub(super) fn end(self) -> Result<Seen, Failure> {
-        self.end_long();
-        let long = joined(self.long)?;
-        self.stop_short.store(true, Ordering::Relaxed);
-        let short = joined(self.short)?;
+        let long = self.long.end()?;
+        let short = self.short.end()?;
         Ok(Seen {
             refused: short.refused + long.refused,
             // Those that never found a free connection; those in flight are exchanges.
@@ -186,18 +175,6 @@ impl Seen {
         let took = short.map(|it| it.ended.saturating_duration_since(it.due));
         took.max().unwrap_or_default()
     }
-}
-
-fn spawn(plan: Plan) -> (Arc<AtomicBool>, JoinHandle<Result<Outcome, Failure>>) {
-    let stop = Arc::new(AtomicBool::new(false));
-    let theirs = Arc::clone(&stop);
-    let thread = std::thread::spawn(move || generator::generate_until(&plan, &theirs));
-    (stop, thread)
-}
-
-fn joined(thread: JoinHandle<Result<Outcome, Failure>>) -> Result<Outcome, Failure> {
-    let ended = thread.join();
-    ended.map_err(|_| Failure::new("the load ended before its time"))?
 }
 
 fn is_good(exchange: &Exchange) -> bool {

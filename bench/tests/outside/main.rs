@@ -2,6 +2,7 @@
 
 mod bare_proxy;
 mod compare;
+mod fairness;
 mod health;
 mod house;
 mod live;

@@ -391,6 +391,18 @@ pub const METRICS_WRITE_MS: u64 = 30_000;
 /// power costs as much of it at most.
 pub const SLOT_SECONDS: u64 = 300;
 
+/// Connections that wait for a worker which another one handed them over to. That is a few turns of it
+/// at most; HAProxy's queue is as long. Beyond it they stay with who accepted them.
+pub const ACCEPT_QUEUE_MAX: usize = 1024;
+
+/// Other workers whose loads are compared when a connection is accepted, each a cache line of another
+/// core; they take turns.
+pub const ACCEPT_LOOKS_MAX: usize = 8;
+
+/// Of so many connections a worker may have one more than another before it hands over: 3 %. Without
+/// that, a quarter of all would move when two workers are even.
+pub const ACCEPT_MARGIN_PARTS: u64 = 32;
+
 /// The piece by which a worker's page file grows first, in bytes: 128 sites.
 pub const COUNTER_SEGMENT_BYTES_MIN: usize = 64 * 1024;
 

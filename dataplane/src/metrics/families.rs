@@ -162,7 +162,7 @@ struct OfWorker(
     fn(&WorkerBoard) -> &Counter,
 );
 
-const OF_WORKERS: [OfWorker; 15] = [
+const OF_WORKERS: [OfWorker; 16] = [
     OfWorker(
         "meridian_worker_config_revision",
         Kind::Gauge,
@@ -172,8 +172,14 @@ const OF_WORKERS: [OfWorker; 15] = [
     OfWorker(
         "meridian_worker_connections_accepted_total",
         Kind::Counter,
-        "Connections of clients that were accepted.",
+        "Connections of clients that came to a worker, whoever accepted them.",
         |board| &board.accepted,
+    ),
+    OfWorker(
+        "meridian_worker_connections_handed_over_total",
+        Kind::Counter,
+        "Connections of clients that a worker accepted for another one that had fewer.",
+        |board| &board.handed_over,
     ),
     OfWorker(
         "meridian_worker_connections",

@@ -287,6 +287,18 @@ impl Runtime {
         id
     }
 
+    /// Makes a connection of this runtime's of one that another runtime accepted and gave away
+    /// ([`Socket::into_descriptor`]). It is in [`RecvMode::Multishot`]; park it or hand it to a task.
+    pub fn adopt(&self, descriptor: OwnedFd) -> Socket {
+        let mut inner = self.core.inner.borrow_mut();
+        let fd = descriptor.into_raw_fd();
+        let index = inner.sockets.insert(fd, RecvMode::Multishot);
+        Socket {
+            core: Rc::clone(&self.core),
+            index,
+        }
+    }
+
     /// Stops accepting on every listener. The sockets stay open as long as somebody else (the
     /// supervisor) holds them, so clients wait in the backlog and are not refused.
     pub fn stop_listening(&self) {

@@ -7,6 +7,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Deref;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -222,6 +223,15 @@ impl Socket {
         // SAFETY: `this` is not used again and never dropped; the `Rc` is moved out once.
         let core = unsafe { std::ptr::read(&this.core) };
         core.park(this.index, deadline_ns, tag)
+    }
+
+    /// Gives the connection away, to the runtime of another thread ([`Runtime::adopt`]). Panics when
+    /// anything was asked of it but its addresses: it is for connections that were just accepted.
+    pub fn into_descriptor(self) -> OwnedFd {
+        let this = std::mem::ManuallyDrop::new(self);
+        // SAFETY: `this` is not used again and never dropped; the `Rc` is moved out once.
+        let core = unsafe { std::ptr::read(&this.core) };
+        core.give_away(this.index)
     }
 
     /// The runtime that this socket belongs to.

@@ -49,9 +49,11 @@ fn answered(client: &mut Peer, path: &str) -> String {
     String::from_utf8(body).expect("names are text")
 }
 
-/// A connection that this worker accepted.
+/// A connection that this worker has.
 pub(super) fn connect_to(plane: &Plane, worker: usize) -> Peer {
     let accepted = || number(&plane.status()["workers"][worker], "accepted");
+    // They stay until then: newcomers go to the worker that has fewer.
+    let mut elsewhere = Vec::new();
     for _ in 0..100 {
         let before = accepted();
         let mut client = Peer::connect(plane.address());
@@ -60,8 +62,9 @@ pub(super) fn connect_to(plane: &Plane, worker: usize) -> Peer {
         if accepted() > before {
             return client;
         }
+        elsewhere.push(client);
     }
-    panic!("worker {worker} accepts nothing");
+    panic!("worker {worker} gets nothing");
 }
 
 /// One connection to each worker.

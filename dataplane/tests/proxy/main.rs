@@ -19,6 +19,7 @@ mod queue_order;
 mod queueing;
 mod revisions;
 mod smuggling;
+mod spreading;
 mod sticky;
 mod stopping;
 mod tunnels;

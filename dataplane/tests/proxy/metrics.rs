@@ -58,6 +58,7 @@ const FAMILIES: &[(&str, &str)] = &[
     ("meridian_worker_config_revision", "gauge"),
     ("meridian_worker_connections", "gauge"),
     ("meridian_worker_connections_accepted_total", "counter"),
+    ("meridian_worker_connections_handed_over_total", "counter"),
     ("meridian_worker_ended", "gauge"),
     ("meridian_worker_idle_connections", "gauge"),
     ("meridian_worker_polling_seconds_total", "counter"),

@@ -13,7 +13,7 @@ use crate::token::{Op, Token};
 use io_uring::{opcode, squeue, types};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::RawFd;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -235,6 +235,23 @@ impl Core {
             inner.arm_recv(&self.pool, index);
         }
         id
+    }
+
+    pub(crate) fn give_away(&self, index: u32) -> OwnedFd {
+        let mut inner = self.inner.borrow_mut();
+        let entry = &inner.sockets[index];
+        // Not only our own logic: a descriptor under the kernel's feet would be another thread's.
+        assert!(
+            entry.in_flight == 0
+                && entry.first_buffer == NO_BUFFER
+                && !entry.starved
+                && entry.connecting.is_none(),
+            "a connection in use stays where it is"
+        );
+        let fd = entry.fd;
+        inner.sockets.remove(index);
+        // SAFETY: the slot was in use, so the descriptor is open and ours, and nothing else has it now.
+        unsafe { OwnedFd::from_raw_fd(fd) }
     }
 
     pub(crate) fn close(&self, index: u32) {

@@ -135,3 +135,65 @@ fn the_backlog_is_left_to_whoever_else_holds_the_listener() {
     assert_clean(&first);
     assert_clean(&second);
 }
+
+/// What one runtime accepted and never used goes on in another one, with what had come meanwhile, and the
+/// slot that it leaves is used again.
+#[test]
+fn a_connection_moves_to_another_runtime_before_it_is_used() {
+    let (listener, address) = loopback();
+    let first = runtime();
+    first.listen(listener);
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let mut client = TcpStream::connect(address).expect("the backlog takes it");
+        client.write_all(b"ask").expect("it goes");
+        let moved = Rc::new(RefCell::new(None));
+        let (handle, given) = (first.clone(), Rc::clone(&moved));
+        first
+            .run(move |event| {
+                if let Event::Accepted(_, socket) = event {
+                    let peer = socket.peer_address().expect("it is connected");
+                    given.replace(Some((socket.into_descriptor(), peer)));
+                    handle.stop();
+                }
+            })
+            .expect("the loop runs");
+        let (descriptor, peer) = moved.take().expect("one was accepted");
+        assert_eq!(first.statistics().sockets, 0);
+        assert_eq!(Some(peer), client.local_addr().ok());
+        let second = runtime();
+        let socket = second.adopt(descriptor);
+        assert_eq!(socket.peer_address().ok(), Some(peer));
+        let id = socket.park(second.deadline(Duration::from_secs(20)), 7);
+        let handle = second.clone();
+        second
+            .run(move |event| {
+                if let Event::Stirred {
+                    socket,
+                    tag: 7,
+                    why: Stir::Bytes,
+                    id: stirred,
+                } = event
+                {
+                    assert_eq!(stirred, id);
+                    let runtime = handle.clone();
+                    handle.spawn(ClassId::UNKNOWN, async move {
+                        let asked = socket.recv(0).await.expect("it came");
+                        assert_eq!(&asked.expect("it came")[..], b"ask");
+                        socket
+                            .send(b"told".to_vec(), SECOND_NS)
+                            .await
+                            .expect("it goes");
+                        runtime.stop();
+                    });
+                }
+            })
+            .expect("the loop runs");
+        let mut answer = [0; 4];
+        client.read_exact(&mut answer).expect("it is served");
+        assert_eq!(&answer, b"told");
+        assert_clean(&second);
+        clients.push(client);
+    }
+    assert_clean(&first);
+}
