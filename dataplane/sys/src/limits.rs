@@ -7,8 +7,12 @@ pub const CQ_ENTRIES: u32 = 8192;
 /// How long an idle worker looks for completions itself before it sleeps, in nanoseconds. About
 /// twice what a short exchange with a backend nearby takes.
 pub const BUSY_POLL_NS: u64 = 80_000;
-/// CPU time after which a turn ends and everything asked for is submitted, in nanoseconds.
+/// CPU time after which a turn ends and everything asked for is submitted, in nanoseconds; what the
+/// kernel is expected to need for that is part of it.
 pub const TURN_NS: u64 = 200_000;
+/// How often in one turn the kernel is asked for more completions while it says that there are;
+/// it gives some twenty at a time.
+pub const CATCH_UP_ROUNDS: u32 = 32;
 /// CPU time that a class may use in one round of the run queue, in nanoseconds.
 pub const QUANTUM_NS: i64 = 50_000;
 /// The debt that a class can carry from one round into the next, in nanoseconds.

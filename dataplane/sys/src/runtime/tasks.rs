@@ -9,11 +9,12 @@ use std::io;
 use std::task::{Context, Poll, Waker};
 
 impl Core {
-    /// Polls runnable tasks until there are none or the turn is over.
+    /// Polls runnable tasks until there are none or the turn is over. What they ask of the kernel
+    /// counts: it is done before anybody else's turn.
     pub(super) fn run_tasks(&self) {
         let mut context = Context::from_waker(Waker::noop());
         let mut started_ns = self.clock.now_ns();
-        let turn_ends_ns = started_ns + TURN_NS;
+        let mut turn_ends_ns = started_ns + TURN_NS;
         loop {
             let (class, index, mut work) = {
                 let mut inner = self.inner.borrow_mut();
@@ -39,6 +40,7 @@ impl Core {
             let inner = &mut *guard;
             let kernel_ns = (inner.units - units_before.min(inner.units)) * inner.unit_ns;
             inner.queue.charge(class, ended_ns - started_ns + kernel_ns);
+            turn_ends_ns = turn_ends_ns.saturating_sub(kernel_ns);
             let task = &mut inner.tasks[index as usize];
             task.work = work;
             if done {
