@@ -150,7 +150,10 @@ fn fifty_readers_that_stop_leave_their_site_served() {
         assert_eq!(client.receive_response().1, b"small");
         let buffers = plane.workers("buffers_in_use");
         // That of the request that was just answered may not have been given back yet.
-        assert!(buffers <= 2 * READERS as u64 + 2, "{buffers} buffers are held");
+        assert!(
+            buffers <= 2 * READERS as u64 + 2,
+            "{buffers} buffers are held"
+        );
     }
     assert_eq!(plane.hits("receive_over_share"), 0);
     drop(readers);
