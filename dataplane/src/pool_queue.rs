@@ -2,10 +2,11 @@
 //!
 //! A backend with a limit is taken ([`crate::backend_state::Load::try_begin`]) before a request goes there. Who finds all of
 //! them full stands in line; whoever ends a request at one gives the place to the first in the line
-//! that may have it, and wakes its worker. A request that comes while others wait goes behind them.
+//! that may have it, and wakes its worker. A request that comes while others wait for the same goes
+//! behind them.
 //!
-//! The line is behind a lock that nobody takes but who waits and who ends a request while somebody
-//! waits. It is held for a look along the line at most.
+//! The line is behind a lock that nobody takes but who waits, and who comes or ends a request while
+//! somebody waits. It is held for a look along what is waited for at most.
 
 use crate::backend_state::{BackendState, Health};
 use meridian_model::snapshot::{BackendKey, Site, Tier};
@@ -26,16 +27,10 @@ pub(crate) struct PoolQueue {
 /// of what that one waits for, and must not stand in its way.
 #[derive(Debug, Default)]
 struct Line {
-    kinds: Vec<Kind>,
-    waiting: usize,
+    /// Those who wait for the same: the first first, and never nobody.
+    kinds: Vec<VecDeque<Arc<Waiter>>>,
     /// Grows with each who comes.
     place: u64,
-}
-
-/// Those who wait for the same: the first first, and never nobody.
-#[derive(Debug)]
-struct Kind {
-    waiters: VecDeque<Arc<Waiter>>,
 }
 
 /// A request that waits.
@@ -86,7 +81,8 @@ impl PoolQueue {
     /// whether there is room, and leave in the end ([`PoolQueue::leave`]).
     pub(crate) fn enter(&self, wish: Wish, most: u32, worker: Notifier) -> Option<Arc<Waiter>> {
         let mut line = self.line();
-        if line.waiting >= most as usize {
+        // Nobody comes or leaves while we hold the line.
+        if self.waiting.load(Ordering::SeqCst) >= most {
             return None;
         }
         line.place += 1;
@@ -98,12 +94,10 @@ impl PoolQueue {
             worker,
         });
         match line.kind(&waiter.wish) {
-            Some(kind) => line.kinds[kind].waiters.push_back(Arc::clone(&waiter)),
-            None => line.kinds.push(Kind {
-                waiters: VecDeque::from([Arc::clone(&waiter)]),
-            }),
+            Some(kind) => line.kinds[kind].push_back(Arc::clone(&waiter)),
+            None => line.kinds.push(VecDeque::from([Arc::clone(&waiter)])),
         }
-        self.count(&mut line, 1);
+        self.waiting.fetch_add(1, Ordering::SeqCst);
         Some(waiter)
     }
 
@@ -114,13 +108,13 @@ impl PoolQueue {
         let granted = waiter.granted.get();
         if granted.is_none()
             && let Some(kind) = line.kind(&waiter.wish)
-            && let Ok(at) = line.kinds[kind].position(waiter)
+            && let Ok(at) = line.kinds[kind].binary_search_by_key(&waiter.place, |it| it.place)
         {
             line.remove(kind, at);
-            self.count(&mut line, -1);
+            self.waiting.fetch_sub(1, Ordering::SeqCst);
             // Where it found something without being given it, there may be more.
             if let Some(kind) = line.kind(&waiter.wish) {
-                line.kinds[kind].waiters[0].call();
+                line.kinds[kind][0].call();
             }
         }
         granted.cloned()
@@ -130,7 +124,7 @@ impl PoolQueue {
     pub(crate) fn is_first(&self, waiter: &Arc<Waiter>) -> bool {
         let line = self.line();
         let kind = line.kind(&waiter.wish);
-        kind.is_some_and(|kind| Arc::ptr_eq(&line.kinds[kind].waiters[0], waiter))
+        kind.is_some_and(|kind| Arc::ptr_eq(&line.kinds[kind][0], waiter))
     }
 
     /// A request at a backend has ended: the first that may have the place gets it.
@@ -140,15 +134,15 @@ impl PoolQueue {
         }
         let mut line = self.line();
         let kinds = line.kinds.iter().enumerate();
-        let takers = kinds.filter(|(_, kind)| kind.waiters[0].wish.takes(key, state));
-        let Some((kind, _)) = takers.min_by_key(|(_, kind)| kind.waiters[0].place) else {
+        let takers = kinds.filter(|(_, kind)| kind[0].wish.takes(key, state));
+        let Some((kind, _)) = takers.min_by_key(|(_, kind)| kind[0].place) else {
             return;
         };
         if !state.load().try_begin() {
             return;
         }
         if let Some(waiter) = line.remove(kind, 0) {
-            self.count(&mut line, -1);
+            self.waiting.fetch_sub(1, Ordering::SeqCst);
             let _ = waiter.granted.set(key.clone());
             waiter.call();
         }
@@ -157,35 +151,21 @@ impl PoolQueue {
     fn line(&self) -> MutexGuard<'_, Line> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// One more or one less; whoever holds the line.
-    fn count(&self, line: &mut Line, more: isize) {
-        line.waiting = line.waiting.saturating_add_signed(more);
-        self.waiting.fetch_add(more as u32, Ordering::SeqCst);
-    }
 }
 
 impl Line {
     /// Where those stand who wait for the same.
     fn kind(&self, wish: &Wish) -> Option<usize> {
         let mut kinds = self.kinds.iter();
-        kinds.position(|kind| kind.waiters[0].wish.is_like(wish))
+        kinds.position(|kind| kind[0].wish.is_like(wish))
     }
 
     fn remove(&mut self, kind: usize, at: usize) -> Option<Arc<Waiter>> {
-        let waiters = &mut self.kinds[kind].waiters;
-        let removed = waiters.remove(at);
-        if waiters.is_empty() {
+        let removed = self.kinds[kind].remove(at);
+        if self.kinds[kind].is_empty() {
             self.kinds.swap_remove(kind);
         }
         removed
-    }
-}
-
-impl Kind {
-    fn position(&self, waiter: &Waiter) -> Result<usize, usize> {
-        let place = |other: &Arc<Waiter>| other.place;
-        self.waiters.binary_search_by_key(&waiter.place, place)
     }
 }
 

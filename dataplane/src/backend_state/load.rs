@@ -17,10 +17,10 @@ const STAMP_SHIFT: u32 = 20;
 #[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct Load {
-    /// How many of these there may be, as the newest revision has it; `u32::MAX`: any number.
-    most: AtomicU32,
     /// Requests that wait for it or are being answered by it, and tunnels.
     in_flight: AtomicU32,
+    /// How many of these there may be, as the newest revision has it; `u32::MAX`: any number.
+    most: AtomicU32,
     /// A [`Latency`]; 0: it never answered.
     latency: AtomicU64,
 }
@@ -47,8 +47,8 @@ pub(crate) enum Outcome {
 impl Default for Load {
     fn default() -> Load {
         Load {
-            most: AtomicU32::new(u32::MAX),
             in_flight: AtomicU32::new(0),
+            most: AtomicU32::new(u32::MAX),
             latency: AtomicU64::new(0),
         }
     }

@@ -95,7 +95,8 @@ impl Exchange<'_> {
             if let Some(pick) = line.take() {
                 return Ok(pick);
             }
-            if self.client.is_broken() {
+            // With much behind its head nothing is received that would tell.
+            if self.client.is_broken() || self.client.is_reset() {
                 return Err(Unpicked::ClientGone);
             }
             if line.is_first() {

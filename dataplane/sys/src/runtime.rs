@@ -558,7 +558,7 @@ impl Core {
         }
         inner.statistics.turns += 1;
         inner.reap(&self.pool);
-        inner.catch_up(&self.pool)?;
+        inner.catch_up(&self.pool, &self.clock)?;
         inner.fire_timers();
         if inner.now_ns - inner.settled_ns > 1_000_000_000 {
             inner.settled_ns = inner.now_ns;
@@ -649,12 +649,15 @@ impl Inner {
     /// Brings in all that the kernel has by now. It gives a few completions at a time, in the order
     /// in which they came: left there, those of one tenant stand behind all of another, and the run
     /// queue, which is there to be fair, does not know of them.
-    fn catch_up(&mut self, pool: &Rc<Pool>) -> io::Result<()> {
+    fn catch_up(&mut self, pool: &Rc<Pool>, clock: &Clock) -> io::Result<()> {
         for _ in 0..CATCH_UP_ROUNDS {
             if !self.ring.has_news() {
                 break;
             }
             self.ring.enter(0, None)?;
+            // It took long, and it took along what reaping asked for.
+            self.now_ns = clock.now_ns();
+            self.units = 0;
             self.reap(pool);
         }
         Ok(())

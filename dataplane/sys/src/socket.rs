@@ -166,6 +166,12 @@ impl Socket {
         self.core.is_broken(self.index)
     }
 
+    /// Whether the connection was reset or is in error, by the kernel's word: that is known, too, while
+    /// nothing is received because what came waits to be read. A system call.
+    pub fn is_reset(&self) -> bool {
+        self.core.is_reset(self.index)
+    }
+
     /// Ends our side (FIN) at once, so after the end of the last send was seen; receiving goes on.
     pub fn shutdown_write(&self) {
         self.core.shutdown_write(self.index);

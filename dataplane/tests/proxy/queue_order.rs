@@ -7,6 +7,8 @@ use crate::support::eventually;
 use crate::support::manifest::Declared;
 use crate::support::peer::{Backend, Peer, field, ok, status};
 use crate::support::plane::Plane;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 const QUEUE: &str = "queue = { requests = 10, timeout = \"60s\" }";
@@ -186,21 +188,40 @@ fn a_lowered_limit_holds_whoever_ends() {
 
 #[test]
 fn time_in_line_is_not_the_body_s() {
-    let one = Watched::default();
+    let hold = Arc::new(AtomicBool::new(true));
+    let is_held = Arc::clone(&hold);
+    let one = Backend::new().serve(move |mut peer| {
+        loop {
+            let (head, _) = peer.receive_some();
+            if head.is_empty() {
+                return;
+            }
+            if head.starts_with(b"PUT ") {
+                peer.send(b"HTTP/1.1 100 Continue\r\n\r\n");
+                assert_eq!(peer.receive(4, Duration::from_secs(10)), b"body");
+            }
+            while is_held.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            peer.send(&ok(b"one"));
+        }
+    });
     let declared = Declared {
         site_timeouts: "{ body = { bytes_per_second = 10, window = \"1s\" } }".to_owned(),
-        ..one_each([one.serve("one")], QUEUE)
+        ..one_each([one], QUEUE)
     };
     let plane = Plane::start(&declared);
-    let mut held = hold(&plane, 0, "/hold/first");
+    let mut held = super::queueing::hold(&plane, 0, "/");
     let mut client = Peer::connect(plane.address());
     client.send(
         b"PUT / HTTP/1.1\r\nHost: shop.test\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n",
     );
     assert!(waiting(&plane, 1));
     std::thread::sleep(Duration::from_secs(2));
-    one.allow(1);
+    hold.store(false, Ordering::Relaxed);
     assert_eq!(body(&mut held), "one");
+    assert_eq!(status(&client.receive_head()), 100);
+    client.send(b"body");
     assert_eq!(body(&mut client), "one");
     drop((held, client));
     done(plane);

@@ -157,6 +157,14 @@ fn a_queue_has_its_length_and_its_time_and_who_leaves_makes_room() {
     gone.reset();
     assert!(waiting(&plane, 0));
     assert!(eventually(10, || plane.hits("client_abort") == 1));
+    // More than we take from a client ahead stands before its reset.
+    let mut gone = Peer::connect(plane.address());
+    gone.send(&ask_for("/hold/gone"));
+    gone.send(&[b'x'; 600_000]);
+    assert!(waiting(&plane, 1));
+    gone.reset();
+    assert!(waiting(&plane, 0));
+    assert!(eventually(10, || plane.hits("client_abort") == 2));
     // The connection of who was refused is good for another try.
     refused.send(&ask_for("/hold/second"));
     assert!(waiting(&plane, 1));

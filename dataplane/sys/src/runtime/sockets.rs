@@ -160,6 +160,18 @@ impl Core {
         self.inner.borrow().sockets[index].recv_errno != 0
     }
 
+    pub(crate) fn is_reset(&self, index: u32) -> bool {
+        // Errors are told whatever is asked for. A half-close is none of them.
+        let mut asked = libc::pollfd {
+            fd: self.fd(index),
+            events: 0,
+            revents: 0,
+        };
+        // SAFETY: one entry, which outlives the call; the descriptor is open while the slot is in use.
+        let told = unsafe { libc::poll(&raw mut asked, 1, 0) };
+        told > 0 && asked.revents & (libc::POLLERR | libc::POLLHUP) != 0
+    }
+
     pub(crate) fn shutdown_write(&self, index: u32) {
         // SAFETY: shutdown takes integers; the descriptor is open while the slot is in use.
         unsafe { libc::shutdown(self.fd(index), libc::SHUT_WR) };

@@ -87,6 +87,28 @@ fn listening_by(config: RuntimeConfig) -> (Runtime, SocketAddr) {
     (runtime, address)
 }
 
+/// A runtime with `count` accepted connections, and their clients.
+fn connected(count: usize) -> (Runtime, Vec<Socket>, Vec<TcpStream>) {
+    let (runtime, address) = listening();
+    let clients = (0..count)
+        .map(|_| TcpStream::connect(address).expect("it accepts"))
+        .collect();
+    let sockets = Rc::new(RefCell::new(VecDeque::new()));
+    let (queue, handle) = (Rc::clone(&sockets), runtime.clone());
+    runtime
+        .run(move |event| {
+            if let Event::Accepted(_, socket) = event {
+                queue.borrow_mut().push_back(socket);
+                if queue.borrow().len() == count {
+                    handle.stop();
+                }
+            }
+        })
+        .expect("the loop runs");
+    let sockets = sockets.take().into_iter().collect();
+    (runtime, sockets, clients)
+}
+
 fn fail_next(runtime: &Runtime, op: Op, errno: i32) {
     let mut inner = runtime.core.inner.borrow_mut();
     inner.faults.results.push_back((op, -errno));

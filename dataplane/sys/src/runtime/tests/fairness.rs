@@ -1,6 +1,7 @@
 //! A class that floods does not keep another waiting.
 
 use super::*;
+use crate::limits::TURN_NS;
 
 fn spin(time: Duration) {
     let begun = std::time::Instant::now();
@@ -68,6 +69,70 @@ fn a_task_that_moves_to_another_class_waits_with_it() {
     });
     runtime.run(drop).expect("the loop runs");
     assert_short(noted.take());
+    assert_clean(&runtime);
+}
+
+#[test]
+fn what_came_for_one_class_does_not_stand_behind_all_of_another() {
+    const FLOODING: usize = 400;
+    let (runtime, sockets, clients) = connected(FLOODING + 1);
+    let (busy, quiet) = (runtime.add_class(), runtime.add_class());
+    for (number, socket) in sockets.into_iter().enumerate() {
+        socket.park(0, number as u64);
+    }
+    // The receives are armed before the first byte comes.
+    let handle = runtime.clone();
+    run_until(&runtime, async move { handle.yield_now().await }, drop);
+    for mut client in &clients {
+        client.write_all(b"x").expect("it takes a byte");
+    }
+    let order = Rc::new(RefCell::new(Vec::new()));
+    let (ran, handle) = (Rc::clone(&order), runtime.clone());
+    runtime
+        .run(move |event| {
+            let Event::Stirred { tag, socket, .. } = event else {
+                return;
+            };
+            let is_quiet = tag == FLOODING as u64;
+            let (ran, handle, class) = (Rc::clone(&ran), handle.clone(), [busy, quiet]);
+            handle
+                .clone()
+                .spawn(class[usize::from(is_quiet)], async move {
+                    spin(Duration::from_micros(20));
+                    ran.borrow_mut().push(is_quiet);
+                    drop(socket);
+                    if ran.borrow().len() > FLOODING {
+                        handle.stop();
+                    }
+                });
+        })
+        .expect("the loop runs");
+    let before = order.borrow().iter().position(|&is_quiet| is_quiet);
+    assert!(before < Some(FLOODING / 4), "it ran behind {before:?}");
+    assert_clean(&runtime);
+}
+
+#[test]
+fn a_turn_ends_with_the_time_of_what_it_asked_of_the_kernel() {
+    const TASKS: usize = 40;
+    let runtime = runtime();
+    let turns = Rc::new(RefCell::new(Vec::new()));
+    runtime.core.inner.borrow_mut().unit_ns = TURN_NS / 2;
+    for _ in 0..TASKS {
+        let (turns, handle) = (Rc::clone(&turns), runtime.clone());
+        runtime.spawn(ClassId::UNKNOWN, async move {
+            handle.core.inner.borrow_mut().units += 1;
+            turns.borrow_mut().push(handle.statistics().turns);
+            if turns.borrow().len() == TASKS {
+                handle.stop();
+            }
+        });
+    }
+    runtime.run(drop).expect("the loop runs");
+    let turns = turns.borrow();
+    assert_eq!(turns.len(), TASKS);
+    // What a unit costs is measured again with each turn, and is next to nothing here.
+    assert!(turns[TASKS - 1] - turns[0] >= 5, "{turns:?}");
     assert_clean(&runtime);
 }
 

@@ -2,28 +2,6 @@
 
 use super::*;
 
-/// A runtime with `count` accepted connections, and their clients.
-fn connected(count: usize) -> (Runtime, Vec<Socket>, Vec<TcpStream>) {
-    let (runtime, address) = listening();
-    let clients = (0..count)
-        .map(|_| TcpStream::connect(address).expect("it accepts"))
-        .collect();
-    let sockets = Rc::new(RefCell::new(VecDeque::new()));
-    let (queue, handle) = (Rc::clone(&sockets), runtime.clone());
-    runtime
-        .run(move |event| {
-            if let Event::Accepted(_, socket) = event {
-                queue.borrow_mut().push_back(socket);
-                if queue.borrow().len() == count {
-                    handle.stop();
-                }
-            }
-        })
-        .expect("the loop runs");
-    let sockets = sockets.take().into_iter().collect();
-    (runtime, sockets, clients)
-}
-
 type Seen = Rc<RefCell<Vec<(u64, Stir)>>>;
 
 /// Notes and closes what comes back.
