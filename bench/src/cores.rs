@@ -9,6 +9,24 @@ use crate::failure::Failure;
 /// Cores that an affinity mask of the kernel's usual size can name.
 const CORES_MAX: usize = CpuSet::MAX_CPU;
 
+/// Which cores to take, as they are typed.
+#[derive(clap::Args)]
+pub(crate) struct CoreOptions {
+    /// Core of the server under test; default: the first that may be used.
+    #[arg(long, value_parser = number)]
+    server_core: Option<usize>,
+    /// Core of load and backends; default: the next.
+    #[arg(long, value_parser = number)]
+    load_core: Option<usize>,
+}
+
+impl CoreOptions {
+    /// See [`Cores::choose`].
+    pub(crate) fn choose(&self) -> Result<Cores, Failure> {
+        Cores::choose(self.server_core, self.load_core)
+    }
+}
+
 /// The core of the server under test, and the one of everything else.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cores {
@@ -42,7 +60,7 @@ impl Cores {
 }
 
 /// A core as it is typed.
-pub(crate) fn number(text: &str) -> Result<usize, String> {
+fn number(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(core) if core < CORES_MAX => Ok(core),
         _ => Err(format!("must be 0 to {}", CORES_MAX - 1)),

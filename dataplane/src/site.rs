@@ -363,14 +363,13 @@ impl LocalTier {
     ) -> LocalTier {
         let upstreams = tier.backends.iter().map(|backend| {
             let kept = kept.get(&backend.key);
-            let state = served
-                .backend_state(&backend.key)
-                .expect("a served site has the state of each of its backends");
-            // A worker that missed revisions may have one of another state.
-            let is_of_state = |upstream: &&&Rc<Upstream>| std::ptr::eq(upstream.state(), &*state);
-            match kept.filter(|it| !it.is_retired()).filter(is_of_state) {
+            match kept.filter(|upstream| !upstream.is_retired()) {
                 Some(&upstream) => Rc::clone(upstream),
                 None => worker.add_upstream(|number| {
+                    // As long as any worker has it, it is the one that it was: `departed`.
+                    let state = served
+                        .backend_state(&backend.key)
+                        .expect("a served site has the state of each of its backends");
                     let of_workers = (worker.index, worker.workers());
                     Upstream::new(number, backend.key.clone(), state, of_workers)
                 }),

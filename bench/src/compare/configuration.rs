@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 /// The name that requests carry in their Host field.
-pub(super) const HOSTNAME: &str = "bench.example.com";
+pub(crate) const HOSTNAME: &str = "bench.example.com";
 /// Room beyond the connections of a case: probes, warm-up, the next round's.
 const SPARE_CONNECTIONS: u32 = 2048;
 
@@ -126,13 +126,14 @@ http {{
     text + "}\n"
 }
 
-pub(super) fn meridian(listen: SocketAddr, sites: &[Site]) -> String {
+/// `timeouts` as TOML writes a table in a line.
+pub(crate) fn meridian(listen: SocketAddr, sites: &[Site], timeouts: &str) -> String {
     let mut text = format!(
         "[host]
 name = \"bench\"
 workers = 1
 backend_networks = [\"127.0.0.0/8\"]
-timeouts = {{ keep_alive = \"300s\", upstream_idle = \"300s\" }}
+timeouts = {timeouts}
 
 [listen]
 http = [\"{listen}\"]

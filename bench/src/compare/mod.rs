@@ -20,7 +20,7 @@ use rounds::CaseRun;
 use variant::{Bed, Variant};
 
 use crate::backend;
-use crate::cores::{self, Cores};
+use crate::cores::{self, CoreOptions};
 use crate::failure::Failure;
 use crate::file_limit;
 use crate::machine;
@@ -64,12 +64,8 @@ pub(crate) struct Options {
     /// Another program in Meridian's place, with {listen} and {backend} for the two addresses.
     #[arg(long)]
     ours_cmd: Option<String>,
-    /// Core of the server under test; default: the first that may be used.
-    #[arg(long, value_parser = cores::number)]
-    server_core: Option<usize>,
-    /// Core of load and backend; default: the next.
-    #[arg(long, value_parser = cores::number)]
-    load_core: Option<usize>,
+    #[command(flatten)]
+    cores: CoreOptions,
 }
 
 /// Runs the comparison and writes its report.
@@ -104,7 +100,7 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
         .any(|case| case.measure == Measure::CpuPerRequest);
     variant::check_present(&all, wrk, &bin_dir, options.ours_cmd.as_deref())?;
 
-    let cores = Cores::choose(options.server_core, options.load_core)?;
+    let cores = options.cores.choose()?;
     let connections_most = cases.iter().map(|case| case.connections).max().unwrap_or(0);
     file_limit::raise_to(u64::from(connections_most) + FILES_SPARE)?;
     let scratch = tempfile::Builder::new()
@@ -142,7 +138,7 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
     let text = report::markdown(&machine, &runs, schedule, seconds);
     results.write("report.md", &text)?;
     results.write("plot.svg", &picture::svg(&plot::panels(&runs)))?;
-    let lacks_result = |run: &&CaseRun| !run.is_result && !schedule.trial;
+    let lacks_result = |run: &&CaseRun| !run.rounds.is_result && !schedule.trial;
     let without: Vec<&str> = (runs.iter().filter(lacks_result))
         .map(|run| run.case.name)
         .collect();

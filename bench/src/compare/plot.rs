@@ -10,12 +10,17 @@ pub(super) fn panels(runs: &[CaseRun]) -> Vec<Panel> {
 }
 
 fn panel(run: &CaseRun) -> Panel {
-    let mark = if run.is_result { "" } else { " (no result)" };
+    let mark = if run.rounds.is_result {
+        ""
+    } else {
+        " (no result)"
+    };
     let bars = rows(run).into_iter().map(|row| Bar {
         label: row.variant.name(),
         colour: colour(row.variant),
         median: row.median,
         samples: run
+            .rounds
             .samples
             .iter()
             .filter(|sample| sample.kept && sample.variant == row.variant)

@@ -63,6 +63,7 @@ fn case_section(run: &CaseRun) -> String {
         section.push_str(&table(run, &rows));
     }
     let all = run
+        .rounds
         .samples
         .iter()
         .map(|sample| sample.attempt)
@@ -70,9 +71,9 @@ fn case_section(run: &CaseRun) -> String {
         .map_or(0, |last| last + 1);
     section.push_str(&format!(
         "\nRounds: {all}, of them disturbed: {}.",
-        run.disturbed_rounds
+        run.rounds.disturbed
     ));
-    if !run.is_result {
+    if !run.rounds.is_result {
         section.push_str(" **No result.**");
     }
     section.push('\n');

@@ -12,11 +12,7 @@ use crate::rounds::{self, Rounds, Schedule};
 pub(super) struct CaseRun {
     pub(super) case: Case,
     pub(super) variants: Vec<Variant>,
-    /// All samples in the order in which they were taken, those not kept included.
-    pub(super) samples: Vec<Sample>,
-    pub(super) disturbed_rounds: u32,
-    /// Whether the planned number of undisturbed rounds was reached.
-    pub(super) is_result: bool,
+    pub(super) rounds: Rounds<Sample>,
 }
 
 /// Runs one case to its end, with so many seconds of load for each sample, which is written to `log`
@@ -52,17 +48,10 @@ pub(super) fn run(
         tell(case, &sample);
         Ok(sample)
     };
-    let Rounds {
-        samples,
-        disturbed,
-        is_result,
-    } = rounds::run(case.name, variants.len(), schedule, log, take)?;
     Ok(CaseRun {
         case: *case,
         variants: variants.to_vec(),
-        samples,
-        disturbed_rounds: disturbed,
-        is_result,
+        rounds: rounds::run(case.name, variants.len(), schedule, log, take)?,
     })
 }
 

@@ -99,7 +99,8 @@ fn row(run: &CaseRun, variant: Variant) -> Option<Row> {
 }
 
 fn kept(run: &CaseRun, variant: Variant) -> impl Iterator<Item = &Sample> {
-    run.samples
+    run.rounds
+        .samples
         .iter()
         .filter(move |sample| sample.kept && sample.variant == variant)
 }
@@ -119,6 +120,7 @@ fn paired_ratio(run: &CaseRun, variant: Variant, peer: Variant) -> Option<f64> {
 mod tests {
     use super::super::case::CASES;
     use super::*;
+    use crate::rounds::Rounds;
 
     fn sample(attempt: u32, variant: Variant, figure: f64, kept: bool) -> Sample {
         Sample {
@@ -157,9 +159,11 @@ mod tests {
         CaseRun {
             case: CASES[0],
             variants: vec![Variant::Ours, Variant::Haproxy],
-            samples,
-            disturbed_rounds: 1,
-            is_result: true,
+            rounds: Rounds {
+                samples,
+                disturbed: 1,
+                is_result: true,
+            },
         }
     }
 
@@ -184,7 +188,7 @@ mod tests {
             "nginx was not measured, so its budget is not judged"
         );
         assert!(verdict[0].starts_with("budget held"), "{}", verdict[0]);
-        run.samples[0].fault = Some("Non-2xx or 3xx responses: 3".to_owned());
+        run.rounds.samples[0].fault = Some("Non-2xx or 3xx responses: 3".to_owned());
         assert!(verdicts(&run, &rows(&run))[0].starts_with("budget missed"));
     }
 }

@@ -13,6 +13,9 @@ use crate::failure::Failure;
 use crate::machine;
 use crate::program::{self, Program, found, this_program};
 
+/// Meridian's timeouts: as long as its peers keep idle connections.
+const IDLE_FOR: &str = "{ keep_alive = \"300s\", upstream_idle = \"300s\" }";
+
 /// A server under test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -159,7 +162,7 @@ pub(crate) fn start(variant: Variant, bed: &Bed, connections: u32) -> Result<Ser
             None => {
                 let path = write(
                     "meridian.toml",
-                    configuration::meridian(address, &bed.sites),
+                    configuration::meridian(address, &bed.sites, IDLE_FOR),
                 )?;
                 // A state of its own for every start: no start finds what another left.
                 let state = bed.scratch.join(format!("state-{}", address.port()));

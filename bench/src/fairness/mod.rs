@@ -18,7 +18,7 @@ use std::time::Duration;
 use crate::backend;
 use crate::compare::configuration::Site;
 use crate::compare::variant::{self, Bed, Server, Variant};
-use crate::cores::{self, Cores};
+use crate::cores::{self, CoreOptions};
 use crate::failure::Failure;
 use crate::file_limit;
 use crate::machine;
@@ -71,12 +71,8 @@ pub(crate) struct Options {
     /// Where meridianctl and meridian-dataplane are; default: beside this program.
     #[arg(long)]
     bin_dir: Option<PathBuf>,
-    /// Core of the server under test; default: the first that may be used.
-    #[arg(long, value_parser = cores::number)]
-    server_core: Option<usize>,
-    /// Core of load and backends; default: the next.
-    #[arg(long, value_parser = cores::number)]
-    load_core: Option<usize>,
+    #[command(flatten)]
+    cores: CoreOptions,
 }
 
 /// The samples of one flood.
@@ -98,7 +94,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     }
     let bin_dir = program::bin_dir(options.bin_dir.as_deref())?;
     variant::check_present(variants, false, &bin_dir, None)?;
-    let cores = Cores::choose(options.server_core, options.load_core)?;
+    let cores = options.cores.choose()?;
     file_limit::raise_to(FILES)?;
     let scratch = tempfile::Builder::new()
         .prefix("meridian-bench-")

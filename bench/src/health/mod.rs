@@ -18,7 +18,7 @@ mod sample;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::cores::{self, Cores};
+use crate::cores::{self, CoreOptions};
 use crate::failure::Failure;
 use crate::machine;
 use crate::program;
@@ -52,12 +52,8 @@ pub(crate) struct Options {
     /// Where meridianctl and meridian-dataplane are; default: beside this program.
     #[arg(long)]
     bin_dir: Option<PathBuf>,
-    /// Core of the plane; default: the first that may be used.
-    #[arg(long, value_parser = cores::number)]
-    server_core: Option<usize>,
-    /// Core of load and backends; default: the next.
-    #[arg(long, value_parser = cores::number)]
-    load_core: Option<usize>,
+    #[command(flatten)]
+    cores: CoreOptions,
     /// Keep rounds that others disturbed: a trial of the bench, no result.
     #[arg(long)]
     quick: bool,
@@ -67,7 +63,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let bin_dir = program::bin_dir(options.bin_dir.as_deref())?;
     program::check_present(&[], Some(&bin_dir))?;
-    let cores = Cores::choose(options.server_core, options.load_core)?;
+    let cores = options.cores.choose()?;
     cores::pin(cores.load)?;
     let scratch = tempfile::Builder::new()
         .prefix("meridian-bench-")

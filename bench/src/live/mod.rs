@@ -29,7 +29,7 @@ use rounds::CaseRun;
 use variant::{House, Variant};
 
 use crate::backend;
-use crate::cores::{self, Cores};
+use crate::cores::{self, CoreOptions};
 use crate::failure::Failure;
 use crate::file_limit;
 use crate::machine;
@@ -76,12 +76,8 @@ pub(crate) struct Options {
     /// Where meridianctl and meridian-dataplane are; default: beside this program.
     #[arg(long)]
     bin_dir: Option<PathBuf>,
-    /// Core of the server under test; default: the first that may be used.
-    #[arg(long, value_parser = cores::number)]
-    server_core: Option<usize>,
-    /// Core of load and backends; default: the next.
-    #[arg(long, value_parser = cores::number)]
-    load_core: Option<usize>,
+    #[command(flatten)]
+    cores: CoreOptions,
 }
 
 /// Runs the cases and writes their report.
@@ -110,7 +106,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let needed: Vec<&str> = needed.map(|(_, name)| *name).collect();
     program::check_present(&needed, ours.then_some(&bin_dir))?;
 
-    let cores = Cores::choose(options.server_core, options.load_core)?;
+    let cores = options.cores.choose()?;
     file_limit::raise_to(FILES)?;
     let scratch = tempfile::Builder::new()
         .prefix("meridian-bench-")
@@ -155,7 +151,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let picture = plot::svg(&report::panels(&runs));
     results.write("report.md", &text)?;
     results.write("plot.svg", &picture)?;
-    let lacks_result = |run: &&CaseRun| !run.is_result && !schedule.trial;
+    let lacks_result = |run: &&CaseRun| !run.rounds.is_result && !schedule.trial;
     let without: Vec<&str> = (runs.iter().filter(lacks_result))
         .map(|run| run.case.name)
         .collect();

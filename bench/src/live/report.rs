@@ -61,6 +61,7 @@ fn case_section(run: &CaseRun) -> String {
     let case = &run.case;
     let mut section = format!("## {}\n\n{}.\n\n", case.name, capitalised(case.question));
     let sizes: Vec<String> = run
+        .rounds
         .samples
         .first()
         .map(|sample| format!("Sites: {}; workers: {}.\n\n", sample.sites, sample.workers))
@@ -68,13 +69,13 @@ fn case_section(run: &CaseRun) -> String {
         .collect();
     section.push_str(&sizes.concat());
     section.push_str(&table(run));
-    let all = run.samples.iter().map(|sample| sample.attempt).max();
+    let all = run.rounds.samples.iter().map(|sample| sample.attempt).max();
     section.push_str(&format!(
         "\nRounds: {}, of them disturbed: {}.",
         all.map_or(0, |last| last + 1),
-        run.disturbed_rounds
+        run.rounds.disturbed
     ));
-    if !run.is_result {
+    if !run.rounds.is_result {
         section.push_str(" **No result.**");
     }
     section.push('\n');
@@ -136,7 +137,11 @@ fn table(run: &CaseRun) -> String {
 pub(super) fn panels(runs: &[CaseRun]) -> Vec<Panel> {
     let panel = |run: &CaseRun| {
         let which = run.case.main_figure();
-        let mark = if run.is_result { "" } else { " (no result)" };
+        let mark = if run.rounds.is_result {
+            ""
+        } else {
+            " (no result)"
+        };
         let bars = run.variants.iter().filter_map(|&variant| {
             Some(Bar {
                 label: variant.name(),

@@ -39,7 +39,8 @@ pub(super) fn paired_ratio(
 }
 
 pub(super) fn kept(run: &CaseRun, variant: Variant) -> impl Iterator<Item = &Sample> {
-    run.samples
+    run.rounds
+        .samples
         .iter()
         .filter(move |sample| sample.kept && sample.variant == variant)
 }
@@ -76,6 +77,7 @@ mod tests {
 
     use super::super::case::CASES;
     use super::*;
+    use crate::rounds::Rounds;
 
     fn sample(attempt: u32, variant: Variant, live_ms: f64, stale: f64, kept: bool) -> Sample {
         Sample {
@@ -111,9 +113,11 @@ mod tests {
         CaseRun {
             case: *CASES.iter().find(|case| case.name == "change").unwrap(),
             variants: vec![Variant::OursSet, Variant::HaproxyApi],
-            samples,
-            disturbed_rounds: 1,
-            is_result: true,
+            rounds: Rounds {
+                samples,
+                disturbed: 1,
+                is_result: true,
+            },
         }
     }
 
@@ -136,7 +140,7 @@ mod tests {
             "{words}"
         );
         assert!(words.contains("missed by ours-set: stale 3.0"), "{words}");
-        run.samples[0].figures.remove(&Figure::LiveMs);
+        run.rounds.samples[0].figures.remove(&Figure::LiveMs);
         let words = verdicts(&run).join("\n");
         assert!(words.contains("live never reached"), "{words}");
     }

@@ -11,6 +11,7 @@ use super::Options;
 use super::mode::Mode;
 use super::sample::{Place, Sample};
 use crate::backend;
+use crate::compare::configuration::{HOSTNAME, Site, meridian};
 use crate::cores::Cores;
 use crate::failure::Failure;
 use crate::generator::{self, Outcome, Pace, Plan};
@@ -18,8 +19,9 @@ use crate::process_tree;
 use crate::program::{self, Program};
 use crate::quantity::{self, Target};
 
-/// The name that requests carry in their Host field.
-const HOSTNAME: &str = "bench.example.com";
+/// Timeouts that let slow clients stay: by default they would be gone before a run is over.
+const PATIENT: &str =
+    "{ head = \"10m\", write = \"10m\", body = { bytes_per_second = 1, window = \"10m\" } }";
 /// Connections of the ordinary load.
 pub(super) const CONNECTIONS: usize = 64;
 /// Slow connections that are opened in a second.
@@ -48,8 +50,13 @@ impl Bed {
         let (bystander, bystander_address) = backend::start(cores, scratch, Some("bystander"))?;
         let bystander_descriptors = process_tree::descriptors(bystander.pid())?;
         let address = program::free_address()?;
+        let site = Site {
+            tenant: "bench",
+            hostname: HOSTNAME,
+            backend: backend_address,
+        };
         let manifest = scratch.join("meridian.toml");
-        fs::write(&manifest, manifest_text(address, backend_address))
+        fs::write(&manifest, meridian(address, &[site], PATIENT))
             .map_err(Failure::at(manifest.display()))?;
         let mut command = Command::new(bin_dir.join("meridianctl"));
         command.arg("up").arg("-f").arg(&manifest);
@@ -134,6 +141,7 @@ impl Bed {
             mode,
             pair,
             slow_clients: place,
+            slow: options.slow,
             slow_connections,
             rate,
             seconds: options.seconds,
@@ -237,31 +245,4 @@ impl Bed {
         }
         Ok(())
     }
-}
-
-/// Timeouts that let slow clients stay: by default they would be gone before a run is over.
-fn manifest_text(listen: SocketAddr, backend: SocketAddr) -> String {
-    format!(
-        "[host]
-name = \"bench\"
-workers = 1
-backend_networks = [\"127.0.0.0/8\"]
-timeouts = {{ head = \"10m\", write = \"10m\", body = {{ bytes_per_second = 1, window = \"10m\" }} }}
-
-[listen]
-http = [\"{listen}\"]
-
-[[tenant]]
-name = \"bench\"
-
-[[site]]
-tenant = \"bench\"
-name = \"web\"
-hostnames = [\"{HOSTNAME}\"]
-
-[[site.backend]]
-name = \"b1\"
-address = \"{backend}\"
-"
-    )
 }

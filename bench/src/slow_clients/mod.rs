@@ -49,7 +49,7 @@ pub(crate) struct Options {
     #[arg(long)]
     bin_dir: Option<PathBuf>,
     /// A line of JSON for each run is added here. What is there already counts, so that a long
-    /// measurement may be made in parts; it must be of the same rate and length.
+    /// measurement may be made in parts; it must be of the same rate, length and `--slow`.
     #[arg(long)]
     samples: Option<PathBuf>,
 }
@@ -73,11 +73,12 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
     };
     if let Some(other) = samples
         .iter()
-        .find(|it| it.rate != rate || it.seconds != options.seconds)
+        .find(|it| (it.rate, it.seconds, it.slow) != (rate, options.seconds, options.slow))
     {
         return Err(Failure::new(format!(
-            "--samples has runs of {} s at {} requests a second, and these would be of {} s at {rate}; name another file",
-            other.seconds, other.rate, options.seconds
+            "--samples has runs of {} s at {} requests a second with {} slow connections, and these would be of {} s \
+             at {rate} with {}; name another file",
+            other.seconds, other.rate, other.slow, options.seconds, options.slow
         )));
     }
     let modes = match options.modes.is_empty() {

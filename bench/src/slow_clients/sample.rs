@@ -28,6 +28,8 @@ pub(super) struct Sample {
     pub(super) mode: Mode,
     pub(super) pair: u32,
     pub(super) slow_clients: Place,
+    /// Slow connections that were asked for.
+    pub(super) slow: u32,
     /// Connections there, beside those of the load, when the run began.
     pub(super) slow_connections: u64,
     pub(super) rate: f64,
