@@ -6,7 +6,7 @@
 
 use crate::access_log::Entry;
 use crate::counters::{Cause, Cut, SiteCounters};
-use crate::exchange;
+use crate::exchange::Exchange;
 use crate::http::Version;
 use crate::http::answer::{AnswerContext, write_options_answer, write_reject, write_route_answer};
 use crate::http::field::FieldName;
@@ -29,9 +29,10 @@ use meridian_model::limits::{
 };
 use meridian_model::snapshot::{Forward, HostField, SiteId};
 use meridian_model::usage::{Column, NO_SITE};
-use meridian_sys::{ClassId, RecvBuf, Runtime, Socket};
+use meridian_sys::{RecvBuf, Runtime, Socket};
 use std::cell::Cell;
 use std::io;
+use std::mem;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
@@ -386,40 +387,85 @@ enum Admitted {
     },
 }
 
+impl Admitted {
+    /// Whose request it is.
+    fn site(&self) -> Option<&Rc<LocalSite>> {
+        match self {
+            Admitted::Forward(request) => Some(&request.site),
+            Admitted::Answered { site, .. } => Some(site),
+            Admitted::Refused { site, .. } => site.as_ref(),
+            Admitted::Gone | Admitted::Options(_) => None,
+        }
+    }
+}
+
 /// Serves one request of a connection whose first byte has arrived.
-pub(crate) async fn serve(mut connection: ClientConnection) {
-    if connection.known.header_due_ms != 0 {
-        // Once for a connection, and large beside what each request needs.
-        match Box::pin(proxy_header::take(connection)).await {
-            Some(identified) => connection = identified,
-            None => return,
+///
+/// A task's state is in nobody's cache when something comes for it, so it is kept small: an `async
+/// fn` would hold its argument twice.
+#[expect(clippy::manual_async_fn, reason = "see above")]
+pub(crate) fn serve(mut connection: ClientConnection) -> impl Future<Output = ()> {
+    async move {
+        if connection.known.header_due_ms != 0 {
+            // Once for a connection, and large beside what each request needs.
+            match Box::pin(proxy_header::take(connection)).await {
+                Some(identified) => connection = identified,
+                None => return,
+            }
         }
-    }
-    let next = serve_request(&mut connection).await;
-    let worker = Rc::clone(connection.worker());
-    if let Next::Tunnel(opening) = next {
-        let told_later = connection.finish_later();
-        let (socket, seat) = connection.into_socket();
-        return opening.open(worker, socket, seat, told_later);
-    }
-    connection.finish();
-    match next {
-        Next::Keep if !worker.is_draining() => {
-            let keep_alive = match &connection.site {
-                Some(site) => site.site().timeouts.keep_alive,
-                None => worker.with_routing(|routing| routing.snapshot.timeouts.keep_alive),
-            };
-            connection.park(keep_alive);
+        let next = serve_request(&mut connection).await;
+        let worker = Rc::clone(connection.worker());
+        if let Next::Tunnel(opening) = next {
+            let told_later = connection.finish_later();
+            let (socket, seat) = connection.into_socket();
+            return opening.open(worker, socket, seat, told_later);
         }
-        Next::Keep | Next::Linger => linger(connection.socket(), &worker.runtime).await,
-        Next::Close => {}
-        Next::Reset => connection.socket().reset_on_close(),
-        Next::Tunnel(_) => unreachable!("looked at before"),
+        connection.finish();
+        match next {
+            Next::Keep if !worker.is_draining() => {
+                let keep_alive = match &connection.site {
+                    Some(site) => site.site().timeouts.keep_alive,
+                    None => worker.with_routing(|routing| routing.snapshot.timeouts.keep_alive),
+                };
+                connection.park(keep_alive);
+            }
+            Next::Keep | Next::Linger => linger(connection.socket(), &worker.runtime).await,
+            Next::Close => {}
+            Next::Reset => connection.socket().reset_on_close(),
+            Next::Tunnel(_) => unreachable!("looked at before"),
+        }
     }
 }
 
 async fn serve_request(connection: &mut ClientConnection) -> Next {
-    let worker = Rc::clone(connection.worker());
+    let (admitted, rest, head_bytes) = match receive_head(connection).await {
+        Ok(received) => received,
+        Err(next) => return next,
+    };
+    if enter_class(connection, admitted.site(), rest) {
+        // So far the class of the unknown has paid; the rest waits for its tenant's turn.
+        connection.worker().runtime.yield_now().await;
+    }
+    match admitted.site() {
+        Some(site) => connection.serve_site(site, head_bytes),
+        None => count_in(connection, head_bytes),
+    }
+    let connection = &*connection;
+    // Looked at where it is: what is moved has two places in the state of a task.
+    match &mut Course::begin(connection, admitted) {
+        Course::Forward(exchange) => exchange.run().await,
+        Course::Answer(answer, keep_alive) => {
+            send_answer(connection, mem::take(answer), *keep_alive).await
+        }
+        Course::Refuse(refusal, context) => refuse(connection, *refusal, *context).await,
+        Course::Close => Next::Close,
+    }
+}
+
+/// Receives until there is a whole head, and decides what it amounts to. With what came behind it,
+/// and its length; or with what becomes of the connection where there is none.
+async fn receive_head(connection: &ClientConnection) -> Result<(Admitted, RecvBuf, usize), Next> {
+    let worker = connection.worker();
     let head_timeout = worker.with_routing(|routing| routing.snapshot.timeouts.head);
     let deadline_ns = worker.runtime.deadline(head_timeout);
     // A head that comes in parts is copied together: while the next part is waited for, none of
@@ -434,15 +480,16 @@ async fn serve_request(connection: &mut ClientConnection) -> Next {
         let mut buffer = match received {
             Ok(Some(buffer)) => buffer,
             // An empty line alone is no request (RFC 9112 §2.2).
-            Ok(None) | Err(_) if parts == b"\r\n" => return Next::Close,
+            Ok(None) | Err(_) if parts == b"\r\n" => return Err(Next::Close),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                return refuse(connection, Reject::HeadSlow, AnswerContext::NOT_UNDERSTOOD).await;
+                let context = AnswerContext::NOT_UNDERSTOOD;
+                return Err(refuse(connection, Reject::HeadSlow, context).await);
             }
             Ok(None) | Err(_) => {
                 if !parts.is_empty() {
                     connection.fail(Cause::Cut(Cut::ClientAbort));
                 }
-                return Next::Close;
+                return Err(Next::Close);
             }
         };
         let before = parts.len();
@@ -463,12 +510,13 @@ async fn serve_request(connection: &mut ClientConnection) -> Next {
             Err(reject) => {
                 count_in(connection, bytes.len());
                 drop(buffer);
-                return refuse(connection, reject, AnswerContext::NOT_UNDERSTOOD).await;
+                let context = AnswerContext::NOT_UNDERSTOOD;
+                return Err(refuse(connection, reject, context).await);
             }
         };
         // A head ends in the last buffer: before that came, it had no end.
         buffer.advance(head_bytes.saturating_sub(before).min(buffer.len()));
-        return act(connection, admitted, buffer, head_bytes).await;
+        return Ok((admitted, buffer, head_bytes));
     }
 }
 
@@ -680,76 +728,65 @@ fn keep_request_id(record: &Record, head: &RequestHead<'_>) -> bool {
     is_good
 }
 
-/// Does what was decided. `rest` is what came behind the head.
-async fn act(
-    connection: &mut ClientConnection,
-    admitted: Admitted,
-    rest: RecvBuf,
-    head_bytes: usize,
-) -> Next {
-    match admitted {
-        Admitted::Gone => {
-            count_in(connection, head_bytes);
-            connection.fail(Cause::Cut(Cut::ClientAbort));
-            Next::Close
-        }
-        Admitted::Forward(request) => {
-            enter_class(connection, request.site.class(), rest).await;
-            connection.serve_site(&request.site, head_bytes);
-            request.site.earn_retry();
-            exchange::run(connection, request).await
-        }
-        Admitted::Answered {
-            site,
-            status,
-            answer,
-            keep_alive,
-        } => {
-            enter_class(connection, site.class(), rest).await;
-            connection.serve_site(&site, head_bytes);
-            connection.count_response(status, site.counters());
-            send_answer(connection, answer, keep_alive).await
-        }
-        Admitted::Options(context) => {
-            connection.socket().unread(rest);
-            count_in(connection, head_bytes);
-            let mut answer = Vec::new();
-            write_options_answer(&mut answer, &connection.worker().date(), context);
-            connection.count_response(204, connection.counters());
-            send_answer(connection, answer, context.keep_alive).await
-        }
-        Admitted::Refused {
-            refusal,
-            site,
-            context,
-        } => {
-            match &site {
-                // Whoever is refused by a site is its tenant's to pay for.
-                Some(site) => {
-                    enter_class(connection, site.class(), rest).await;
-                    connection.serve_site(site, head_bytes);
-                }
-                None => {
-                    connection.socket().unread(rest);
-                    count_in(connection, head_bytes);
-                }
+/// What is done with a request. It stays where it is made: the largest is what most are.
+#[expect(clippy::large_enum_variant, reason = "see above")]
+enum Course<'c> {
+    Forward(Exchange<'c>),
+    /// These bytes are the answer, and then the connection may stay open.
+    Answer(Vec<u8>, bool),
+    Refuse(Refusal, AnswerContext),
+    Close,
+}
+
+impl<'c> Course<'c> {
+    /// Begins what was decided.
+    fn begin(connection: &'c ClientConnection, admitted: Admitted) -> Course<'c> {
+        match admitted {
+            Admitted::Gone => {
+                connection.fail(Cause::Cut(Cut::ClientAbort));
+                Course::Close
             }
-            refuse(connection, refusal, context).await
+            Admitted::Forward(request) => {
+                request.site.earn_retry();
+                Course::Forward(Exchange::new(connection, request))
+            }
+            Admitted::Answered {
+                site,
+                status,
+                answer,
+                keep_alive,
+            } => {
+                connection.count_response(status, site.counters());
+                Course::Answer(answer, keep_alive)
+            }
+            Admitted::Options(context) => {
+                let mut answer = Vec::new();
+                write_options_answer(&mut answer, &connection.worker().date(), context);
+                connection.count_response(204, connection.counters());
+                Course::Answer(answer, context.keep_alive)
+            }
+            Admitted::Refused {
+                refusal, context, ..
+            } => Course::Refuse(refusal, context),
         }
     }
 }
 
-/// Lets the tenant of a request pay for it from here on; `rest` is what came behind the head.
-async fn enter_class(connection: &ClientConnection, class: ClassId, rest: RecvBuf) {
-    let known = connection.socket().class() == class;
+/// Lets the tenant of a request pay for it from here on, and whoever is refused by a site is its
+/// tenant's; `rest` is what came behind the head. Whether the connection is new to its tenant.
+fn enter_class(connection: &ClientConnection, site: Option<&Rc<LocalSite>>, rest: RecvBuf) -> bool {
+    let Some(class) = site.map(|site| site.class()) else {
+        connection.socket().unread(rest);
+        return false;
+    };
     rest.charge(class);
     connection.socket().unread(rest);
-    if !known {
-        connection.worker().runtime.set_class(class);
-        connection.socket().set_class(class);
-        // So far the class of the unknown has paid; the rest waits for its tenant's turn.
-        connection.worker().runtime.yield_now().await;
+    if connection.socket().class() == class {
+        return false;
     }
+    connection.worker().runtime.set_class(class);
+    connection.socket().set_class(class);
+    true
 }
 
 /// Answers a request with an error of ours.

@@ -81,13 +81,8 @@ enum Ended {
     Switched,
 }
 
-/// Forwards a request and its response.
-pub(crate) async fn run(connection: &ClientConnection, request: Request) -> Next {
-    let mut exchange = Exchange::new(connection, request);
-    exchange.run().await
-}
-
-struct Exchange<'c> {
+/// A request that is forwarded, and its response.
+pub(crate) struct Exchange<'c> {
     connection: &'c ClientConnection,
     client: &'c Socket,
     worker: &'c Worker,
@@ -136,7 +131,8 @@ enum Answer {
 }
 
 impl<'c> Exchange<'c> {
-    fn new(connection: &'c ClientConnection, request: Request) -> Exchange<'c> {
+    /// What forwards a request of that connection.
+    pub(crate) fn new(connection: &'c ClientConnection, request: Request) -> Exchange<'c> {
         let worker = connection.worker();
         let upload = Upload::new(&request, worker.runtime.now_ns());
         Exchange {
@@ -149,21 +145,15 @@ impl<'c> Exchange<'c> {
         }
     }
 
-    async fn run(&mut self) -> Next {
+    /// Does it, and says what becomes of the client's connection.
+    pub(crate) async fn run(&mut self) -> Next {
         let mut tried = Vec::new();
-        let mut failed: Option<Failed> = None;
-        let mut pick = self.first_pick().await;
+        let mut fresh = false;
+        let mut picked = match self.first_pick().await {
+            Ok(picked) => picked,
+            Err(unpicked) => return self.end_unpicked(unpicked, Reject::NoBackend).await,
+        };
         loop {
-            let mut picked = match pick {
-                Ok(picked) => picked,
-                Err(Unpicked::Nobody) => {
-                    let reject = failed.map_or(Reject::NoBackend, |failed| failed.reject);
-                    return self.refuse(reject).await;
-                }
-                Err(Unpicked::Refused(reject)) => return self.refuse(reject).await,
-                Err(Unpicked::ClientGone) => return self.cut(Cut::ClientAbort),
-            };
-            let fresh = failed.is_some();
             let failure = match self.attempt(&mut picked, fresh).await {
                 Attempt::Over(next) => return next,
                 Attempt::Refused(reject) => return self.refuse(reject).await,
@@ -178,17 +168,14 @@ impl<'c> Exchange<'c> {
                 return self.refuse(failure.reject).await;
             }
             // A pooled connection that broke says little about its backend: one more try there.
-            pick = if failure.reused {
-                Ok(picked)
-            } else {
+            if !failure.reused {
                 tried.push(picked.upstream.number());
                 // Its place there is another's now.
                 drop(picked);
-                self.pick(&tried).await
-            };
-            failed = Some(failure);
-            if pick.is_err() {
-                continue;
+                picked = match self.pick(&tried).await {
+                    Ok(picked) => picked,
+                    Err(unpicked) => return self.end_unpicked(unpicked, failure.reject).await,
+                };
             }
             if !self.request.site.spend_retry() {
                 self.worker.board().retries_refused.add(1);
@@ -196,6 +183,16 @@ impl<'c> Exchange<'c> {
                 return self.refuse(failure.reject).await;
             }
             self.count(Column::Retries);
+            fresh = true;
+        }
+    }
+
+    /// Ends a request that comes to no backend; `reject` says why where there is none.
+    async fn end_unpicked(&self, unpicked: Unpicked, reject: Reject) -> Next {
+        match unpicked {
+            Unpicked::Nobody => self.refuse(reject).await,
+            Unpicked::Refused(reject) => self.refuse(reject).await,
+            Unpicked::ClientGone => self.cut(Cut::ClientAbort),
         }
     }
 
@@ -376,13 +373,13 @@ impl<'c> Exchange<'c> {
         self.upload
             .begin(head, self.client, upstream, self.connection.traffic())
             .map_err(Attempt::from)?;
-        let begun = self.await_response(upstream).await?;
+        let mut begun = self.await_response(upstream).await?;
         self.observe(picked, Outcome::Answered, began_ns);
         if picked.cross_group {
             self.count(Column::CrossGroup);
         }
-        match begun {
-            Some(mut begun) => self.relay(upstream, &mut begun).await,
+        match &mut begun {
+            Some(begun) => self.relay(upstream, begun).await,
             None => Ok(Ended::Switched),
         }
     }
