@@ -2,6 +2,7 @@
 
 mod applied_manifest;
 mod backoff;
+mod certificates;
 mod change_request;
 mod changing;
 mod check;
