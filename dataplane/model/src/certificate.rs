@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::limits::CERTIFICATE_EXPIRES_SOON_S;
 use crate::name::{Hostname, Malformed, TextVisitor};
 
 /// A SHA-256 (FIPS 180-4), written as 64 hexadecimal digits in lower case.
@@ -122,6 +123,15 @@ pub fn covers(names: &[Hostname], hostname: &str) -> bool {
             is_there(&|name| name.bytes().cmp("*.".bytes().chain(rest.bytes())))
         }
         _ => false,
+    }
+}
+
+/// How long a certificate holds on, in a word; times are in seconds since 1970.
+pub fn expiry_word(not_after: i64, now: i64) -> &'static str {
+    match not_after.saturating_sub(now) {
+        ..0 => "expired",
+        0..=CERTIFICATE_EXPIRES_SOON_S => "expires_soon",
+        _ => "valid",
     }
 }
 

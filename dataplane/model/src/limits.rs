@@ -138,6 +138,10 @@ pub const CERTIFICATE_FILE_BYTES_MAX: usize = 128 * 1024;
 /// Names of one certificate, as many as a site may have.
 pub const CERTIFICATE_NAMES_MAX: usize = HOSTNAMES_PER_SITE_MAX;
 
+/// A certificate that holds for no longer than this is told of wherever one looks, in seconds.
+/// Public ones are renewed 30 days before their end.
+pub const CERTIFICATE_EXPIRES_SOON_S: i64 = 30 * 24 * 60 * 60;
+
 /// Weight of a backend.
 pub const BACKEND_WEIGHT_MAX: u32 = 65_535;
 
@@ -388,6 +392,10 @@ pub const METRICS_SITES_MAX: usize = 5000;
 
 /// Backends that have series of their own: 9 each.
 pub const METRICS_BACKENDS_MAX: usize = 10_000;
+
+/// Certificates that have a series: those that expire first, so that the first end of all is always
+/// there.
+pub const METRICS_CERTIFICATES_MAX: usize = 1000;
 
 /// Connections for metrics at a time; the text of each may stand in memory.
 pub const METRICS_CONNECTIONS_MAX: usize = 8;
