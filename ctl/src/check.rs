@@ -4,6 +4,7 @@ use meridian_model::availability::unavailable;
 use meridian_model::{Desired, Problem, compile};
 use serde_json::{Value, json};
 
+use crate::certificates::reading::Known;
 use crate::certificates::{self, reading};
 use crate::cli;
 use crate::failure::Failure;
@@ -24,7 +25,9 @@ pub(crate) fn run(call: &cli::Check, output: Output) -> Result<(), Failure> {
     let not_available = unavailable(&manifest);
     let now = certificates::now();
     // Nothing is known of any: what has expired is wrong.
-    let read = reading::of_manifest(&manifest, &file, |_| None, now).map_err(wrong)?;
+    let unjudged = reading::read(&manifest, |_| false);
+    let judged = unjudged.judge(&manifest, &file, &Known::new(), now);
+    let read = judged.map_err(wrong)?;
     let (local, mut desired) = manifest.into_parts();
     read.fill(&mut desired);
     desired.assign_ids(None);

@@ -18,6 +18,7 @@ mod file_limit;
 mod fleet_secret;
 mod ledger;
 mod limits;
+mod lines;
 mod listeners;
 mod lock;
 mod manifest_file;

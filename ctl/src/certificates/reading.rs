@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::panic::resume_unwind;
-use std::thread::available_parallelism;
+use std::thread::{ScopedJoinHandle, available_parallelism};
 
-use meridian_model::certificate::{CertificateContent, Digest};
+use meridian_model::certificate::{CertificateContent, Digest, expiry_word};
 use meridian_model::manifest::CertificateFiles;
 use meridian_model::name::{Hostname, Name};
 use meridian_model::sealed_file::ChainAndKey;
@@ -16,97 +16,57 @@ use super::fault::{Fault, Part};
 use super::files::{self, FileIdentity};
 use super::{pem, shown_time, verdict};
 
-/// A certificate that holds for no longer than this is told of, in seconds: 30 days.
-pub(crate) const EXPIRES_SOON_S: i64 = 30 * 24 * 60 * 60;
+/// Verdicts that there are already. Their content is not looked at again, so that it may have
+/// expired since.
+pub(crate) type Known = HashMap<Digest, CertificateContent>;
 
-/// What the files of a manifest's certificates hold.
+/// What two files hold, not looked at yet.
+pub(crate) struct PairOfFiles {
+    pub(crate) digest: Digest,
+    /// None where there is no use for it.
+    pair: Option<ChainAndKey>,
+    files: Option<[FileIdentity; 2]>,
+}
+
+/// What the files of all certificates of a manifest hold, not looked at yet.
+pub(crate) struct UnjudgedCertificates<'a> {
+    named: Vec<CertificateFiles<'a>>,
+    each: Vec<Result<PairOfFiles, Vec<Fault>>>,
+}
+
+/// What the files of a manifest's certificates hold, which is right.
 #[derive(Default)]
 pub(crate) struct ReadCertificates {
     /// By tenant and name.
     contents: HashMap<(Name, Name), CertificateContent>,
-    /// Those that were not known before.
+    /// Those that are to be kept.
     pub(crate) new: Vec<(Digest, ChainAndKey)>,
     /// What tells whether the files are still the same; none where that can not be told.
     pub(crate) files: Option<Vec<FileIdentity>>,
 }
 
-/// One certificate's files.
-pub(crate) struct OneRead {
-    pub(crate) content: CertificateContent,
-    /// None where the content was known.
-    pub(crate) pair: Option<ChainAndKey>,
-    files: Option<[FileIdentity; 2]>,
-}
-
-/// Reads the files of every certificate of `manifest`, which problems call `file`. Content of which
-/// `known` has the verdict is not looked at again, so that it may have expired since. `now` is in
-/// seconds since 1970.
-///
-/// # Errors
-/// Everything that is wrong with any of them, or between them and the hostnames of their sites.
-pub(crate) fn of_manifest(
-    manifest: &Manifest,
-    file: &str,
-    known: impl Fn(&Digest) -> Option<CertificateContent> + Sync,
-    now: i64,
-) -> Result<ReadCertificates, Problems> {
+/// Reads the files of every certificate of `manifest`. Of those that are `kept` already the content
+/// is not held.
+pub(crate) fn read<'a>(
+    manifest: &'a Manifest,
+    kept: impl Fn(&Digest) -> bool + Sync,
+) -> UnjudgedCertificates<'a> {
     let named: Vec<CertificateFiles<'_>> = manifest.certificates().collect();
-    let mut read = ReadCertificates {
-        files: Some(Vec::with_capacity(2 * named.len())),
-        ..ReadCertificates::default()
-    };
-    if named.is_empty() {
-        return Ok(read);
-    }
-    let mut problems = Vec::new();
-    for (certificate, one) in named.iter().zip(read_each(&named, &known, now)) {
-        match one {
-            Ok(one) => read.add(certificate, one),
-            Err(faults) => {
-                problems.extend(faults.into_iter().map(|it| problem(file, certificate, it)));
-            }
+    let each = on_all_cpus(&named, |it| {
+        let mut read = pair_of_files(it.chain, it.key)?;
+        if kept(&read.digest) {
+            read.pair = None;
         }
-    }
-    let names = |tenant: &Name, name: &Name| read.names(tenant, name);
-    problems.extend(manifest.certificate_misfits(file, names));
-    Problems::refuse_any(problems)?;
-    Ok(read)
-}
-
-/// Reads each on one of as many threads as there are CPUs: of very many that takes a while.
-fn read_each(
-    named: &[CertificateFiles<'_>],
-    known: &(impl Fn(&Digest) -> Option<CertificateContent> + Sync),
-    now: i64,
-) -> Vec<Result<OneRead, Vec<Fault>>> {
-    let threads = available_parallelism().map_or(1, NonZeroUsize::get);
-    let part = named.len().div_ceil(threads).max(1);
-    std::thread::scope(|scope| {
-        let parts: Vec<_> = (named.chunks(part))
-            .map(|part| {
-                scope.spawn(move || {
-                    let read = part.iter().map(|it| one(it.chain, it.key, known, now));
-                    read.collect::<Vec<_>>()
-                })
-            })
-            .collect();
-        let joined = |part: std::thread::ScopedJoinHandle<'_, Vec<_>>| {
-            part.join().unwrap_or_else(|panic| resume_unwind(panic))
-        };
-        parts.into_iter().flat_map(joined).collect()
-    })
+        Ok(read)
+    });
+    UnjudgedCertificates { named, each }
 }
 
 /// Reads one certificate's files.
 ///
 /// # Errors
-/// Everything that is wrong with them.
-pub(crate) fn one(
-    chain: &str,
-    key: &str,
-    known: &impl Fn(&Digest) -> Option<CertificateContent>,
-    now: i64,
-) -> Result<OneRead, Vec<Fault>> {
+/// What is wrong with either.
+pub(crate) fn pair_of_files(chain: &str, key: &str) -> Result<PairOfFiles, Vec<Fault>> {
     leave_no_core_dump();
     let chain = files::read(chain, Part::Chain)
         .and_then(|file| Ok((pem::chain(&file.bytes)?, file.identity)));
@@ -117,27 +77,19 @@ pub(crate) fn one(
         (chain, key) => return Err(chain.err().into_iter().chain(key.err()).collect()),
     };
     let pair = ChainAndKey { chain, key };
-    let files = chain_file.zip(key_file).map(|(chain, key)| [chain, key]);
     let (_, digest) = pair.encode();
-    Ok(match known(&digest) {
-        Some(content) => OneRead {
-            content,
-            pair: None,
-            files,
-        },
-        None => OneRead {
-            content: verdict::of(&pair, now)?,
-            pair: Some(pair),
-            files,
-        },
+    Ok(PairOfFiles {
+        digest,
+        pair: Some(pair),
+        files: chain_file.zip(key_file).map(|(chain, key)| [chain, key]),
     })
 }
 
-/// Looks at what somebody else read.
+/// Looks at a chain and its key. `now` is in seconds since 1970.
 ///
 /// # Errors
-/// Everything that is wrong with it.
-pub(crate) fn verdict_of(pair: &ChainAndKey, now: i64) -> Result<CertificateContent, Vec<Fault>> {
+/// Everything that is wrong with them.
+pub(crate) fn judge(pair: &ChainAndKey, now: i64) -> Result<CertificateContent, Vec<Fault>> {
     verdict::of(pair, now)
 }
 
@@ -153,14 +105,83 @@ pub(crate) fn leave_no_core_dump() {
     let _ = setrlimit(Resource::Core, nothing);
 }
 
+impl PairOfFiles {
+    /// Looks at it, unless the verdict is known, and gives it with what it holds.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub(crate) fn judge(
+        &self,
+        known: &Known,
+        now: i64,
+    ) -> Result<(CertificateContent, Option<&ChainAndKey>), Vec<Fault>> {
+        let content = match (known.get(&self.digest), &self.pair) {
+            (Some(content), _) => content.clone(),
+            (None, Some(pair)) => judge(pair, now)?,
+            (None, None) => unreachable!("only what is known is not held"),
+        };
+        Ok((content, self.pair.as_ref()))
+    }
+}
+
+impl UnjudgedCertificates<'_> {
+    /// The digests of all that could be read.
+    pub(crate) fn digests(&self) -> Vec<Digest> {
+        let read = self.each.iter().flatten();
+        read.map(|it| it.digest).collect()
+    }
+
+    /// Looks at all of them. `file` is what problems call the manifest, `now` is in seconds since
+    /// 1970.
+    ///
+    /// # Errors
+    /// Everything that is wrong with any of them, or between them and the hostnames of their
+    /// sites.
+    pub(crate) fn judge(
+        self,
+        manifest: &Manifest,
+        file: &str,
+        known: &Known,
+        now: i64,
+    ) -> Result<ReadCertificates, Problems> {
+        let verdicts = on_all_cpus(&self.each, |it| match it {
+            Ok(read) => read.judge(known, now).map(|(content, _)| content),
+            Err(faults) => Err(faults.clone()),
+        });
+        let mut read = ReadCertificates {
+            files: Some(Vec::with_capacity(2 * self.named.len())),
+            ..ReadCertificates::default()
+        };
+        let mut problems = Vec::new();
+        let all = self.named.iter().zip(self.each).zip(verdicts);
+        for ((named, pair), verdict) in all {
+            match (pair, verdict) {
+                (Ok(pair), Ok(content)) => read.add(named, pair, content),
+                (_, Err(faults)) | (Err(faults), _) => {
+                    problems.extend(faults.into_iter().map(|it| problem(file, named, it)));
+                }
+            }
+        }
+        let names = |tenant: &Name, name: &Name| read.names(tenant, name);
+        problems.extend(manifest.certificate_misfits(file, names));
+        Problems::refuse_any(problems)?;
+        Ok(read)
+    }
+}
+
 impl ReadCertificates {
-    fn add(&mut self, named: &CertificateFiles<'_>, one: OneRead) {
-        let OneRead {
-            content,
+    fn add(
+        &mut self,
+        named: &CertificateFiles<'_>,
+        read: PairOfFiles,
+        content: CertificateContent,
+    ) {
+        let PairOfFiles {
+            digest,
             pair,
             files,
-        } = one;
-        self.new.extend(pair.map(|pair| (content.digest, pair)));
+        } = read;
+        self.new.extend(pair.map(|pair| (digest, pair)));
         match (&mut self.files, files) {
             (Some(all), Some(files)) => all.extend(files),
             (all, _) => *all = None,
@@ -191,19 +212,37 @@ impl ReadCertificates {
             .iter()
             .filter_map(|((tenant, name), content)| {
                 let not_after = content.not_after;
-                (not_after - now <= EXPIRES_SOON_S).then_some((not_after, tenant, name))
+                (expiry_word(not_after, now) != "valid").then_some((not_after, tenant, name))
             });
         let mut soon: Vec<_> = soon.collect();
         soon.sort();
         let words = soon.into_iter().map(|(not_after, tenant, name)| {
-            let (verb, when) = match not_after < now {
-                true => ("expired", shown_time(not_after)),
-                false => ("expires", shown_time(not_after)),
+            let verb = if not_after < now {
+                "expired"
+            } else {
+                "expires"
             };
+            let when = shown_time(not_after);
             format!("certificate {tenant}/{name} {verb} on {when}; renew it")
         });
         words.collect()
     }
+}
+
+/// What `make` makes of each, on as many threads as there are CPUs: of very many that takes a
+/// while.
+fn on_all_cpus<T: Sync, U: Send>(all: &[T], make: impl Fn(&T) -> U + Sync) -> Vec<U> {
+    let threads = available_parallelism().map_or(1, NonZeroUsize::get);
+    let part = all.len().div_ceil(threads).max(1);
+    let make = &make;
+    std::thread::scope(|scope| {
+        let parts: Vec<ScopedJoinHandle<'_, Vec<U>>> = (all.chunks(part))
+            .map(|part| scope.spawn(move || part.iter().map(make).collect()))
+            .collect();
+        let made = parts.into_iter();
+        made.flat_map(|part| part.join().unwrap_or_else(|panic| resume_unwind(panic)))
+            .collect()
+    })
 }
 
 fn problem(file: &str, named: &CertificateFiles<'_>, fault: Fault) -> Problem {

@@ -56,8 +56,13 @@ impl Authority {
         let mut params = CertificateParams::new(names).unwrap();
         params.not_before = date_time_ymd(years.0, 1, 1);
         params.not_after = date_time_ymd(years.1, 1, 1);
+        self.sign(params, &key)
+    }
+
+    /// A leaf of these parameters.
+    pub(crate) fn sign(&self, params: CertificateParams, key: &KeyPair) -> Leaf {
         Leaf {
-            pem: params.signed_by(&key, &self.issuer).unwrap().pem(),
+            pem: params.signed_by(key, &self.issuer).unwrap().pem(),
             key: key.serialize_pem(),
         }
     }
