@@ -4,7 +4,8 @@
 //! neither parse nor compare, and the plane starts at once. The manifest is kept as it was, so that
 //! "the same" is what it says. Whatever else an outcome depends on stands beside it: where the file
 //! was, which build of the program read it, and the log to its last byte, so that a change that
-//! came after it by whatever way ends it. A record that is missing, old or damaged costs the time
+//! came after it by whatever way ends it. Files of certificates are the same where nothing about
+//! them shows that they were written ([`FileIdentity`]). A record that is missing, old or damaged costs the time
 //! that it would have saved, so nothing waits for the disk here.
 
 use std::fs::{self, File, OpenOptions};
@@ -16,12 +17,17 @@ use meridian_model::local::GeoDatabase;
 use meridian_model::{Desired, Local};
 use serde::{Deserialize, Serialize};
 
+use crate::certificates::files::FileIdentity;
 use crate::config_directory::LogPosition;
 use crate::durable_file::FILE_MODE;
 use crate::limits::CIRCUMSTANCES_BYTES_MAX;
 
 /// The format of the record.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+
+/// The line of the files, in bytes: room for those of 500,000 certificates. It is our own, and read
+/// as far as it goes.
+const FILES_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
 /// The record in a directory.
 pub(crate) struct AppliedManifest {
@@ -62,7 +68,8 @@ impl AppliedManifest {
         }
     }
 
-    /// Whether `text` was applied last, and what the directory holds is what came of it.
+    /// Whether `text` was applied last, and what the directory holds is what came of it; and the files
+    /// that it names are those that were read then.
     pub(crate) fn is(&self, text: &str, local: &Local, log: &LogPosition) -> bool {
         self.try_is(text, local, log).unwrap_or(false)
     }
@@ -77,21 +84,41 @@ impl AppliedManifest {
         if self.circumstances(local, log)? != Some(then) {
             return Ok(false);
         }
+        let mut line = Vec::new();
+        (&mut record)
+            .take(FILES_BYTES_MAX)
+            .read_until(b'\n', &mut line)?;
+        let files: Vec<FileIdentity> = serde_json::from_slice(&line)?;
+        if !files.iter().all(FileIdentity::holds) {
+            return Ok(false);
+        }
         let mut kept = Vec::with_capacity(text.len());
         // A byte more, so that a longer one is not the same.
         record.take(text.len() as u64 + 1).read_to_end(&mut kept)?;
         Ok(kept == text.as_bytes())
     }
 
-    /// Keeps that `text` was applied and led to what the directory holds. Where that can not be
-    /// written there is no record.
-    pub(crate) fn keep(&self, text: &str, local: &Local, log: &LogPosition) {
-        if self.try_keep(text, local, log).is_err() {
+    /// Keeps that `text` was applied with what these files held, and led to what the directory
+    /// holds. Where that can not be written there is no record.
+    pub(crate) fn keep(
+        &self,
+        text: &str,
+        files: &[FileIdentity],
+        local: &Local,
+        log: &LogPosition,
+    ) {
+        if self.try_keep(text, files, local, log).is_err() {
             self.forget();
         }
     }
 
-    fn try_keep(&self, text: &str, local: &Local, log: &LogPosition) -> io::Result<()> {
+    fn try_keep(
+        &self,
+        text: &str,
+        files: &[FileIdentity],
+        local: &Local,
+        log: &LogPosition,
+    ) -> io::Result<()> {
         let Some(circumstances) = self.circumstances(local, log)? else {
             self.forget();
             return Ok(());
@@ -104,6 +131,9 @@ impl AppliedManifest {
             .mode(FILE_MODE)
             .open(&beside)?;
         let mut line = serde_json::to_vec(&circumstances)?;
+        line.push(b'\n');
+        file.write_all(&line)?;
+        let mut line = serde_json::to_vec(files)?;
         line.push(b'\n');
         file.write_all(&line)?;
         file.write_all(text.as_bytes())?;
@@ -138,14 +168,13 @@ impl AppliedManifest {
     }
 }
 
-/// Whether a manifest says all by itself: what other files hold may have changed though it did
-/// not.
+/// Whether a manifest says all by itself, but for what its certificates' files hold: what other
+/// files do may have changed though it did not.
 pub(crate) fn stands_alone(local: &Local, desired: &Desired) -> bool {
     let pools = desired.sites.iter().flat_map(|site| &site.pools);
     let mut authorities = pools.filter_map(|pool| pool.tls.as_ref()?.authorities.as_ref());
     local.fleet.secret.is_none()
         && local.geo.database == GeoDatabase::Embedded
-        && desired.certificates.is_empty()
         && authorities.next().is_none()
 }
 
@@ -175,7 +204,7 @@ mod tests {
         let of = |file: &str| AppliedManifest::new(directory.path(), Path::new(file));
         let applied = of("/etc/h1.toml");
         assert!(!applied.is("text", &local(), &log()), "there is none");
-        applied.keep("text", &local(), &log());
+        applied.keep("text", &[], &local(), &log());
         assert!(applied.is("text", &local(), &log()));
         for other in ["", "tex", "text ", "tExt"] {
             assert!(!applied.is(other, &local(), &log()), "{other:?}");
@@ -205,13 +234,13 @@ mod tests {
     fn a_record_of_another_build_or_a_damaged_one_says_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let applied = AppliedManifest::new(directory.path(), Path::new("/etc/h1.toml"));
-        applied.keep("text", &local(), &log());
+        applied.keep("text", &[], &local(), &log());
         let path = directory.path().join("applied");
         let good = fs::read(&path).unwrap();
         let mut circumstances = applied.circumstances(&local(), &log()).unwrap().unwrap();
         circumstances.program.changed.1 ^= 1;
         let mut other_build = serde_json::to_vec(&circumstances).unwrap();
-        other_build.extend_from_slice(b"\ntext");
+        other_build.extend_from_slice(b"\n[]\ntext");
         fs::write(&path, other_build).unwrap();
         assert!(!applied.is("text", &local(), &log()));
         for length in 0..good.len() {

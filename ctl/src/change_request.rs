@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use meridian_model::availability::unavailable;
+use meridian_model::availability::{has_certificates, unavailable};
+use meridian_model::certificate::CertificateContent;
 use meridian_model::change::{Change, Object, ObjectName};
-use meridian_model::desired::{Owner, Pool, Site, SiteName, Tenant};
+use meridian_model::desired::{Certificate, Owner, Pool, Site, SiteName, Tenant};
 use meridian_model::name::Name;
 use meridian_model::quota::OverQuota;
+use meridian_model::snapshot::CertificateId;
 use meridian_model::{Desired, Local, Manifest, Packed, Problem, Problems};
 use serde_json::{Value, json};
 
+use crate::certificates::showing;
 use crate::failure::Exit;
 use crate::store::Store;
 use crate::suspending;
@@ -67,7 +70,7 @@ impl Refusal {
         }
     }
 
-    fn call(message: String) -> Refusal {
+    pub(crate) fn call(message: String) -> Refusal {
         Refusal {
             exit: Exit::Call,
             message,
@@ -205,6 +208,55 @@ pub(crate) fn set(
     Ok(desired.change_of(object, store.next_revision()))
 }
 
+/// Makes or replaces one certificate of the API's. Its content is known where it was sent.
+pub(crate) fn set_certificate(
+    store: &Store,
+    name: &str,
+    content: Option<CertificateContent>,
+) -> Result<Change, Refusal> {
+    if !has_certificates() {
+        return Err(Refusal::input(
+            "certificates are not available in this version".to_string(),
+        ));
+    }
+    let SiteName { tenant, site: name } = site_name(name)?;
+    let desired = store.desired();
+    let owner = ObjectName::Tenant(tenant.clone());
+    if desired.owner(&owner).is_none() {
+        return Err(Refusal::input(format!(
+            "there is no {owner}; make it first: meridianctl set tenant {tenant}"
+        )));
+    }
+    let content = content.ok_or_else(|| {
+        let what = "what the certificate is to hold was not sent; do the same again";
+        Refusal::conflict(what.to_string())
+    })?;
+    let object = Object::Certificate(Certificate {
+        id: CertificateId(0),
+        owner: Owner::Api,
+        tenant,
+        name,
+        content,
+    });
+    may_change(desired, &object.name())?;
+    Ok(desired.change_of(object, store.next_revision()))
+}
+
+/// The sites that use a certificate, towards clients or backends.
+pub(crate) fn users(desired: &Packed, tenant: &Name, certificate: &Name) -> Vec<String> {
+    let sites = desired.all_sites_of(tenant).into_iter();
+    let using = sites.filter(|site| uses(site, certificate));
+    using
+        .map(|site| format!("{}/{}", site.tenant, site.name))
+        .collect()
+}
+
+fn uses(site: &Site, certificate: &Name) -> bool {
+    let to_backends = site.pools.iter().filter_map(|pool| pool.tls.as_deref());
+    let mut to_backends = to_backends.filter_map(|tls| tls.certificate.as_ref());
+    site.certificates.contains(certificate) || to_backends.any(|it| it == certificate)
+}
+
 /// Removes one object of the API's.
 pub(crate) fn delete(store: &Store, kind: &str, name: &str) -> Result<Change, Refusal> {
     let desired = store.desired();
@@ -223,11 +275,30 @@ pub(crate) fn delete(store: &Store, kind: &str, name: &str) -> Result<Change, Re
                     site.name
                 )));
             }
+            if let Some(certificate) = desired.others().certificates_of(&tenant).first() {
+                return Err(Refusal::conflict(format!(
+                    "tenant {tenant} still has certificates, such as {tenant}/{}; delete them first",
+                    certificate.name
+                )));
+            }
             change.deletes.push(ObjectName::Tenant(tenant));
         }
         "site" => {
             let SiteName { tenant, site: name } = site_name(name)?;
             change.deletes.push(ObjectName::Site { tenant, name });
+        }
+        "certificate" => {
+            let SiteName { tenant, site: name } = site_name(name)?;
+            let users = users(desired, &tenant, &name);
+            if !users.is_empty() {
+                return Err(Refusal::conflict(format!(
+                    "certificate {tenant}/{name} is used by {}; take it from there first",
+                    some_of(&users)
+                )));
+            }
+            change
+                .deletes
+                .push(ObjectName::Certificate { tenant, name });
         }
         "backend" => {
             let (mut site, pool, backend) = find_pool(desired, name)?;
@@ -239,7 +310,7 @@ pub(crate) fn delete(store: &Store, kind: &str, name: &str) -> Result<Change, Re
             change.puts.push(object);
             return Ok(change);
         }
-        _ => return Err(unknown_kind(kind, "tenant, site, backend")),
+        _ => return Err(unknown_kind(kind, "tenant, site, certificate, backend")),
     }
     for name in &change.deletes {
         if desired.owner(name).is_none() {
@@ -296,7 +367,11 @@ pub(crate) fn get(desired: &Packed, kind: &str, name: Option<&str>) -> Result<Ve
         }
         ("group", _) => groups().collect(),
         ("peer", _) => peers().collect(),
-        _ => return Err(unknown_kind(kind, "tenant, site, backend, group, peer")),
+        ("certificate", _) => showing::certificates(desired, name)?,
+        _ => {
+            let kinds = "tenant, site, certificate, backend, group, peer";
+            return Err(unknown_kind(kind, kinds));
+        }
     };
     let wanted = |(full, value): (String, Value)| {
         let mut value = value;
@@ -353,8 +428,9 @@ fn site(store: &Store, name: &SiteName, keys: &[String]) -> Result<Site, Refusal
         )));
     };
     let text = format!(
-        "{}[[site]]\ntenant = \"{}\"\nname = \"{}\"\n{}",
+        "{}{}[[site]]\ntenant = \"{}\"\nname = \"{}\"\n{}",
         tenant_text(store.local(), &tenant),
+        certificates_text(store.desired(), &name.tenant),
         name.tenant,
         name.site,
         lines(keys)?
@@ -477,6 +553,18 @@ fn tenant_text(local: &Local, tenant: &Tenant) -> String {
     )
 }
 
+/// The certificates of a tenant, so that a site may name them.
+fn certificates_text(desired: &Packed, tenant: &Name) -> String {
+    let certificates = desired.others().certificates_of(tenant).iter();
+    let text = |it: &Certificate| {
+        format!(
+            "[[certificate]]\ntenant = \"{tenant}\"\nname = \"{}\"\nchain = \"-\"\nkey = \"-\"\n",
+            it.name
+        )
+    };
+    certificates.map(text).collect()
+}
+
 /// Problems without the file and the lines that the asker never saw.
 fn of_call(problems: &Problems) -> Refusal {
     let problems = problems.iter().cloned().map(|problem| Problem {
@@ -538,6 +626,15 @@ pub(crate) fn none_such(kind: &str, name: &str) -> Refusal {
 
 pub(crate) fn unknown_kind(kind: &str, kinds: &str) -> Refusal {
     Refusal::call(format!("{kind:?} is none of the kinds: {kinds}"))
+}
+
+/// Some of many names.
+fn some_of(names: &[String]) -> String {
+    const SHOWN: usize = 5;
+    match names.len().saturating_sub(SHOWN) {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names[..SHOWN].join(", ")),
+    }
 }
 
 fn unreadable(what: &str) -> Refusal {

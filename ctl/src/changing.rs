@@ -5,11 +5,13 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use meridian_model::availability::unavailable;
+use meridian_model::availability::{has_certificates, unavailable};
 use meridian_model::{Problems, compile};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::certificates::fault::Fault;
+use crate::certificates::{self, asking, reading};
 use crate::cli;
 use crate::control_socket::{Changed, Difference, How, Question, Refused};
 use crate::failure::{Exit, Failure};
@@ -34,11 +36,16 @@ pub(crate) fn apply(call: &cli::Apply, output: Output) -> Result<(), Failure> {
     let wrong = |problems| Failure::problems(problems, format!("{file} is wrong"));
     let manifest = manifest_file::read(&call.file).map_err(wrong)?;
     Problems::refuse_any(unavailable(&manifest)).map_err(wrong)?;
+    let socket = control_socket(call.change.state.directory.as_deref())?;
+    let read = asking::read(&manifest, &file, &socket, wrong)?;
     let (local, mut desired) = manifest.into_parts();
+    read.fill(&mut desired);
     desired.assign_ids(None);
     // What is wrong with the file itself is told as such.
     compile(&local, &desired, 0).map_err(wrong)?;
-    let socket = control_socket(call.change.state.directory.as_deref())?;
+    for certificate in read.expiring(certificates::now()) {
+        output.note(|| certificate);
+    }
     let question = |how| Question::Apply {
         local: Box::new(local.clone()),
         desired: desired.clone(),
@@ -66,6 +73,9 @@ pub(crate) fn apply(call: &cli::Apply, output: Output) -> Result<(), Failure> {
         }
         how.on_revision = Some(seen.revision);
     }
+    if !how.dry_run {
+        asking::send(&socket, read.new.iter().map(|(_, pair)| pair))?;
+    }
     finish(ask(&socket, &question(how), &call.change)?, output)
 }
 
@@ -74,6 +84,9 @@ pub(crate) fn apply(call: &cli::Apply, output: Output) -> Result<(), Failure> {
 /// # Errors
 /// As [`apply`].
 pub(crate) fn set(call: &cli::Set, output: Output) -> Result<(), Failure> {
+    if call.kind == "certificate" {
+        return set_certificate(call, output);
+    }
     let question = Question::Set {
         kind: call.kind.clone(),
         name: call.name.clone(),
@@ -83,6 +96,52 @@ pub(crate) fn set(call: &cli::Set, output: Output) -> Result<(), Failure> {
     let socket = control_socket(call.change.state.directory.as_deref())?;
     finish(ask(&socket, &question, &call.change)?, output)
 }
+
+/// Makes or replaces a certificate, of which the keys name the files.
+fn set_certificate(call: &cli::Set, output: Output) -> Result<(), Failure> {
+    if !has_certificates() {
+        return Err(Failure::input(
+            "certificates are not available in this version",
+        ));
+    }
+    let (mut chain, mut key) = (None, None);
+    for text in &call.keys {
+        let named = match text.split_once('=') {
+            Some(("chain", file)) => chain.replace(file),
+            Some(("key", file)) => key.replace(file),
+            _ => return Err(Failure::call(format!("{text:?}: {CERTIFICATE_KEYS}"))),
+        };
+        if named.is_some() {
+            return Err(Failure::call(format!("{text:?} is there twice")));
+        }
+    }
+    let (Some(chain), Some(key)) = (chain, key) else {
+        return Err(Failure::call(CERTIFICATE_KEYS));
+    };
+    let socket = control_socket(call.change.state.directory.as_deref())?;
+    let wrong = |faults: Vec<Fault>| {
+        let problems = faults.into_iter().map(|fault| fault.of_files(chain, key));
+        match Problems::refuse_any(problems.collect()) {
+            Err(problems) => Failure::problems(problems, "nothing was changed"),
+            Ok(()) => Failure::input("nothing was changed"),
+        }
+    };
+    let read = reading::pair_of_files(chain, key).map_err(wrong)?;
+    let known = asking::known(&socket, vec![read.digest])?;
+    let (content, pair) = read.judge(&known, certificates::now()).map_err(wrong)?;
+    if !known.contains_key(&content.digest) {
+        asking::send(&socket, pair)?;
+    }
+    let question = Question::SetCertificate {
+        name: call.name.clone(),
+        digest: content.digest,
+        how: call.change.how(),
+    };
+    finish(ask(&socket, &question, &call.change)?, output)
+}
+
+const CERTIFICATE_KEYS: &str =
+    "a certificate has two keys, each a file in PEM: chain=FILE key=FILE";
 
 /// Removes one object.
 ///
@@ -153,7 +212,11 @@ fn ask<T: DeserializeOwned>(
     ask_within(socket, question, change.wait + CHANGE_WITHIN)
 }
 
-fn ask_within<T: DeserializeOwned>(
+/// Asks a running `up` and waits `within` at most.
+///
+/// # Errors
+/// What it refuses, or why it does not answer.
+pub(crate) fn ask_within<T: DeserializeOwned>(
     socket: &Path,
     question: &Question,
     within: Duration,
@@ -161,7 +224,19 @@ fn ask_within<T: DeserializeOwned>(
     let mut line = serde_json::to_vec(question)
         .map_err(|error| Failure::input(format!("what was asked for has no JSON form: {error}")))?;
     line.push(b'\n');
-    let answer = plane_socket::exchange(socket, &line, Instant::now() + within)
+    ask_line(socket, &line, within)
+}
+
+/// As [`ask_within`] with a question as it is sent.
+///
+/// # Errors
+/// As there.
+pub(crate) fn ask_line<T: DeserializeOwned>(
+    socket: &Path,
+    line: &[u8],
+    within: Duration,
+) -> Result<T, Failure> {
+    let answer = plane_socket::exchange(socket, line, Instant::now() + within)
         .map_err(|error| unreachable(socket, &NoAnswer::of(&error, within)))?;
     let broken =
         |error: serde_json::Error| unreachable(socket, &NoAnswer::Broken(error.to_string()));
@@ -277,9 +352,18 @@ fn objects(answer: &Value) -> String {
                 .collect();
             words.join(" ")
         };
+        let expiry = object["not_after"].as_str().map(|not_after| {
+            let state = match object["state"].as_str() {
+                Some("expires_soon") => "expires soon: ",
+                Some("expired") => "expired: ",
+                _ => "until ",
+            };
+            format!("{state}{not_after}; {}", words(&object["names"]))
+        });
         let what = match object.get("address") {
             Some(Value::String(address)) => address.clone(),
             Some(address) => shown_address(address),
+            None if expiry.is_some() => expiry.unwrap_or_default(),
             None => ["hostnames", "backend_networks", "addresses"]
                 .iter()
                 .map(|key| words(&object[*key]))

@@ -4,6 +4,8 @@ use meridian_model::availability::unavailable;
 use meridian_model::{Desired, Problem, compile};
 use serde_json::{Value, json};
 
+use crate::certificates::reading::Known;
+use crate::certificates::{self, reading};
 use crate::cli;
 use crate::failure::Failure;
 use crate::manifest_file;
@@ -21,7 +23,13 @@ pub(crate) fn run(call: &cli::Check, output: Output) -> Result<(), Failure> {
     let wrong = |problems| Failure::problems(problems, format!("{file} is wrong"));
     let manifest = manifest_file::read(&call.file).map_err(wrong)?;
     let not_available = unavailable(&manifest);
+    let now = certificates::now();
+    // Nothing is known of any: what has expired is wrong.
+    let unjudged = reading::read(&manifest, |_| false);
+    let judged = unjudged.judge(&manifest, &file, &Known::new(), now);
+    let read = judged.map_err(wrong)?;
     let (local, mut desired) = manifest.into_parts();
+    read.fill(&mut desired);
     desired.assign_ids(None);
     if not_available.is_empty() {
         // What is not available would be refused by this, too, and as a fault.
@@ -30,9 +38,13 @@ pub(crate) fn run(call: &cli::Check, output: Output) -> Result<(), Failure> {
     for problem in &not_available {
         output.note(|| problem.to_string());
     }
+    let expiring = read.expiring(now);
+    for certificate in &expiring {
+        output.note(|| certificate.clone());
+    }
     output.answer(
         || text(&file, &desired),
-        || json(&file, &desired, &not_available),
+        || json(&file, &desired, &not_available, &expiring),
     );
     Ok(())
 }
@@ -46,7 +58,7 @@ fn text(file: &str, desired: &Desired) -> String {
     )
 }
 
-fn json(file: &str, desired: &Desired, not_available: &[Problem]) -> Value {
+fn json(file: &str, desired: &Desired, not_available: &[Problem], expiring: &[String]) -> Value {
     json!({
         "file": file,
         "problems": [],
@@ -54,6 +66,8 @@ fn json(file: &str, desired: &Desired, not_available: &[Problem]) -> Value {
         "tenants": desired.tenants.len(),
         "sites": desired.sites.len(),
         "backends": backends(desired),
+        "certificates": desired.certificates.len(),
+        "warnings": expiring,
     })
 }
 

@@ -66,9 +66,9 @@ terminal. Returns when every worker runs the new revision: a request whose head 
 meets it. What of [host] and [listen] differs holds from the next start of `up`, and is named."
     )]
     Apply(Apply),
-    /// Make or replace one object: a tenant, a site or a backend
+    /// Make or replace one object: a tenant, a site, a certificate or a backend
     #[command(
-        long_about = "Make or replace one object: a tenant, a site or a backend.
+        long_about = "Make or replace one object: a tenant, a site, a certificate or a backend.
 
 The object is what the keys say, as they stand in a manifest, and nothing else; a value that is \
 no TOML is taken as a string. It belongs to the API: no manifest changes it, and what belongs to \
@@ -76,11 +76,12 @@ a manifest is refused here (exit 4).
 
   meridianctl set tenant acme backend_networks='[\"10.7.0.0/16\"]'
   meridianctl set site acme/shop hostnames='[\"shop.example.com\"]' backend='[{ address = \"10.7.0.1:80\" }]'
+  meridianctl set certificate acme/shop chain=shop.pem key=shop.key
   meridianctl set backend acme/shop/default/a2 address=10.7.0.2:80 weight=3
   meridianctl set backend acme/shop/default/a3 address=app.example.net:80"
     )]
     Set(Set),
-    /// Remove one object: a tenant, a site or a backend
+    /// Remove one object: a tenant, a site, a certificate or a backend
     Delete(Delete),
     /// Answer 503 for a tenant or a site until it is resumed, whoever owns it
     #[command(
@@ -108,7 +109,7 @@ applied, and across restarts; only `meridianctl ready` ends it. It concerns this
     Drain(Drain),
     /// Give a drained backend requests again
     Ready(Drain),
-    /// Show objects: tenants, sites, backends, groups, peers
+    /// Show objects: tenants, sites, certificates, backends, groups, peers
     Get(Get),
     /// Show what the planes of this host run: revision, workers, sites, backends
     Status(Status),
@@ -187,9 +188,9 @@ pub(crate) struct Apply {
 /// `meridianctl set`
 #[derive(Args, Debug)]
 pub(crate) struct Set {
-    /// tenant, site or backend
+    /// tenant, site, certificate or backend
     pub(crate) kind: String,
-    /// Its full name: TENANT, TENANT/SITE or TENANT/SITE/POOL/BACKEND
+    /// Its full name: TENANT, TENANT/SITE, TENANT/CERTIFICATE or TENANT/SITE/POOL/BACKEND
     pub(crate) name: String,
     /// Its keys as in a manifest
     #[arg(value_name = "KEY=VALUE")]
@@ -201,9 +202,9 @@ pub(crate) struct Set {
 /// `meridianctl delete`
 #[derive(Args, Debug)]
 pub(crate) struct Delete {
-    /// tenant, site or backend
+    /// tenant, site, certificate or backend
     pub(crate) kind: String,
-    /// Its full name: TENANT, TENANT/SITE or TENANT/SITE/POOL/BACKEND
+    /// Its full name: TENANT, TENANT/SITE, TENANT/CERTIFICATE or TENANT/SITE/POOL/BACKEND
     pub(crate) name: String,
     #[command(flatten)]
     pub(crate) change: Change,
@@ -234,7 +235,7 @@ pub(crate) struct Drain {
 /// `meridianctl get`
 #[derive(Args, Debug)]
 pub(crate) struct Get {
-    /// tenant, site, backend, group or peer
+    /// tenant, site, certificate, backend, group or peer
     pub(crate) kind: String,
     /// The full name of one; without it, all of them
     pub(crate) name: Option<String>,

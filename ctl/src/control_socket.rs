@@ -1,7 +1,7 @@
 //! STATE/run/meridianctl.sock: where a running `up` takes changes and answers questions about the
 //! desired state. One JSON object a line in, one out; each connection has a thread.
 
-use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -10,15 +10,18 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use meridian_model::certificate::Digest;
 use meridian_model::change::{Change, Object, ObjectName};
 use meridian_model::limits::{LOCAL_CONNECTIONS_MAX, MANIFEST_BYTES_MAX};
 use meridian_model::{Desired, Local, Packed, Problems};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::certificates::keeping::{KEEP_BEGINS, Keeper, Unneeded};
 use crate::change_request::{self, Refusal};
 use crate::event::Event;
-use crate::limits::{ASKER_TIMEOUT, WAIT_MS_MAX, WAITING_MAX};
+use crate::limits::{ASKER_TIMEOUT, CERTIFICATE_SWEEP, WAIT_MS_MAX, WAITING_MAX};
+use crate::lines::Lines;
 use crate::output::Output;
 use crate::plane_process::DATAPLANE;
 use crate::plane_socket::{self, Followed, NoAnswer};
@@ -57,6 +60,22 @@ pub(crate) enum Question {
         /// The options of every change.
         #[serde(flatten)]
         how: How,
+    },
+    /// Make or replace one certificate.
+    SetCertificate {
+        /// Its full name.
+        name: String,
+        /// What it is to hold, which was sent.
+        digest: Digest,
+        /// The options of every change.
+        #[serde(flatten)]
+        how: How,
+    },
+    /// Say which of these contents of certificates are kept. Those that are not are sent by a
+    /// question that begins with [`KEEP_BEGINS`].
+    KnownCertificates {
+        /// Of chains with their keys.
+        digests: Vec<Digest>,
     },
     /// Remove one object.
     Delete {
@@ -179,6 +198,7 @@ impl Drop for ControlSocket {
 
 struct Server {
     store: Mutex<Store>,
+    keeper: Keeper,
     plane: PathBuf,
     bookkeeper: Bookkeeper,
     output: Output,
@@ -207,6 +227,7 @@ struct Following {
 pub(crate) fn start(
     path: &Path,
     open: impl FnOnce() -> Option<Store> + Send + 'static,
+    keeper: Keeper,
     plane: PathBuf,
     bookkeeper: Bookkeeper,
     output: Output,
@@ -228,6 +249,7 @@ pub(crate) fn start(
             };
             let server = Arc::new(Server {
                 store: Mutex::new(store),
+                keeper,
                 plane,
                 bookkeeper,
                 output,
@@ -236,6 +258,12 @@ pub(crate) fn start(
                 following: Mutex::default(),
                 followed: Condvar::new(),
             });
+            let sweeper = Arc::clone(&server);
+            let sweeping = std::thread::Builder::new().name("certificates".to_string());
+            if let Err(error) = sweeping.spawn(move || sweeper.sweep_certificates()) {
+                let what = format!("no certificate will be removed: starting a thread: {error}");
+                server.output.event(&Event::Warning(what));
+            }
             accept(&listener, &server);
         })?;
     Ok(control)
@@ -268,18 +296,20 @@ impl Server {
         stream.set_read_timeout(Some(ASKER_TIMEOUT))?;
         stream.set_write_timeout(Some(ASKER_TIMEOUT))?;
         let mut answers = stream.try_clone()?;
-        let mut questions = BufReader::new(stream);
         // JSON may be longer than the manifest that it came from.
-        let most = 2 * MANIFEST_BYTES_MAX as u64;
+        let mut questions = Lines::new(stream, 2 * MANIFEST_BYTES_MAX);
         loop {
-            let mut line = Vec::new();
-            (&mut questions).take(most).read_until(b'\n', &mut line)?;
-            if line.pop() != Some(b'\n') {
+            let Some(line) = questions.next()? else {
                 return Ok(());
-            }
-            let mut answer = match serde_json::from_slice(&line) {
-                Ok(question) => self.answer(question),
-                Err(error) => json!({"error": format!("not understood: {error}"), "exit": 2}),
+            };
+            let mut answer = if line.starts_with(KEEP_BEGINS) {
+                let kept = self.keeper.keep(&line);
+                answered(kept.map(|kept| json!({ "kept": kept })))
+            } else {
+                match serde_json::from_slice(&line) {
+                    Ok(question) => self.answer(question),
+                    Err(error) => json!({"error": format!("not understood: {error}"), "exit": 2}),
+                }
             }
             .to_string();
             answer.push('\n');
@@ -293,12 +323,13 @@ impl Server {
     }
 
     fn answer(&self, question: Question) -> Value {
-        let answered = match question {
+        answered(match question {
             Question::Apply {
                 local,
-                desired,
+                mut desired,
                 how,
             } => self.change(how, |store| {
+                self.keeper.fill(store, &mut desired, how.dry_run)?;
                 let restart = change_request::restart_keys(store.local(), &local);
                 let change = change_request::apply(store, &local, desired)?;
                 Ok(Asked {
@@ -314,6 +345,14 @@ impl Server {
             } => self.change(how, |store| {
                 change_request::set(store, &kind, &name, &keys).map(Asked::from)
             }),
+            Question::SetCertificate { name, digest, how } => self.change(how, |store| {
+                let content = self.keeper.content(store, &digest);
+                change_request::set_certificate(store, &name, content).map(Asked::from)
+            }),
+            Question::KnownCertificates { digests } => {
+                let known = self.keeper.known(&self.store(), &digests);
+                Ok(json!({ "known": known }))
+            }
             Question::Delete { kind, name, how } => self.change(how, |store| {
                 change_request::delete(store, &kind, &name).map(Asked::from)
             }),
@@ -331,13 +370,6 @@ impl Server {
                 change_request::get(self.store().desired(), &kind, name.as_deref())
                     .map(|objects| json!({ "objects": objects }))
             }
-        };
-        answered.unwrap_or_else(|refusal| {
-            json!(Refused {
-                error: refusal.message,
-                exit: refusal.exit as u8,
-                problems: refusal.problems,
-            })
         })
     }
 
@@ -378,6 +410,7 @@ impl Server {
             return Ok(json!(answer));
         }
         if !change.is_empty() {
+            self.keeper.has_all(&change)?;
             let sites = change.puts.iter().filter_map(|object| match object {
                 Object::Site(site) => Some(site),
                 _ => None,
@@ -460,6 +493,22 @@ impl Server {
         answer
     }
 
+    /// Removes certificates that nobody needs any more, for as long as the process runs.
+    fn sweep_certificates(&self) {
+        let mut unneeded = Unneeded::default();
+        loop {
+            std::thread::sleep(CERTIFICATE_SWEEP);
+            let newest = self.store().announcement();
+            let followed = plane_socket::follow(&self.plane, newest, ANNOUNCE_WITHIN);
+            let is_live = followed.is_ok_and(|it| it.revision >= newest.revision);
+            let store = self.store();
+            // What a plane serves that is behind may be in none of the files any more.
+            if is_live && store.announcement() == newest {
+                self.keeper.sweep(&store, store.path(), &mut unneeded);
+            }
+        }
+    }
+
     /// Puts a long journal together, after the asker's change is live.
     fn compact(&self) {
         let mut store = self.store();
@@ -476,6 +525,16 @@ impl Server {
             ))),
         }
     }
+}
+
+fn answered(answer: Result<Value, Refusal>) -> Value {
+    answer.unwrap_or_else(|refusal| {
+        json!(Refused {
+            error: refusal.message,
+            exit: refusal.exit as u8,
+            problems: refusal.problems,
+        })
+    })
 }
 
 /// Somebody who only waits for the plane: nobody else is kept out by that.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use meridian_model::limits::SITES_PER_LINE_MAX;
+use meridian_model::limits::{CERTIFICATE_CONTENT_BYTES_MAX, SITES_PER_LINE_MAX};
 
 // --- listeners ---
 
@@ -20,6 +20,22 @@ pub(crate) const WAITING_MAX: usize = 1024;
 
 /// Until a silent asker is hung up on.
 pub(crate) const ASKER_TIMEOUT: Duration = Duration::from_secs(60);
+
+// --- certificates ---
+
+/// Contents of certificates that were sent to `up` and that nothing names yet: each is some hundred
+/// bytes of memory, and a file.
+pub(crate) const RECEIVED_CERTIFICATES_MAX: usize = 500_000;
+
+/// Contents are sent to `up` in lines of about this length, in bytes.
+pub(crate) const KEEP_LINE_BYTES: usize = 1024 * 1024;
+
+/// How long the file of a certificate is kept that no revision names any more: a handshake may be
+/// about to read it, and who sent one may be about to name it.
+pub(crate) const CERTIFICATE_KEPT: Duration = Duration::from_secs(60 * 60);
+
+/// How often it is looked for such files.
+pub(crate) const CERTIFICATE_SWEEP: Duration = Duration::from_secs(20 * 60);
 
 // --- the local socket of a plane ---
 
@@ -41,4 +57,6 @@ pub(crate) const SLOTS_LINE_BYTES_MAX: u64 = 1024 * 1024;
 /// The first line of the record of the manifest that was applied, in bytes.
 pub(crate) const CIRCUMSTANCES_BYTES_MAX: u64 = 64 * 1024;
 
+// A content with its digits fits many times.
+const _: () = assert!(8 * CERTIFICATE_CONTENT_BYTES_MAX <= KEEP_LINE_BYTES);
 const _: () = assert!(3 * 14 * 21 * SITES_PER_LINE_MAX as u64 <= SLOTS_LINE_BYTES_MAX);

@@ -2,6 +2,7 @@
 
 mod applied_manifest;
 mod backoff;
+mod certificates;
 mod change_request;
 mod changing;
 mod check;
@@ -17,6 +18,7 @@ mod file_limit;
 mod fleet_secret;
 mod ledger;
 mod limits;
+mod lines;
 mod listeners;
 mod lock;
 mod manifest_file;

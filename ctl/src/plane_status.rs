@@ -28,6 +28,8 @@ pub(crate) struct PlaneStatus {
     #[serde(default)]
     pub(crate) backends: Vec<Backend>,
     #[serde(default)]
+    pub(crate) certificates: Vec<Certificate>,
+    #[serde(default)]
     pub(crate) names: Vec<ResolvedName>,
     #[serde(default)]
     pub(crate) limits: Vec<Limit>,
@@ -115,6 +117,15 @@ pub(crate) struct Backend {
     pub(crate) in_flight: u64,
     pub(crate) requests: u64,
     pub(crate) failures: u64,
+}
+
+/// A certificate, and how long it holds on.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Certificate {
+    pub(crate) certificate: String,
+    pub(crate) not_after: String,
+    pub(crate) state: String,
 }
 
 /// A name that backends are known by.

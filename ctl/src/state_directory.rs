@@ -5,6 +5,8 @@
 //!   meridianctl.lock        held by `up`
 //!   fleet.key               the secret of the fleet: see `fleet_secret`
 //!   config/                 the desired state: see `config_directory`
+//!   certificates/           what they hold, sealed: see `certificates::directory`
+//!   keys/host.key           what they are sealed with: see `certificates::host_key`
 //!   counters/               what planes count: see `usage::counters_directory`
 //!   ledger/usage.db         what was served: see `ledger`
 //!   run/dataplane.sock      where the dataplane answers
@@ -17,9 +19,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use meridian_model::sealed_file::DIRECTORY;
+
 use crate::failure::Failure;
 
 const DIRECTORY_MODE: u32 = 0o700;
+
+/// Where the host's key is.
+const KEYS: &str = "keys";
 
 /// The longest path of a UNIX socket that the kernel takes, in bytes: 108 with the final zero.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
@@ -82,6 +89,8 @@ impl StateDirectory {
             self.run(),
             self.counters(),
             self.ledger_directory(),
+            self.path.join(DIRECTORY),
+            self.path.join(KEYS),
         ] {
             make(&part)
                 .and_then(|()| {

@@ -10,13 +10,18 @@ use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::plane_process::DATAPLANE;
 use crate::plane_socket::{self, NoAnswer};
-use crate::plane_status::{Backend, Headroom, Limit, PlaneStatus, ResolvedName, Site, Worker};
+use crate::plane_status::{
+    Backend, Certificate, Headroom, Limit, PlaneStatus, ResolvedName, Site, Worker,
+};
 use crate::state_directory::StateDirectory;
 use crate::table::{Align, Table};
 
 /// How long a plane may take to answer. Its control thread answers, not its
 /// workers, so a busy plane is not a slow one.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// Certificates that expire soon and have a row.
+const CERTIFICATES_SHOWN: usize = 50;
 
 /// How often a plane that is being started is looked for.
 const START_LOOK: Duration = Duration::from_millis(10);
@@ -115,6 +120,7 @@ fn text(status: &PlaneStatus) -> String {
         workers(&status.workers),
         sites(&status.sites),
         backends(&status.backends),
+        certificates(&status.certificates),
         names(&status.names),
         limits(&status.limits),
     ];
@@ -298,6 +304,32 @@ fn state(backend: &Backend) -> String {
     }
 }
 
+/// Only those that want to be renewed, the first of many; `get certificate` has all of them.
+fn certificates(certificates: &[Certificate]) -> Table {
+    let mut table = Table::new(&[
+        ("CERTIFICATE", Align::Left),
+        ("STATE", Align::Left),
+        ("UNTIL", Align::Left),
+    ]);
+    let ending = certificates.iter().filter(|it| it.state != "valid");
+    for certificate in ending.clone().take(CERTIFICATES_SHOWN) {
+        table.row(vec![
+            certificate.certificate.clone(),
+            certificate.state.replace('_', " "),
+            certificate.not_after.clone(),
+        ]);
+    }
+    let more = ending.count().saturating_sub(CERTIFICATES_SHOWN);
+    if more > 0 {
+        table.row(vec![
+            format!("and {more} more"),
+            String::new(),
+            String::new(),
+        ]);
+    }
+    table
+}
+
 fn names(names: &[ResolvedName]) -> Table {
     let mut table = Table::new(&[
         ("NAME", Align::Left),
@@ -390,6 +422,24 @@ mod tests {
         ] {
             assert_eq!(exit(silent), Exit::Unreachable);
         }
+    }
+
+    #[test]
+    fn certificates_that_hold_on_are_left_out_and_many_are_counted() {
+        let certificate = |number: usize, state: &str| Certificate {
+            certificate: format!("acme/c{number}"),
+            not_after: "2026-12-01T00:00:00Z".to_string(),
+            state: state.to_string(),
+        };
+        let few = [certificate(1, "expired"), certificate(2, "valid")];
+        let shown = certificates(&few).render();
+        let expected = "CERTIFICATE  STATE    UNTIL\nacme/c1      expired  2026-12-01T00:00:00Z\n";
+        assert_eq!(shown, expected);
+        assert_eq!(certificates(&few[1..]).render(), "");
+        let many: Vec<_> = (0..52).map(|it| certificate(it, "expires_soon")).collect();
+        let shown = certificates(&many).render();
+        assert!(shown.contains("acme/c49     expires soon") && !shown.contains("acme/c50"));
+        assert!(shown.ends_with("and 2 more   \n") || shown.trim_end().ends_with("and 2 more"));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 use meridian_model::config_log::journal::{encode_change, encode_seal};
@@ -134,6 +135,11 @@ impl Store {
     /// The host's own settings, as this `up` was started with.
     pub(crate) fn local(&self) -> &Local {
         &self.local
+    }
+
+    /// Where the log stands.
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
     }
 
     /// How far the log reaches.
@@ -280,7 +286,6 @@ mod tests {
     use super::*;
     use meridian_model::Manifest;
     use meridian_model::name::Name;
-    use std::path::Path;
 
     fn parts(hosts: usize) -> (Local, Desired) {
         let names: Vec<String> = (0..hosts).map(|n| format!("\"h{n}.test\"")).collect();

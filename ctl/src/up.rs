@@ -2,12 +2,14 @@
 
 use std::io::{self, ErrorKind};
 use std::panic::resume_unwind;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::thread::{ScopedJoinHandle, available_parallelism};
 use std::time::{Duration, Instant};
 
 use meridian_model::availability::unavailable;
+use meridian_model::certificate::Digest;
 use meridian_model::change::ObjectName;
 use meridian_model::config_log::{self, Header};
 use meridian_model::desired::{Owner, SiteName};
@@ -15,6 +17,11 @@ use meridian_model::{Desired, Local, Manifest, Packed, Problem, Problems, check}
 
 use crate::applied_manifest::{AppliedManifest, stands_alone};
 use crate::backoff::Backoff;
+use crate::certificates::directory::CertificateDirectory;
+use crate::certificates::files::FileIdentity;
+use crate::certificates::keeping::Keeper;
+use crate::certificates::reading::{Known, ReadCertificates};
+use crate::certificates::{self, reading};
 use crate::change_request::quota_problems;
 use crate::cli;
 use crate::config_directory::{ConfigDirectory, Found};
@@ -43,6 +50,9 @@ use crate::usage::named_sites;
 /// How long changes wait for a plane that begins on what stands.
 const SERVING_WITHIN: Duration = Duration::from_secs(2);
 
+/// Certificates that expire soon and are told of one by one.
+const EXPIRING_SHOWN: usize = 10;
+
 /// How long the end waits for what was put off until the plane served.
 const OPEN_WITHIN: Duration = Duration::from_secs(1);
 
@@ -67,10 +77,19 @@ pub(crate) fn run(call: &cli::Up, output: Output) -> Result<(), Failure> {
     }
     await_earlier_plane(&state)?;
     let applied = AppliedManifest::new(&state.config(), &call.file);
-    if let Some(local) = standing(&config, &applied, &text) {
+    let (certificates, is_new) = CertificateDirectory::of(&state)?;
+    // With another key nothing opens that was sealed: files are read anew.
+    let standing = standing(&config, &applied, &text).filter(|_| !is_new);
+    if let Some(local) = standing {
         let listeners = open_listeners(&local)?;
-        let begun = Begun::Standing(config);
-        return serve(&state, local, listeners, begun, Vec::new(), output);
+        let served = Served {
+            local,
+            listeners,
+            begun: Begun::Standing(config),
+            certificates,
+            named_gone: Vec::new(),
+        };
+        return serve(&state, served, output);
     }
     // On a thread that ends: what it takes is given back then.
     let Settled {
@@ -78,18 +97,21 @@ pub(crate) fn run(call: &cli::Up, output: Output) -> Result<(), Failure> {
         listeners,
         state: settled,
         named_gone,
-        stands_alone,
+        files,
     } = std::thread::scope(|scope| {
         let settling = scope.spawn(|| {
             let manifest = (text.as_deref())
                 .map_err(Problems::clone)
                 .and_then(|text| manifest_file::parse(text, &call.file))
-                .and_then(only_available)
-                .and_then(|(local, desired)| {
-                    fleet_secret::check(&local, &call.file)?;
-                    Ok((local, desired))
-                });
-            settle(&config, manifest, site_ids_used(&state, output), output)
+                .and_then(only_available);
+            let settling = Settling {
+                config: &config,
+                certificates: &certificates,
+                file: &call.file,
+                site_ids_used: site_ids_used(&state, output),
+                output,
+            };
+            settling.settle(manifest)
         });
         joined(settling)
     })?;
@@ -97,11 +119,32 @@ pub(crate) fn run(call: &cli::Up, output: Output) -> Result<(), Failure> {
         Some(settled) => Begun::Settled {
             config,
             settled: Box::new(settled),
-            to_keep: (text.ok().filter(|_| stands_alone)).map(|text| (applied, text)),
+            to_keep: (text.ok().zip(files)).map(|(text, files)| ToKeep {
+                applied,
+                text,
+                files,
+            }),
         },
         None => Begun::Standing(config),
     };
-    serve(&state, local, listeners, begun, named_gone, output)
+    let served = Served {
+        local,
+        listeners,
+        begun,
+        certificates,
+        named_gone,
+    };
+    serve(&state, served, output)
+}
+
+/// What is served, and how a start came to it.
+struct Served {
+    local: Local,
+    listeners: Listeners,
+    begun: Begun,
+    certificates: CertificateDirectory,
+    /// See [`Settled`].
+    named_gone: Vec<NamedSite>,
 }
 
 /// How a start came to what it serves.
@@ -113,8 +156,15 @@ enum Begun {
         config: ConfigDirectory,
         settled: Box<SettledState>,
         /// For the next start.
-        to_keep: Option<(AppliedManifest, String)>,
+        to_keep: Option<ToKeep>,
     },
+}
+
+/// A manifest that was applied, with the files that it names.
+struct ToKeep {
+    applied: AppliedManifest,
+    text: String,
+    files: Vec<FileIdentity>,
 }
 
 /// A state that stands in the directory, as it is at hand.
@@ -154,14 +204,14 @@ fn standing(
 }
 
 /// Serves until a signal ends it.
-fn serve(
-    state: &StateDirectory,
-    local: Local,
-    listeners: Listeners,
-    begun: Begun,
-    named_gone: Vec<NamedSite>,
-    output: Output,
-) -> Result<(), Failure> {
+fn serve(state: &StateDirectory, served: Served, output: Output) -> Result<(), Failure> {
+    let Served {
+        local,
+        listeners,
+        begun,
+        certificates,
+        named_gone,
+    } = served;
     fleet_secret::settle(state, &local)?;
     let counters = CountersDirectory::new(state.counters());
     if let Err(error) = counters.prepare() {
@@ -172,7 +222,15 @@ fn serve(
         .map_err(|error| Failure::input(format!("starting a thread: {error}")))?;
     bookkeeper.name_sites(named_gone);
     let (serving, is_serving) = mpsc::channel();
-    let (_control, is_open) = start_control(state, &local, begun, is_serving, &bookkeeper, output)?;
+    let keeper = Keeper::new(certificates);
+    let (_control, is_open) = start_control(
+        state,
+        &local,
+        (begun, keeper),
+        is_serving,
+        &bookkeeper,
+        output,
+    )?;
     let http = &local.listen.http;
     let plane = PlaneProcess::new(state.path(), listeners)?;
     let ended = Supervisor {
@@ -199,7 +257,7 @@ fn serve(
 fn start_control(
     state: &StateDirectory,
     local: &Local,
-    begun: Begun,
+    (begun, keeper): (Begun, Keeper),
     is_serving: Receiver<()>,
     bookkeeper: &Bookkeeper,
     output: Output,
@@ -236,7 +294,7 @@ fn start_control(
             })
             .ok()
     };
-    let control = control_socket::start(&socket, open, plane, bookkeeper.clone(), output);
+    let control = control_socket::start(&socket, open, keeper, plane, bookkeeper.clone(), output);
     Ok((control.map_err(unusable)?, is_open))
 }
 
@@ -245,16 +303,21 @@ fn open_settled(
     config: ConfigDirectory,
     local: &Local,
     settled: Box<SettledState>,
-    to_keep: Option<(AppliedManifest, String)>,
+    to_keep: Option<ToKeep>,
     books: &Bookkeeper,
 ) -> Result<Store, Failure> {
     let at = config.path().display().to_string();
     books.name_sites(named_sites(&settled.desired.sites));
     let store = Store::go_on(config, local.clone(), settled.pack())
         .map_err(|error| Failure::input(format!("{at}: {error}")))?;
-    if let Some((applied, text)) = to_keep {
+    if let Some(ToKeep {
+        applied,
+        text,
+        files,
+    }) = to_keep
+    {
         match store.position() {
-            Some(position) => applied.keep(&text, local, &position),
+            Some(position) => applied.keep(&text, &files, local, &position),
             None => applied.forget(),
         }
     }
@@ -293,63 +356,116 @@ fn site_ids_used(state: &StateDirectory, output: Output) -> u64 {
 
 /// Refuses what this version can not do yet: to serve it without would be to
 /// serve something else than what was written.
-fn only_available(manifest: Manifest) -> Result<(Local, Desired), Problems> {
-    Problems::refuse_any(unavailable(&manifest))?;
-    Ok(manifest.into_parts())
+fn only_available(manifest: Manifest) -> Result<Manifest, Problems> {
+    Problems::refuse_any(unavailable(&manifest)).map(|()| manifest)
 }
 
-/// Makes the directory hold what is to be served: the manifest, or else the
-/// last good revision. Returns the local settings that go with it, and their listeners, which
-/// are opened before anything is written: what can not be listened on replaces nothing.
-fn settle(
-    config: &ConfigDirectory,
-    manifest: Result<(Local, Desired), Problems>,
+/// What a start makes hold what is to be served.
+struct Settling<'a> {
+    config: &'a ConfigDirectory,
+    certificates: &'a CertificateDirectory,
+    /// The manifest's.
+    file: &'a Path,
     site_ids_used: u64,
     output: Output,
-) -> Result<Settled, Failure> {
-    let mut found = config
-        .read()
-        .map_err(|error| Failure::input(format!("{}: {error}", config.path().display())))?;
-    for damage in &found.damage {
-        output.event(&Event::Warning(format!("damaged and not used: {damage}")));
-    }
-    if let Some(good) = &mut found.last_good {
-        let used = &mut good.desired.ids.site;
-        *used = site_ids_used.max(*used);
-    }
-    let accepted =
-        manifest.and_then(|(local, desired)| accept(config, &found, local, desired, site_ids_used));
-    let local = match accepted {
-        Ok(accepted) => {
-            let listeners = open_listeners(&accepted.local)?;
-            let stands_alone = stands_alone(&accepted.local, &accepted.desired);
-            match accepted.write(config, &found) {
-                Ok(Written {
-                    local,
-                    state,
-                    named_gone,
-                }) => {
-                    return Ok(Settled {
-                        local,
-                        listeners,
-                        state: Some(state),
-                        named_gone,
-                        stands_alone,
-                    });
-                }
-                Err(error) => keep_unwritten(config, &found, &error, output)?,
-            }
+}
+
+/// A manifest with what its certificates hold.
+struct Declared {
+    local: Local,
+    desired: Desired,
+    read: ReadCertificates,
+}
+
+impl Settling<'_> {
+    /// Makes the directory hold what is to be served: the manifest, or else the
+    /// last good revision. Returns the local settings that go with it, and their listeners, which
+    /// are opened before anything is written: what can not be listened on replaces nothing.
+    fn settle(&self, manifest: Result<Manifest, Problems>) -> Result<Settled, Failure> {
+        let Settling {
+            config,
+            site_ids_used,
+            output,
+            ..
+        } = *self;
+        let mut found = config
+            .read()
+            .map_err(|error| Failure::input(format!("{}: {error}", config.path().display())))?;
+        for damage in &found.damage {
+            output.event(&Event::Warning(format!("damaged and not used: {damage}")));
         }
-        Err(problems) => keep_refused(config, &found, problems, output)?,
-    };
-    let listeners = open_listeners(&local)?;
-    Ok(Settled {
-        local,
-        listeners,
-        state: None,
-        named_gone: Vec::new(),
-        stands_alone: false,
-    })
+        if let Some(good) = &mut found.last_good {
+            let used = &mut good.desired.ids.site;
+            *used = site_ids_used.max(*used);
+        }
+        let accepted = manifest
+            .and_then(|manifest| self.declared(manifest, &found))
+            .and_then(|declared| accept(config, &found, declared, site_ids_used));
+        let local = match accepted {
+            Ok(accepted) => {
+                let listeners = open_listeners(&accepted.local)?;
+                let alone = stands_alone(&accepted.local, &accepted.desired);
+                let files = accepted.read.files.clone().filter(|_| alone);
+                match accepted.write(config, self.certificates, &found) {
+                    Ok(Written {
+                        local,
+                        state,
+                        named_gone,
+                    }) => {
+                        return Ok(Settled {
+                            local,
+                            listeners,
+                            state: Some(state),
+                            named_gone,
+                            files,
+                        });
+                    }
+                    Err(error) => keep_unwritten(config, &found, &error, output)?,
+                }
+            }
+            Err(problems) => keep_refused(config, &found, problems, output)?,
+        };
+        let listeners = open_listeners(&local)?;
+        Ok(Settled {
+            local,
+            listeners,
+            state: None,
+            named_gone: Vec::new(),
+            files: None,
+        })
+    }
+
+    /// Reads the certificates of a manifest. What the last good revision knows and has is not looked at
+    /// again.
+    fn declared(&self, manifest: Manifest, found: &Found) -> Result<Declared, Problems> {
+        let last_good = found.last_good.as_ref();
+        let certificates = last_good.map_or(&[][..], |good| &good.desired.certificates);
+        let known = certificates
+            .iter()
+            .map(|it| (it.content.digest, it.content.clone()));
+        let known: Known = known.collect();
+        let kept = |digest: &Digest| known.contains_key(digest) && self.certificates.holds(digest);
+        let now = certificates::now();
+        let file = self.file.display().to_string();
+        let unjudged = reading::read(&manifest, kept);
+        let read = unjudged.judge(&manifest, &file, &known, now)?;
+        let (local, mut desired) = manifest.into_parts();
+        read.fill(&mut desired);
+        fleet_secret::check(&local, self.file)?;
+        let expiring = read.expiring(now);
+        for certificate in expiring.iter().take(EXPIRING_SHOWN) {
+            self.output.event(&Event::Warning(certificate.clone()));
+        }
+        if let Some(more @ 1..) = expiring.len().checked_sub(EXPIRING_SHOWN) {
+            let what = format!("and {more} more certificates; see meridianctl get certificate");
+            self.output.event(&Event::Warning(what));
+        }
+        Ok(Declared {
+            local,
+            desired,
+            read,
+        })
+    }
 }
 
 /// What is served.
@@ -361,8 +477,8 @@ struct Settled {
     /// Sites that are gone with the manifest: they may have usage that is not in the ledger yet,
     /// nor their names.
     named_gone: Vec<NamedSite>,
-    /// It is what comes of the manifest, and of nothing else.
-    stands_alone: bool,
+    /// Where it is what comes of the manifest and of these files, and of nothing else.
+    files: Option<Vec<FileIdentity>>,
 }
 
 fn open_listeners(local: &Local) -> Result<Listeners, Failure> {
@@ -385,15 +501,20 @@ struct Accepted {
     /// current yet; none when nothing of the desired state changed.
     begun: io::Result<(Header, Arc<String>, Option<Staged>)>,
     named_gone: Vec<NamedSite>,
+    read: ReadCertificates,
 }
 
 fn accept(
     config: &ConfigDirectory,
     found: &Found,
-    local: Local,
-    declared: Desired,
+    declared: Declared,
     site_ids_used: u64,
 ) -> Result<Accepted, Problems> {
+    let Declared {
+        local,
+        desired: declared,
+        read,
+    } = declared;
     let last_good = found.last_good.as_ref();
     let mut nothing = Desired::default();
     nothing.ids.site = site_ids_used;
@@ -440,6 +561,7 @@ fn accept(
         desired,
         begun,
         named_gone,
+        read,
     })
 }
 
@@ -478,7 +600,14 @@ struct Written {
 
 impl Accepted {
     /// Has the directory say so, and gives what it says.
-    fn write(self, config: &ConfigDirectory, found: &Found) -> io::Result<Written> {
+    fn write(
+        self,
+        config: &ConfigDirectory,
+        certificates: &CertificateDirectory,
+        found: &Found,
+    ) -> io::Result<Written> {
+        // Before anything names them.
+        certificates.keep(&self.read.new)?;
         let (header, snapshot, staged) = self.begun?;
         let journal_bytes = match (staged, &found.last_good) {
             (Some(staged), _) => {

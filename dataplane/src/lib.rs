@@ -23,6 +23,7 @@ mod access_log;
 mod backend_state;
 mod balance;
 mod body;
+pub mod certificate_store;
 mod client;
 mod config;
 mod configuration;

@@ -10,13 +10,15 @@ use crate::routing::{RefusedAddress, ServedSite, backends};
 use crate::shared::Shared;
 use jiff::Timestamp;
 use meridian_model::address_policy::Refusal;
-use meridian_model::snapshot::{Site, SiteId};
+use meridian_model::certificate::expiry_word;
+use meridian_model::snapshot::{Certificate, Certificates, Site, SiteId};
 use meridian_model::usage::{Column, Tally};
 use meridian_sys::has_bounded_receives;
 use meridian_sys::process::{Limit, kernel_release, limit};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -53,6 +55,7 @@ pub(crate) fn report(shared: &Shared, facts: &Facts<'_>) -> Value {
         .iter()
         .flat_map(|served| backend_rows(served))
         .collect();
+    report["certificates"] = certificates(&routing.snapshot.certificates);
     report["names"] = shared.names.all().iter().map(|it| name_row(it)).collect();
     report["limits"] = limits(shared).iter().map(Met::row).collect();
     report
@@ -224,6 +227,21 @@ fn unused_rows(served: &ServedSite) -> Vec<Value> {
         }
     }
     rows
+}
+
+/// Every certificate and how long it holds on, the first to expire first.
+fn certificates(certificates: &Certificates) -> Value {
+    let now = Timestamp::now().as_second();
+    let row = |it: &Arc<Certificate>| {
+        json!({
+            "certificate": format!("{}/{}", it.tenant, it.name),
+            "not_after": Timestamp::from_second(it.not_after).ok().map(|at| at.to_string()),
+            "state": expiry_word(it.not_after, now),
+        })
+    };
+    let mut all: Vec<&Arc<Certificate>> = certificates.iter().collect();
+    all.sort_unstable_by_key(|it| (it.not_after, &it.tenant, &it.name));
+    all.into_iter().map(row).collect()
 }
 
 fn name_row(name: &FollowedName) -> Value {

@@ -22,7 +22,7 @@ fn a_right_manifest_is_counted_in_json() {
         ended.expect(0, &[]).json(),
         json!({
             "file": "h1.toml", "problems": [], "not_available": [],
-            "tenants": 1, "sites": 1, "backends": 2,
+            "tenants": 1, "sites": 1, "backends": 2, "certificates": 0, "warnings": [],
         })
     );
 }

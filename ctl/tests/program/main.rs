@@ -1,7 +1,9 @@
 //! `meridianctl` from outside: its calls, exit codes, words, files and signals.
 
+mod authority;
 mod billing;
 mod call;
+mod certificates;
 mod check;
 mod draining;
 mod failures;

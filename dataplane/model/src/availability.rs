@@ -20,6 +20,7 @@ const NOT_BUILT: &[&str] = &[
     "zone",
     "certificate",
     "site.certificates",
+    "site.minimum_tls",
     "site.redirect_to_https",
     "site.hsts",
     "site.pool.tls",
@@ -30,6 +31,11 @@ pub fn unavailable(manifest: &Manifest) -> Vec<Problem> {
     let mut uses = manifest.not_built().to_vec();
     uses.sort_by_key(|problem| problem.line);
     uses
+}
+
+/// Whether this version has certificates.
+pub fn has_certificates() -> bool {
+    is_built("", "certificate")
 }
 
 /// Whether this version does what `key` of the section `path` (none for the document's own keys)

@@ -352,7 +352,7 @@ impl Desired {
         merge(self, puts.sites);
     }
 
-    fn delete(&mut self, name: &ObjectName) {
+    pub(crate) fn delete(&mut self, name: &ObjectName) {
         match name {
             ObjectName::Tenant(_) => delete::<Tenant>(self, name),
             ObjectName::Group(_) => delete::<Group>(self, name),

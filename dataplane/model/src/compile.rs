@@ -4,6 +4,7 @@
 //! What this version can not do is refused rather than left out, because a snapshot
 //! that ignored a route or a limit would serve something else than what was asked for.
 
+mod certificates;
 mod check;
 mod limits;
 mod routes;
@@ -25,8 +26,11 @@ use crate::name::Name;
 use crate::network_set::NetworkSet;
 use crate::parallel;
 use crate::problem::{Problem, Problems};
-use crate::snapshot::{ByName, BySite, Forward, HostnameTable, Site, SiteId, Snapshot, Timeouts};
+use crate::snapshot::{
+    ByName, BySite, Certificates, Forward, HostnameTable, Site, SiteId, Snapshot, Timeouts,
+};
 use crate::suspension::{Suspension, Suspensions};
+use certificates::{certificates_after, compile_certificates};
 pub use check::check;
 use site::{With, compile_each};
 use tenant::{Tenant, compile_tenant};
@@ -57,6 +61,8 @@ struct Context {
     locations: HashMap<Name, Location>,
     /// What the provider ordered, whoever owns it.
     suspensions: Suspensions,
+    /// The same as in the snapshot.
+    certificates: Arc<Certificates>,
     /// The host's timeouts, which most sites share.
     timeouts: Arc<Timeouts>,
     /// The name of most pools.
@@ -150,10 +156,11 @@ impl Compiled {
             groups,
             peers,
             zones: _,
-            certificates: _,
+            certificates,
             suspensions,
             sites: _,
         } = desired;
+        let certificates = Arc::new(compile_certificates(certificates));
         let context = Context {
             tenants: tenants
                 .iter()
@@ -164,6 +171,7 @@ impl Compiled {
                 .filter_map(|group| Some((group.name.clone(), group.location?)))
                 .collect(),
             suspensions: Suspensions::new(suspensions),
+            certificates: Arc::clone(&certificates),
             timeouts: Arc::new(host.timeouts),
             default_pool: Name::default_pool().shared(),
             plain_forwards: routes::plain_forwards(),
@@ -177,6 +185,7 @@ impl Compiled {
                 revision,
                 hostnames: HostnameTable::new(),
                 sites: BySite::new(),
+                certificates,
                 via: Arc::from(format!("meridian-{fleet}")),
                 timeouts: host.timeouts,
                 policy: Arc::new(local.address_policy(peers)),
@@ -272,7 +281,9 @@ impl Compiled {
                 Object::Suspension(it) => begun.push(it),
                 Object::Group(_) | Object::Peer(_) => return Ok(None),
                 // Not what this plane serves.
-                Object::Zone(_) | Object::Certificate(_) => {}
+                Object::Zone(_) => {}
+                // All of them at once, below.
+                Object::Certificate(_) => {}
             }
         }
         let mut gone = Vec::new();
@@ -288,22 +299,32 @@ impl Compiled {
             }
         }
         let suspensions = self.suspensions_after(&begun, &ended);
+        let certificates = certificates_after(&self.context.certificates, change);
         let with = With {
             host,
             context: &self.context,
             tenants: Some(&tenants),
             suspensions: suspensions.as_ref().unwrap_or(&self.context.suspensions),
+            certificates: certificates.as_ref().unwrap_or(&self.context.certificates),
         };
         let mut sites = self.compile_sites(&with, &gone, &sites)?;
+        let mut others = Vec::new();
         if let Some(suspensions) = &suspensions {
             let about = begun.iter().chain(&ended).copied();
-            let others = self.resuspended(suspensions, about, &gone, &sites);
-            sites.extend(others);
+            others = self.resuspended(suspensions, about, &gone, &sites);
         }
+        if let Some(certificates) = &certificates {
+            let taken = self.ids_of(&gone, &sites);
+            let mut problems = Vec::new();
+            others = self.recertified(certificates, change, &taken, others, &mut problems);
+            Problems::refuse_any(problems)?;
+        }
+        sites.extend(others);
         Ok(Some(Prepared {
             revision: change.revision,
             tenants,
             suspensions,
+            certificates,
             gone,
             sites,
         }))
@@ -313,6 +334,10 @@ impl Compiled {
     pub fn accept(&mut self, prepared: Prepared) -> Vec<SiteId> {
         if let Some(suspensions) = prepared.suspensions {
             self.context.suspensions = suspensions;
+        }
+        if let Some(certificates) = prepared.certificates {
+            self.context.certificates = Arc::new(certificates);
+            self.snapshot.certificates = Arc::clone(&self.context.certificates);
         }
         let changed = self.replace(prepared.tenants, &prepared.gone, prepared.sites);
         self.snapshot.revision = prepared.revision;
@@ -367,11 +392,7 @@ impl Compiled {
         gone: &[(Name, Name)],
         replaced: &[Arc<Site>],
     ) -> Vec<Arc<Site>> {
-        let mut taken: HashSet<SiteId> = gone
-            .iter()
-            .filter_map(|(tenant, name)| self.names.get(tenant.as_str(), name.as_str()))
-            .chain(replaced.iter().map(|site| site.id))
-            .collect();
+        let mut taken = self.ids_of(gone, replaced);
         let mut changed = Vec::new();
         let mut look_at = |site: &Arc<Site>| {
             let (Ok(tenant), Ok(name)) = (Name::parse(&site.tenant), Name::parse(&site.name))
@@ -400,6 +421,14 @@ impl Compiled {
             }
         }
         changed
+    }
+
+    /// The sites of these names, and these.
+    fn ids_of(&self, gone: &[(Name, Name)], replaced: &[Arc<Site>]) -> HashSet<SiteId> {
+        gone.iter()
+            .filter_map(|(tenant, name)| self.names.get(tenant.as_str(), name.as_str()))
+            .chain(replaced.iter().map(|site| site.id))
+            .collect()
     }
 
     /// Compiles `sites`, which come in the place of those of the same name and of `gone`.
@@ -502,6 +531,8 @@ pub struct Prepared {
     tenants: HashMap<Name, Tenant>,
     /// None when they stay as they are.
     suspensions: Option<Suspensions>,
+    /// None when they stay as they are.
+    certificates: Option<Certificates>,
     gone: Vec<(Name, Name)>,
     sites: Vec<Arc<Site>>,
 }

@@ -12,9 +12,10 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::certificate::CertificateContent;
 use crate::location::Location;
 use crate::name::{Malformed, Name, TextVisitor};
-use crate::snapshot::TenantId;
+use crate::snapshot::{CertificateId, TenantId};
 
 pub use crate::suspension::Suspension;
 pub use crate::timeout_overrides::TimeoutOverrides;
@@ -46,6 +47,15 @@ pub struct Desired {
     pub suspensions: Vec<Suspension>,
     /// By tenant and name.
     pub sites: Vec<Arc<Site>>,
+}
+
+impl Desired {
+    /// The certificates of this tenant.
+    pub fn certificates_of(&self, tenant: &Name) -> &[Certificate] {
+        let first = self.certificates.partition_point(|it| it.tenant < *tenant);
+        let behind = self.certificates.partition_point(|it| it.tenant <= *tenant);
+        &self.certificates[first..behind]
+    }
 }
 
 /// The highest id given out so far, per kind; 0 where none was. Ids are never
@@ -177,20 +187,18 @@ pub struct Peer {
     pub probe: Option<SocketAddr>,
 }
 
-/// A certificate chain with its key.
+/// A certificate chain with its key, which stand in a file of their own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Certificate {
     /// 0 until ids are assigned.
-    pub id: u64,
+    pub id: CertificateId,
     /// Who may change it.
     pub owner: Owner,
     /// Whose it is.
     pub tenant: Name,
     /// Unique within its tenant.
     pub name: Name,
-    /// The file of the chain in PEM, relative to the manifest.
-    pub chain: String,
-    /// The file of the key in PEM, relative to the manifest.
-    pub key: String,
+    /// What it holds: other content is a change. Its digest is zero until it was read.
+    pub content: CertificateContent,
 }

@@ -7,7 +7,7 @@ use crate::desired::{
     Certificate, Desired, Group, IdCounters, Peer, Pool, Site, Suspension, Tenant, Zone,
 };
 use crate::name::Name;
-use crate::snapshot::{PoolId, SiteId, TenantId};
+use crate::snapshot::{CertificateId, PoolId, SiteId, TenantId};
 
 /// An object that may have ids.
 pub(crate) trait WithIds {
@@ -25,7 +25,7 @@ impl WithIds for Tenant {
 impl WithIds for Certificate {
     fn take_ids(&mut self, before: Option<&Certificate>, counters: &mut IdCounters) {
         let id = before.map(|before| before.id);
-        self.id = id.unwrap_or_else(|| mint(&mut counters.certificate));
+        self.id = id.unwrap_or_else(|| CertificateId(mint(&mut counters.certificate)));
     }
 }
 

@@ -11,6 +11,7 @@
 
 pub mod address_policy;
 pub mod availability;
+pub mod certificate;
 pub mod change;
 mod checked_lines;
 pub mod compile;
@@ -32,6 +33,7 @@ pub mod problem;
 mod quantity;
 pub mod quota;
 pub mod rare;
+pub mod sealed_file;
 pub mod snapshot;
 pub mod suspension;
 mod timeout_overrides;

@@ -124,6 +124,24 @@ pub const RATE_REQUESTS_MAX: u32 = 1_000_000;
 /// The least that `limits.head` can be, in bytes: any client's plain request fits.
 pub const HEAD_LIMIT_BYTES_MIN: usize = 1024;
 
+/// Certificates of one chain, the leaf among them. Public chains have two to four; clients look at
+/// ten or so at most.
+pub const CERTIFICATE_CHAIN_MAX: usize = 10;
+
+/// A chain with its key in DER, and a file of either in PEM, in bytes. A handshake message has at
+/// most 64 KiB of certificates in rustls, and real chains have 3 to 8 KiB.
+pub const CERTIFICATE_CONTENT_BYTES_MAX: usize = 64 * 1024;
+
+/// See [`CERTIFICATE_CONTENT_BYTES_MAX`]. PEM is a third longer, and may have text around it.
+pub const CERTIFICATE_FILE_BYTES_MAX: usize = 128 * 1024;
+
+/// Names of one certificate, as many as a site may have.
+pub const CERTIFICATE_NAMES_MAX: usize = HOSTNAMES_PER_SITE_MAX;
+
+/// A certificate that holds for no longer than this is told of wherever one looks, in seconds.
+/// Public ones are renewed 30 days before their end.
+pub const CERTIFICATE_EXPIRES_SOON_S: i64 = 30 * 24 * 60 * 60;
+
 /// Weight of a backend.
 pub const BACKEND_WEIGHT_MAX: u32 = 65_535;
 
@@ -152,6 +170,8 @@ pub const REVISIONS_REMEMBERED: usize = 64;
 pub const CHANGED_SITES_AT_ONCE_MAX: usize = 64;
 /// How much of that is done in one turn, in looks at one site: some ten microseconds.
 pub const SWEEP_LOOKS_PER_TURN: usize = 512;
+/// Shards of the table of certificates: a change copies one.
+pub const CERTIFICATE_SHARDS: usize = 1024;
 /// Shards of the tables by site: a change copies one.
 pub const SITE_SHARDS: usize = 1024;
 
@@ -373,6 +393,10 @@ pub const METRICS_SITES_MAX: usize = 5000;
 /// Backends that have series of their own: 9 each.
 pub const METRICS_BACKENDS_MAX: usize = 10_000;
 
+/// Certificates that have a series: those that expire first, so that the first end of all is always
+/// there.
+pub const METRICS_CERTIFICATES_MAX: usize = 1000;
+
 /// Connections for metrics at a time; the text of each may stand in memory.
 pub const METRICS_CONNECTIONS_MAX: usize = 8;
 
@@ -442,6 +466,9 @@ const _: () = {
     // Retry-After is written in whole seconds, and no burst takes longer than a u64 has nanoseconds.
     assert!(RATE_REQUESTS_MAX <= 1_000_000_000);
     assert!(HEAD_LIMIT_BYTES_MIN < REQUEST_HEAD_BYTES_MAX);
+    assert!(4 * CERTIFICATE_CONTENT_BYTES_MAX / 3 < CERTIFICATE_FILE_BYTES_MAX);
+    // Shards are picked by the low bits of a checksum.
+    assert!(CERTIFICATE_SHARDS.is_power_of_two());
     // Hours and days are sums of slots.
     assert!(3600_u64.is_multiple_of(SLOT_SECONDS));
     assert!(REQUEST_LINE_BYTES_MAX < REQUEST_HEAD_BYTES_MAX);

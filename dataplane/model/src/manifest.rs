@@ -10,6 +10,7 @@
 //! Only then there is a [`Manifest`], which converts into what the host keeps
 //! ([`Local`]) and what the fleet shares ([`Desired`]).
 
+mod certificates;
 mod conversion;
 mod grammar;
 mod parts;
@@ -26,6 +27,7 @@ use crate::desired::Desired;
 use crate::limits::MANIFEST_BYTES_MAX;
 use crate::local::Local;
 use crate::problem::{Problem, Problems};
+pub use certificates::CertificateFiles;
 use reader::Reader;
 use written::Written;
 
@@ -98,6 +100,14 @@ impl Manifest {
         }
         if let Some(secret) = &mut self.written.fleet.secret {
             *secret = directory.join(&secret).to_string_lossy().into_owned();
+        }
+        for certificate in &mut self.written.certificates {
+            for file in [&mut certificate.chain, &mut certificate.key]
+                .into_iter()
+                .flatten()
+            {
+                file.value = directory.join(&file.value).to_string_lossy().into_owned();
+            }
         }
         self
     }

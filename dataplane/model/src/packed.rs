@@ -6,7 +6,7 @@
 
 mod lines;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::change::{Change, Object, ObjectName};
@@ -107,6 +107,17 @@ impl Packed {
         }
         let mut sites = self.lines.of_tenant(tenant);
         sites.find(|site| !self.changed.contains_key(&name_of(site)))
+    }
+
+    /// The sites of this tenant. Costs what they cost.
+    pub fn all_sites_of(&self, tenant: &Name) -> Vec<Arc<Site>> {
+        let sites = self.lines.of_tenant(tenant);
+        let unchanged = sites.filter(|site| !self.changed.contains_key(&name_of(site)));
+        let changed = self.changed.iter().filter_map(|(name, line)| {
+            let line = line.as_deref().filter(|_| name.tenant == *tenant);
+            line.map(read)
+        });
+        unchanged.chain(changed).collect()
     }
 
     /// How many sites this tenant has.
@@ -214,34 +225,67 @@ impl Packed {
         put || deleted
     }
 
-    /// The sites that a change puts, and what they are compiled against.
+    /// The sites that a change puts, those that show a certificate that it is about, and what they
+    /// are compiled against.
     fn near(&self, change: &Change) -> Desired {
         let mut near = Desired {
             groups: self.others.groups.clone(),
             peers: self.others.peers.clone(),
+            sites: self.sites_that_show(change),
             ..Desired::default()
         };
-        let mut tenants = HashSet::new();
         for object in &change.puts {
             match object {
-                Object::Tenant(tenant) => {
-                    tenants.insert(&tenant.name);
-                    near.tenants.push(tenant.clone());
-                }
+                Object::Tenant(tenant) => near.tenants.push(tenant.clone()),
                 Object::Site(site) => near.sites.push(Arc::clone(site)),
                 _ => {}
             }
         }
-        for object in &change.puts {
-            if let Object::Site(site) = object
-                && tenants.insert(&site.tenant)
-                && let Some(Object::Tenant(tenant)) =
-                    self.others.object(&ObjectName::Tenant(site.tenant.clone()))
-            {
+        let tenants: BTreeSet<&Name> = near.sites.iter().map(|site| &site.tenant).collect();
+        for tenant in tenants {
+            let certificates = self.others.certificates_of(tenant);
+            near.certificates.extend_from_slice(certificates);
+            let is_put = near.tenants.iter().any(|it| it.name == *tenant);
+            let name = ObjectName::Tenant(tenant.clone());
+            if !is_put && let Some(Object::Tenant(tenant)) = self.others.object(&name) {
                 near.tenants.push(tenant);
             }
         }
+        for name in &change.deletes {
+            if let ObjectName::Certificate { .. } = name {
+                near.delete(name);
+            }
+        }
+        for object in &change.puts {
+            if let Object::Certificate(_) = object {
+                near.put(object.clone());
+            }
+        }
         near
+    }
+
+    /// The sites that show a certificate which a change puts or deletes, but for those that it puts
+    /// or deletes itself.
+    fn sites_that_show(&self, change: &Change) -> Vec<Arc<Site>> {
+        let put = change.puts.iter().map(Object::name);
+        let names: HashSet<ObjectName> = put.chain(change.deletes.iter().cloned()).collect();
+        let tenants: HashSet<&Name> = (names.iter())
+            .filter_map(|name| match name {
+                ObjectName::Certificate { tenant, .. } => Some(tenant),
+                _ => None,
+            })
+            .collect();
+        let sites = tenants.into_iter().flat_map(|it| self.all_sites_of(it));
+        let shows = |site: &Arc<Site>| {
+            site.certificates.iter().any(|name| {
+                names.contains(&ObjectName::Certificate {
+                    tenant: site.tenant.clone(),
+                    name: name.clone(),
+                })
+            })
+        };
+        let is_put = |site: &Arc<Site>| names.contains(&object_name(&name_of(site)));
+        sites.filter(|site| shows(site) && !is_put(site)).collect()
     }
 
     /// Makes the change. What it deletes need not be there.

@@ -6,6 +6,7 @@
 
 mod by_name;
 mod by_site;
+mod certificates;
 mod health;
 mod hostnames;
 mod limits;
@@ -25,6 +26,7 @@ use crate::network_set::NetworkSet;
 
 pub(crate) use by_name::ByName;
 pub use by_site::BySite;
+pub use certificates::{Certificate, CertificateId, Certificates, SiteTls, TlsVersion};
 pub use health::{CheckHost, CheckKind, HealthCheck, HttpCheck, Statuses, TlsCheck};
 pub use hostnames::{HostnameTable, Hostnames};
 pub use limits::{Allowance, Limits, Rate};
@@ -55,6 +57,8 @@ pub struct Snapshot {
     pub hostnames: HostnameTable,
     /// Every site.
     pub sites: BySite<Arc<Site>>,
+    /// Every certificate, whether a site shows it or not.
+    pub certificates: Arc<Certificates>,
     /// Pseudonym of the fleet in Via (RFC 9110 §7.6.3), the same on every host.
     pub via: Arc<str>,
     /// The host's timeouts: they hold until a request's site is known.
@@ -100,6 +104,8 @@ pub struct Site {
     pub deny_networks: Arc<NetworkSet>,
     /// How many of its requests the access log gets.
     pub log_share: LogShare,
+    /// What it does by TLS; none where it has no certificate.
+    pub tls: Option<Arc<SiteTls>>,
 }
 
 /// The share of a site's requests that the access log gets.
@@ -237,7 +243,7 @@ pub struct Backend {
 }
 
 // There is one of each for nearly every site of very many.
-const _: () = assert!(size_of::<Site>() <= 176);
+const _: () = assert!(size_of::<Site>() <= 184);
 const _: () = assert!(size_of::<Pool>() <= 72);
 const _: () = assert!(size_of::<Tier>() <= 40);
 const _: () = assert!(size_of::<Backend>() <= 16);
@@ -274,6 +280,13 @@ impl Snapshot {
         let mut sites: Vec<&Arc<Site>> = self.sites.iter().map(|(_, site)| site).collect();
         sites.sort_unstable_by(|a, b| (&a.tenant, &a.name).cmp(&(&b.tenant, &b.name)));
         sites
+    }
+}
+
+impl Site {
+    /// The certificates that its clients may be shown; none where it has none.
+    pub fn certificates(&self) -> &[Arc<Certificate>] {
+        self.tls.as_deref().map_or(&[], |tls| &tls.certificates)
     }
 }
 

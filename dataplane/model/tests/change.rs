@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
 
+use meridian_model::certificate::Digest;
 use meridian_model::change::{Object, ObjectName};
 use meridian_model::desired::{Group, Owner, Site, SiteName, Suspension};
 use meridian_model::location::Location;
-use meridian_model::name::Name;
+use meridian_model::name::{Hostname, Name};
 use meridian_model::snapshot::{SiteId, Snapshot};
 use meridian_model::{Compiled, Desired, Local, Manifest, compile};
 use proptest::prelude::*;
@@ -21,6 +22,8 @@ struct Declared {
     /// By tenant and site: hostnames, and the ports of the backends.
     sites: BTreeMap<(u8, u8), (Vec<u8>, Vec<u16>)>,
     peers: u8,
+    /// By tenant and certificate: its content. Sites of its tenant show some of them.
+    certificates: BTreeMap<(u8, u8), u8>,
     /// What the provider suspends: a tenant, or a site of it; they need not be there.
     suspensions: BTreeSet<(u8, Option<u8>)>,
 }
@@ -47,6 +50,15 @@ impl Declared {
                 writeln!(text, "backend_networks = [\"127.0.0.1/32\"]").unwrap();
             }
         }
+        for (tenant, certificate) in self.certificates.keys() {
+            if self.tenants.contains_key(tenant) {
+                writeln!(
+                    text,
+                    "[[certificate]]\ntenant = \"t{tenant}\"\nname = \"c{certificate}\"\nchain = \"c\"\nkey = \"k\""
+                )
+                .unwrap();
+            }
+        }
         let mut claimed = [false; 256];
         for ((tenant, site), (names, ports)) in &self.sites {
             let names: Vec<String> = names
@@ -63,6 +75,10 @@ impl Declared {
                 names.join(", ")
             )
             .unwrap();
+            let shown = self.certificates.keys();
+            let shown = shown.filter(|(of, it)| of == tenant && (it + site) % 2 == 0);
+            let shown: Vec<String> = shown.map(|(_, it)| format!("\"c{it}\"")).collect();
+            writeln!(text, "certificates = [{}]", shown.join(", ")).unwrap();
             for port in ports {
                 writeln!(text, "[[site.backend]]\naddress = \"127.0.0.1:{port}\"").unwrap();
             }
@@ -81,6 +97,14 @@ impl Declared {
             site: site.map(|site| name(&format!("s{site}"))),
         });
         desired.suspensions = suspensions.collect();
+        for (at, content) in &self.certificates {
+            let (tenant, certificate) = (name(&format!("t{}", at.0)), name(&format!("c{}", at.1)));
+            let mut all = desired.certificates.iter_mut();
+            if let Some(it) = all.find(|it| it.tenant == tenant && it.name == certificate) {
+                it.content.digest = Digest([*content; 32]);
+                it.content.names = Box::new([Hostname::parse("*.test").unwrap()]);
+            }
+        }
         (local, desired)
     }
 }
@@ -93,14 +117,23 @@ fn declared() -> impl Strategy<Value = Declared> {
     let sites = proptest::collection::btree_map((0..3_u8, 0..3_u8), (names, ports), 0..6);
     let suspensions =
         proptest::collection::btree_set((0..3_u8, proptest::option::of(0..3_u8)), 0..3);
-    (tenants, sites, 0..2_u8, suspensions).prop_map(|(tenants, sites, peers, suspensions)| {
-        Declared {
+    let certificates = proptest::collection::btree_map((0..3_u8, 0..3_u8), 1..4_u8, 0..6);
+    (tenants, sites, 0..2_u8, suspensions, certificates).prop_map(
+        |(tenants, sites, peers, suspensions, certificates)| Declared {
             tenants,
             sites,
             peers,
+            certificates,
             suspensions,
-        }
-    })
+        },
+    )
+}
+
+fn certificates(snapshot: &Snapshot) -> Vec<String> {
+    let all = snapshot.certificates.iter();
+    let mut all: Vec<String> = all.map(|it| format!("{it:?}")).collect();
+    all.sort();
+    all
 }
 
 /// All that workers see of a snapshot.
@@ -113,8 +146,11 @@ fn seen(snapshot: &Snapshot) -> String {
     names.sort();
     let sites = snapshot.sites_by_name();
     format!(
-        "{} {} {names:?} {sites:#?} {:?}",
-        snapshot.revision, snapshot.via, snapshot.policy
+        "{} {} {names:?} {sites:#?} {:?} {:?}",
+        snapshot.revision,
+        snapshot.via,
+        snapshot.policy,
+        certificates(snapshot)
     )
 }
 
@@ -180,6 +216,7 @@ fn shop() -> Declared {
             ((0, 1), (vec![2], vec![9001])),
         ]),
         peers: 0,
+        certificates: BTreeMap::new(),
         suspensions: BTreeSet::new(),
     }
 }

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use meridian_model::availability::unavailable;
+use meridian_model::certificate::Digest;
+use meridian_model::config_log::{FORMAT, Header, encode};
 use meridian_model::desired::{FieldRules, HealthKind, Match, Outcome, Owner, Route, Site};
 use meridian_model::name::{Hostname, Name};
-use meridian_model::snapshot::{self, Algorithm, Allowance, Backend, HashInput, Rate};
-use meridian_model::{Desired, Local, Manifest, compile};
+use meridian_model::snapshot::{self, Algorithm, Allowance, Backend, HashInput, Rate, TlsVersion};
+use meridian_model::{Compiled, Desired, Local, Manifest, Packed, compile};
 
 const SMALL: &str = r#"
 [host]
@@ -112,13 +114,16 @@ fn a_hosts_own_listener_is_no_backend_at_connect_either() {
 fn what_is_not_built_is_refused_from_the_log_too() {
     let text = include_str!("fixtures/every_key.toml");
     let manifest = Manifest::parse(text, "every_key.toml").unwrap();
-    let of_sites = |key: &str| key.starts_with("site.");
+    // These are compiled: what is missing is who does TLS by what comes of it.
+    let compiled = ["site.certificates", "site.minimum_tls"];
+    let of_sites = |key: &str| key.starts_with("site.") && !compiled.contains(&key);
     let named: BTreeSet<String> = unavailable(&manifest)
         .into_iter()
         .map(|problem| problem.key)
         .filter(|key| of_sites(key))
         .collect();
-    let (local, desired) = parts(text);
+    let (local, mut desired) = parts(text);
+    read_certificate(&mut desired, 1, &["shop.example.com", "*.shop.example.com"]);
     let all = compile(&local, &desired, 1).unwrap_err();
     let refused: BTreeSet<String> = all
         .iter()
@@ -129,6 +134,80 @@ fn what_is_not_built_is_refused_from_the_log_too() {
         all.iter()
             .all(|problem| problem.what == "not available in this version")
     );
+}
+
+/// The first certificate as its files would have it.
+fn read_certificate(desired: &mut Desired, content: u8, names: &[&str]) {
+    let names = names.iter().map(|name| Hostname::parse(name).unwrap());
+    let mut names: Vec<Hostname> = names.collect();
+    names.sort();
+    let certificate = &mut desired.certificates[0].content;
+    certificate.digest = Digest([content; 32]);
+    certificate.names = names.into();
+}
+
+/// A site has the certificates that it names, and they are good for its hostnames.
+#[test]
+fn certificates_are_shown_by_the_sites_that_name_them() {
+    let text = format!(
+        "{SMALL}certificates = [\"web\"]\nminimum_tls = \"1.3\"\n[[certificate]]\ntenant = \"acme\"\n\
+         name = \"web\"\nchain = \"web.pem\"\nkey = \"web.key\"\n"
+    );
+    let (local, mut desired) = parts(&text);
+    let said = |desired: &Desired| compile(&local, desired, 1).unwrap_err().to_string();
+    assert!(said(&desired).contains("site.certificates: web was never read"));
+    read_certificate(&mut desired, 1, &["other.example.com"]);
+    let problems = said(&desired);
+    for part in [
+        "acme/blog: hostname blog.example.com: none of the site's certificates is good for it",
+        "acme/blog: site.certificates: web is good for none of the site's hostnames",
+    ] {
+        assert!(problems.contains(part), "{problems}");
+    }
+    read_certificate(&mut desired, 1, &["*.example.com"]);
+    let snapshot = compile(&local, &desired, 1).unwrap_or_else(|all| panic!("{all}"));
+    let blog = snapshot.hostnames.find(b"blog.example.com").unwrap();
+    assert_eq!(blog.certificates()[0].digest, Digest([1; 32]));
+    assert_eq!(blog.tls.as_ref().unwrap().minimum, TlsVersion::V1_3);
+    assert_eq!(snapshot.certificates.len(), 1);
+    let mut without = desired.clone();
+    without.certificates.clear();
+    assert!(said(&without).contains("there is no certificate web of its tenant"));
+
+    // And a change of the content alone reaches the site.
+    let mut compiled = Compiled::new(&local, &desired, 1).unwrap();
+    let mut next = desired.clone();
+    read_certificate(&mut next, 2, &["*.example.com"]);
+    let change = desired.change_to(&next, 2);
+    let changed = compiled.apply(&local, &change).unwrap().unwrap();
+    assert_eq!(changed, [blog.id]);
+    let renewed = compiled.snapshot().sites.get(blog.id).unwrap();
+    assert_eq!(renewed.certificates()[0].digest, Digest([2; 32]));
+    assert_eq!(blog.certificates()[0].digest, Digest([1; 32]));
+    // What does not fit, or is gone, is refused and changes nothing.
+    let packed = |desired: &Desired| {
+        let header = Header {
+            format: FORMAT,
+            store: String::new(),
+            revision: 1,
+            generation: 1,
+        };
+        Packed::new(desired, Arc::new(encode(&header, desired)))
+    };
+    let held = packed(&next);
+    let mut misfit = next.clone();
+    read_certificate(&mut misfit, 3, &["*.example.net"]);
+    without.sites.clone_from(&next.sites);
+    for wrong in [&misfit, &without] {
+        let change = next.change_to(wrong, 3);
+        let said = compiled.apply(&local, &change).unwrap_err().to_string();
+        assert!(said.contains("acme/blog: "), "{said}");
+        assert_eq!(held.check(&local, &change).unwrap_err().to_string(), said);
+        assert_eq!(compiled.revision(), 2);
+    }
+    held.check(&local, &next.change_to(&desired, 3)).unwrap();
+    let users = held.all_sites_of(&Name::parse("acme").unwrap());
+    assert_eq!(users.len(), desired.sites.len());
 }
 
 /// What the grammar refuses does not come in by the log either.

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use meridian_model::certificate::{CertificateContent, Digest, KeyKind};
 use meridian_model::config_log::{
     FORMAT, Header, LogFault, SnapshotParts, decode, decode_local, encode, encode_local,
 };
@@ -14,7 +15,7 @@ use meridian_model::desired::{
 use meridian_model::location::Location;
 use meridian_model::name::{DomainName, Hostname, Name};
 use meridian_model::rare::Rare;
-use meridian_model::snapshot::{PoolId, SiteId, TenantId};
+use meridian_model::snapshot::{CertificateId, PoolId, SiteId, TenantId, TlsVersion};
 use meridian_model::{Local, Manifest};
 use proptest::collection::vec;
 use proptest::option;
@@ -296,15 +297,39 @@ fn zone() -> impl Strategy<Value = Zone> {
 }
 
 fn certificate() -> impl Strategy<Value = Certificate> {
-    (any::<u64>(), owner(), name(), any::<String>()).prop_map(|(id, owner, name, path)| {
-        Certificate {
-            id,
-            owner,
-            tenant: name.clone(),
-            name,
-            chain: path.clone(),
-            key: path,
-        }
+    let digest = || any::<[u8; 32]>().prop_map(Digest);
+    let key = prop_oneof![
+        Just(KeyKind::P256),
+        Just(KeyKind::P384),
+        Just(KeyKind::Ed25519),
+        Just(KeyKind::Rsa)
+    ];
+    let dates = (any::<i64>(), any::<i64>());
+    let content = (
+        digest(),
+        digest(),
+        vec(hostname(), 0..3),
+        any::<String>(),
+        dates,
+        key,
+    );
+    let content = content.prop_map(
+        |(digest, fingerprint, names, issuer, (not_before, not_after), key)| CertificateContent {
+            digest,
+            fingerprint,
+            names: names.into(),
+            issuer: issuer.into(),
+            not_before,
+            not_after,
+            key,
+        },
+    );
+    (any::<u64>(), owner(), name(), content).prop_map(|(id, owner, name, content)| Certificate {
+        id: CertificateId(id),
+        owner,
+        tenant: name.clone(),
+        name,
+        content,
     })
 }
 
@@ -437,6 +462,11 @@ fn site() -> impl Strategy<Value = Site> {
             hostnames,
             suspended: redirect_to_https,
             certificates: vec![name],
+            minimum_tls: if redirect_to_https {
+                TlsVersion::V1_3
+            } else {
+                TlsVersion::V1_2
+            },
             redirect_to_https,
             hsts: None,
             steering: if redirect_to_https {

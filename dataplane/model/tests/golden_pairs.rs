@@ -69,6 +69,7 @@ fn described(snapshot: &Snapshot) -> String {
         revision,
         hostnames,
         sites,
+        certificates,
         via,
         timeouts,
         policy,
@@ -77,6 +78,7 @@ fn described(snapshot: &Snapshot) -> String {
     let out = &mut text;
     writeln!(out, "revision {revision} via {via}").unwrap();
     writeln!(out, "timeouts {timeouts:?}").unwrap();
+    assert!(certificates.is_empty(), "no file was read");
     for own in ["127.0.0.1:80", "127.0.0.1:8080", "198.51.100.1:80"] {
         let address: SocketAddr = own.parse().unwrap();
         writeln!(out, "policy {own} {:?}", policy.check(&[], address)).unwrap();
@@ -112,7 +114,9 @@ fn describe_site(out: &mut String, site: &Site) {
         deny_networks,
         log_share,
         limits,
+        tls,
     } = site;
+    assert_eq!(*tls, None);
     writeln!(out, "site {tenant}/{name} networks {backend_networks:?}").unwrap();
     writeln!(out, "  suspended {}", suspended.holds()).unwrap();
     writeln!(out, "  timeouts {timeouts:?} retries {retry_percent} %").unwrap();

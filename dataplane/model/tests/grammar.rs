@@ -114,6 +114,7 @@ const KEYS: &[(&str, &str)] = &[
     ("site.hostnames", "host matching, exact and wildcard"),
     ("site.suspended", "503 while it holds"),
     ("site.certificates", "certificates by SNI"),
+    ("site.minimum_tls", "the lowest version of TLS"),
     ("site.redirect_to_https", "redirect to HTTPS"),
     ("site.hsts.max_age", "HSTS"),
     ("site.hsts.include_subdomains", "HSTS"),

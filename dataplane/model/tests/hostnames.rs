@@ -27,6 +27,7 @@ fn site(id: u64, hostnames: &[&str]) -> Arc<Site> {
         trusted_networks: Arc::default(),
         deny_networks: Arc::default(),
         log_share: LogShare::NONE,
+        tls: None,
     })
 }
 

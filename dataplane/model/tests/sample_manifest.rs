@@ -2,6 +2,7 @@
 
 use meridian_model::Manifest;
 use meridian_model::availability::unavailable;
+use meridian_model::certificate::Digest;
 use meridian_model::desired::{Algorithm, BackendAddress, Outcome, Owner, ProxyProtocol, Steering};
 
 const SAMPLE: &str = include_str!("fixtures/sample.toml");
@@ -9,6 +10,11 @@ const SAMPLE: &str = include_str!("fixtures/sample.toml");
 #[test]
 fn every_value_of_the_sample_arrives() {
     let manifest = Manifest::parse(SAMPLE, "sample.toml").unwrap_or_else(|all| panic!("{all}"));
+    let files: Vec<_> = manifest
+        .certificates()
+        .map(|it| (it.chain, it.key))
+        .collect();
+    assert_eq!(files, [("shop.pem", "shop.key")]);
     let (local, desired) = manifest.into_parts();
     assert_eq!(local.manifest.as_str(), "ams-1");
     assert_eq!(local.host.workers, Some(2));
@@ -24,7 +30,8 @@ fn every_value_of_the_sample_arrives() {
     assert_eq!(desired.peers[0].name.as_str(), "nyc-1");
     assert_eq!(desired.zones[0].records[0].data, "\"hello\"");
     assert_eq!(desired.tenants[0].limits.sites, Some(100));
-    assert_eq!(desired.certificates[0].chain, "shop.pem");
+    assert_eq!(desired.certificates[0].name.as_str(), "shop");
+    assert_eq!(desired.certificates[0].content.digest, Digest::default());
 
     let site = &desired.sites[0];
     assert_eq!(site.owner.to_string(), "manifest:ams-1");

@@ -7,7 +7,10 @@ use crate::backend_state::Health;
 use crate::counters::{BackendCounters, Counter};
 use crate::shared::WorkerBoard;
 use crate::status::limits;
+use meridian_model::limits::METRICS_CERTIFICATES_MAX;
+use meridian_model::snapshot::Certificate;
 use meridian_model::usage::{BUCKETS, Column, lower_bound_ns};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Buckets of a page that go into one of a metric: two octaves.
@@ -22,6 +25,7 @@ pub(super) fn write(scrape: &Scrape<'_>, to: &mut Exposition) {
     process(scrape, to);
     configuration(scrape, to);
     bad_ends(scrape, to);
+    certificates(scrape, to);
     access_log(scrape, to);
     workers(scrape, to);
     sites(scrape, to);
@@ -131,6 +135,41 @@ fn bad_ends(scrape: &Scrape<'_>, to: &mut Exposition) {
     for met in limits {
         let labels = Labels::none().with("limit", met.name);
         family.sample(&labels, Value::Count(met.hits));
+    }
+}
+
+fn certificates(scrape: &Scrape<'_>, to: &mut Exposition) {
+    let all = &scrape.routing.snapshot.certificates;
+    gauge(
+        to,
+        "meridian_certificates",
+        "Certificates of the revision.",
+        Value::Count(all.len() as u64),
+    );
+    let mut first: Vec<&Arc<Certificate>> = all.iter().collect();
+    let left_out = first.len().saturating_sub(METRICS_CERTIFICATES_MAX);
+    gauge(
+        to,
+        "meridian_metrics_certificates_left_out",
+        "Certificates that expire later than those that have a series.",
+        Value::Count(left_out as u64),
+    );
+    if left_out > 0 {
+        first.select_nth_unstable_by_key(METRICS_CERTIFICATES_MAX, |it| it.not_after);
+        first.truncate(METRICS_CERTIFICATES_MAX);
+    }
+    first.sort_unstable_by_key(|it| (it.not_after, &it.tenant, &it.name));
+    let mut family = to.family(
+        "meridian_certificate_expiration_timestamp_seconds",
+        Kind::Gauge,
+        "When a certificate ends, in seconds since 1970.",
+    );
+    for certificate in first {
+        let labels = Labels::none().with("tenant", &certificate.tenant);
+        let labels = labels.with("certificate", &certificate.name);
+        // One that ended before 1970 has ended.
+        let not_after = u64::try_from(certificate.not_after).unwrap_or_default();
+        family.sample(&labels, Value::Count(not_after));
     }
 }
 

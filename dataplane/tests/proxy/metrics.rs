@@ -3,11 +3,12 @@
 
 use crate::sticky::SECRET;
 use crate::support::eventually;
-use crate::support::manifest::Declared;
+use crate::support::manifest::{Declared, EXPIRED};
 use crate::support::peer::{Backend, End, PATIENCE, Peer, answer_each, field, ok, status};
 use crate::support::plane::{Plane, Reserved, hits, number};
 use meridian_model::limits::{
-    METRICS_BACKENDS_MAX, METRICS_CONNECTIONS_MAX, METRICS_HEAD_BYTES_MAX, METRICS_SITES_MAX,
+    METRICS_BACKENDS_MAX, METRICS_CERTIFICATES_MAX, METRICS_CONNECTIONS_MAX,
+    METRICS_HEAD_BYTES_MAX, METRICS_SITES_MAX,
 };
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
@@ -33,6 +34,8 @@ const FAMILIES: &[(&str, &str)] = &[
     ("meridian_backend_weight", "gauge"),
     ("meridian_backends", "gauge"),
     ("meridian_build_info", "gauge"),
+    ("meridian_certificate_expiration_timestamp_seconds", "gauge"),
+    ("meridian_certificates", "gauge"),
     ("meridian_config_fault", "gauge"),
     ("meridian_config_revision", "gauge"),
     ("meridian_draining", "gauge"),
@@ -48,6 +51,7 @@ const FAMILIES: &[(&str, &str)] = &[
     ("meridian_http_sent_bytes_total", "counter"),
     ("meridian_limit_hits_total", "counter"),
     ("meridian_metrics_backends_left_out", "gauge"),
+    ("meridian_metrics_certificates_left_out", "gauge"),
     ("meridian_metrics_sites_left_out", "gauge"),
     ("meridian_ready", "gauge"),
     ("meridian_sites", "gauge"),
@@ -207,9 +211,61 @@ fn declared(backend: SocketAddr) -> Declared {
         more: "[[site]]\ntenant = \"acme\"\nname = \"moved\"\nhostnames = [\"moved.test\"]\n\
                route = [{ match = { path = \"/\" }, redirect = { to = \"http://shop.test/\", \
                status = 301 } }]\n"
-            .to_owned(),
+            .to_owned()
+            + &certificate("shop"),
         ..Declared::with_backends([backend])
     }
+}
+
+fn certificate(name: &str) -> String {
+    format!("[[certificate]]\ntenant = \"acme\"\nname = \"{name}\"\nchain = \"-\"\nkey = \"-\"\n")
+}
+
+/// Those that expire first have series, however many there are; and status has all of them.
+#[test]
+fn the_end_of_certificates_is_told() {
+    let mut declared = declared(serving_backend());
+    for name in ["valid", "soon", "expired"] {
+        declared.more += &certificate(name);
+    }
+    let mut watched = Watched::start(declared.clone());
+    let series = |name: &str| {
+        format!(
+            "meridian_certificate_expiration_timestamp_seconds{{tenant=\"acme\",certificate=\"{name}\"}}"
+        )
+    };
+    let scrape = watched.scrape();
+    assert_eq!(scrape.get("meridian_certificates"), 4.0);
+    assert_eq!(scrape.get(&series("expired")), EXPIRED as f64);
+    let status = watched.plane.status();
+    let told: Vec<(&str, &str)> = (status["certificates"].as_array().expect("a list").iter())
+        .map(|it| (it["certificate"].as_str(), it["state"].as_str()))
+        .map(|(name, state)| (name.unwrap_or_default(), state.unwrap_or_default()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("acme/expired", "expired"),
+            ("acme/soon", "expires_soon"),
+            ("acme/shop", "valid"),
+            ("acme/valid", "valid"),
+        ]
+    );
+    for number in 0..METRICS_CERTIFICATES_MAX {
+        declared.more += &certificate(&format!("c{number}"));
+    }
+    watched.plane.reload(&declared);
+    let scrape = watched.scrape();
+    assert_eq!(
+        scrape.get("meridian_certificates"),
+        4.0 + METRICS_CERTIFICATES_MAX as f64
+    );
+    assert_eq!(scrape.get("meridian_metrics_certificates_left_out"), 4.0);
+    let name = "meridian_certificate_expiration_timestamp_seconds";
+    assert_eq!(scrape.count(name), METRICS_CERTIFICATES_MAX);
+    assert_eq!(scrape.get(&series("expired")), EXPIRED as f64);
+    assert!(scrape.get(&series("soon")) > EXPIRED as f64);
+    watched.plane.finish();
 }
 
 fn exchange(client: &mut Peer, request: &str) -> u16 {

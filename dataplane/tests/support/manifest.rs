@@ -1,12 +1,15 @@
 //! Manifests of the tests, as text, and the state directory that a plane reads.
 
+use meridian_model::certificate::Digest;
 use meridian_model::config_log::journal;
+use meridian_model::limits::CERTIFICATE_EXPIRES_SOON_S;
 use meridian_model::{Desired, Local, Manifest, config_log};
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// What a test says of its host and its one site.
 #[derive(Clone, Debug)]
@@ -196,7 +199,23 @@ pub(crate) fn write_local(state: &Path, manifest: &str) {
 }
 
 fn parts_of(manifest: &str) -> (Local, Desired) {
-    Manifest::parse(manifest, "test.toml")
+    let (local, mut desired) = Manifest::parse(manifest, "test.toml")
         .unwrap_or_else(|problems| panic!("{problems}\nof\n{manifest}"))
-        .into_parts()
+        .into_parts();
+    for certificate in &mut desired.certificates {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = now.unwrap_or_default().as_secs() as i64;
+        let content = &mut certificate.content;
+        content.digest = Digest([1; 32]);
+        content.not_after = match certificate.name.as_str() {
+            "expired" => EXPIRED,
+            "soon" => now + CERTIFICATE_EXPIRES_SOON_S / 2,
+            _ => now + 2 * CERTIFICATE_EXPIRES_SOON_S,
+        };
+    }
+    (local, desired)
 }
+
+/// When the certificate `expired` ended; `soon` ends soon, and others do not. No file was read for
+/// any.
+pub(crate) const EXPIRED: i64 = 1_000_000_000;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::certificates::{problem_of, site_tls};
 use super::limits::site_limits;
 use super::routes::Routes;
 use super::tenant::Tenant;
@@ -18,9 +19,9 @@ use crate::name::{Hostname, Name};
 use crate::network_set::NetworkSet;
 use crate::problem::Problem;
 use crate::snapshot::{
-    Algorithm, Backend, BackendKey, CheckHost, CheckKind, HashInput, HealthCheck, HttpCheck,
-    LogShare, NamedBackend, Pool, ProxyProtocol, Queue, Site, SiteId, Statuses, Sticky, Suspended,
-    TenantId, Tier, Timeouts, TlsCheck,
+    Algorithm, Backend, BackendKey, Certificates, CheckHost, CheckKind, HashInput, HealthCheck,
+    HttpCheck, LogShare, NamedBackend, Pool, ProxyProtocol, Queue, Site, SiteId, SiteTls, Statuses,
+    Sticky, Suspended, TenantId, Tier, Timeouts, TlsCheck,
 };
 use crate::suspension::Suspensions;
 
@@ -32,6 +33,8 @@ pub(super) struct With<'a> {
     pub(super) tenants: Option<&'a HashMap<Name, Tenant>>,
     /// Those that hold after it.
     pub(super) suspensions: &'a Suspensions,
+    /// Those that there are after it.
+    pub(super) certificates: &'a Certificates,
 }
 
 impl<'a> With<'a> {
@@ -42,6 +45,7 @@ impl<'a> With<'a> {
             context,
             tenants: None,
             suspensions: &context.suspensions,
+            certificates: &context.certificates,
         }
     }
 }
@@ -52,6 +56,7 @@ pub(super) struct Compiler<'a> {
     pub(super) context: &'a Context,
     tenants: Option<&'a HashMap<Name, Tenant>>,
     suspensions: &'a Suspensions,
+    certificates: &'a Certificates,
     problems: Vec<Problem>,
 }
 
@@ -65,12 +70,14 @@ pub(super) fn compile_each(
         context,
         tenants,
         suspensions,
+        certificates,
     } = *with;
     let mut compiler = Compiler {
         host,
         context,
         tenants,
         suspensions,
+        certificates,
         problems: Vec::new(),
     };
     let compiled = sites.iter().filter_map(|site| compiler.site(site));
@@ -118,7 +125,8 @@ impl Compiler<'_> {
             name,
             hostnames,
             suspended,
-            certificates,
+            certificates: _,
+            minimum_tls: _, // compiled together
             redirect_to_https,
             hsts,
             steering: _, // answered by DNS
@@ -134,7 +142,6 @@ impl Compiler<'_> {
             response_headers: _,
             routes: _, // these four are compiled together
         } = site;
-        self.refuse(site, "site.certificates", !certificates.is_empty());
         self.refuse(site, "site.redirect_to_https", *redirect_to_https);
         self.refuse(site, "site.hsts", hsts.is_some());
         if *id == SiteId(0) || pools.iter().any(|pool| pool.id.0 == 0) {
@@ -181,12 +188,31 @@ impl Compiler<'_> {
             backend_networks: Arc::clone(&tenant.networks),
             trusted_networks: self.networks(trusted_networks),
             deny_networks: self.networks(deny_networks),
+            tls: self.tls(site),
             log_share: access_log.map_or(LogShare::NONE, |log| LogShare::of(log.sample)),
         };
         if compiled.tenant_id == TenantId(0) {
             self.report(site, "tenant id", String::from("was never assigned"));
         }
         Some(compiled)
+    }
+
+    fn tls(&mut self, site: &desired::Site) -> Option<Arc<SiteTls>> {
+        if site.certificates.is_empty() {
+            return None;
+        }
+        let hostnames = site.hostnames.iter().map(Hostname::as_str);
+        let (tls, wrong) = site_tls(
+            self.certificates,
+            &site.tenant,
+            &site.certificates,
+            site.minimum_tls,
+            hostnames,
+        );
+        let name = (site.tenant.as_str(), site.name.as_str());
+        let wrong = wrong.into_iter().map(|it| problem_of(name, it));
+        self.problems.extend(wrong);
+        tls
     }
 
     fn pool(&mut self, site: &desired::Site, pool: &desired::Pool) -> Pool {

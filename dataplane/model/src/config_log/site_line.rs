@@ -19,6 +19,7 @@ pub(super) fn write_site(text: &mut Vec<u8>, site: &Site) {
         hostnames,
         suspended,
         certificates,
+        minimum_tls,
         redirect_to_https,
         hsts,
         steering,
@@ -42,6 +43,7 @@ pub(super) fn write_site(text: &mut Vec<u8>, site: &Site) {
     object.field("hostnames", hostnames);
     object.set("suspended", suspended);
     object.set("certificates", certificates);
+    object.set("minimum_tls", minimum_tls);
     object.set("redirect_to_https", redirect_to_https);
     object.set("hsts", hsts);
     object.set("steering", steering);

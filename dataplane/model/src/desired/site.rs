@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{FieldRules, Owner, Route, TimeoutOverrides};
 use crate::name::{Hostname, Name};
 use crate::rare::{Rare, Usual};
-use crate::snapshot::{PoolId, SiteId};
+use crate::snapshot::{PoolId, SiteId, TlsVersion};
 
 /// One tenant's web site.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +32,9 @@ pub struct Site {
     /// Certificates of the same tenant; by name.
     #[serde(default)]
     pub certificates: Vec<Name>,
+    /// The lowest version of TLS that its clients may speak.
+    #[serde(default)]
+    pub minimum_tls: TlsVersion,
     /// Answer plain HTTP with a redirect to HTTPS.
     #[serde(default)]
     pub redirect_to_https: bool,

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use super::reader::Located;
 use super::written::{self, Written};
+use crate::certificate::CertificateContent;
 use crate::desired::{
     Backend, Certificate, Desired, Group, IdCounters, Outcome, Owner, Peer, Pool, Route, Site,
     Tenant, Zone,
 };
 use crate::local::{Fleet, Geo, GeoOverride, Host, Listen, Local};
 use crate::name::Name;
-use crate::snapshot::{PoolId, SiteId, TenantId, Timeouts};
+use crate::snapshot::{CertificateId, PoolId, SiteId, TenantId, Timeouts};
 
 pub(super) fn convert(written: Written, host: written::Host) -> (Local, Desired) {
     let Written {
@@ -216,16 +217,15 @@ fn convert_certificate(certificate: written::Certificate, owner: &Owner) -> Cert
     let written::Certificate {
         tenant,
         name,
-        chain,
-        key,
+        chain: _,
+        key: _, // read by who can read files
     } = certificate;
     Certificate {
-        id: 0,
+        id: CertificateId(0),
         owner: owner.clone(),
         tenant: complete(tenant),
         name: complete(name),
-        chain,
-        key,
+        content: CertificateContent::default(),
     }
 }
 
@@ -236,6 +236,7 @@ fn convert_site(site: written::Site, owner: &Owner) -> Site {
         hostnames,
         suspended,
         certificates,
+        minimum_tls,
         redirect_to_https,
         hsts,
         steering,
@@ -260,6 +261,7 @@ fn convert_site(site: written::Site, owner: &Owner) -> Site {
         hostnames: values(hostnames),
         suspended,
         certificates: values(certificates),
+        minimum_tls,
         redirect_to_https,
         hsts,
         steering,

@@ -18,6 +18,7 @@ use crate::local::{Dns, GeoDatabase, Probe};
 use crate::location::Location;
 use crate::name::{DomainName, Hostname, Name};
 use crate::rare::Rare;
+use crate::snapshot::TlsVersion;
 
 #[derive(Clone, Debug)]
 pub(super) struct Written {
@@ -148,8 +149,8 @@ pub(super) struct Tenant {
 pub(super) struct Certificate {
     pub(super) tenant: Option<Located<Name>>,
     pub(super) name: Option<Located<Name>>,
-    pub(super) chain: String,
-    pub(super) key: String,
+    pub(super) chain: Option<Located<String>>,
+    pub(super) key: Option<Located<String>>,
 }
 
 impl Certificate {
@@ -171,6 +172,7 @@ pub(super) struct Site {
     pub(super) hostnames: Vec<Located<Hostname>>,
     pub(super) suspended: bool,
     pub(super) certificates: Vec<Located<Name>>,
+    pub(super) minimum_tls: TlsVersion,
     pub(super) redirect_to_https: bool,
     pub(super) hsts: Option<Hsts>,
     pub(super) steering: Steering,

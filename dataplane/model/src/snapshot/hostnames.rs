@@ -61,7 +61,7 @@ const END: char = '\n';
 
 impl Hostnames {
     /// Every name.
-    pub fn iter(&self) -> impl Iterator<Item = &str> {
+    pub fn iter(&self) -> impl Iterator<Item = &str> + Clone {
         self.text.split_terminator(END)
     }
 

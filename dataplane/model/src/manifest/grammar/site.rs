@@ -16,8 +16,11 @@ use crate::manifest::reader::{Reader, Section};
 use crate::manifest::values;
 use crate::manifest::written::{Outcome, Route, Site};
 use crate::path::EncodedSlashes;
+use crate::snapshot::TlsVersion;
 
 const STEERING: &[(&str, Steering)] = &[("all", Steering::All), ("geo", Steering::Geo)];
+
+const TLS_VERSIONS: &[(&str, TlsVersion)] = &[("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)];
 
 pub(super) fn read_site(reader: &mut Reader<'_>, mut section: Section<'_>) -> Option<Site> {
     let tenant = section.require(reader, "tenant", values::name, "tenant = \"acme\"");
@@ -25,6 +28,9 @@ pub(super) fn read_site(reader: &mut Reader<'_>, mut section: Section<'_>) -> Op
     let hostnames = section.list(reader, "hostnames", values::hostname);
     let suspended = section.take_or(reader, "suspended", values::flag, (false, "false"));
     let certificates = section.list(reader, "certificates", values::name);
+    let minimum_tls = values::word(TLS_VERSIONS);
+    let minimum_tls_default = (TlsVersion::V1_2, "\"1.2\"");
+    let minimum_tls = section.take_or(reader, "minimum_tls", minimum_tls, minimum_tls_default);
     let redirect = section.take_or(reader, "redirect_to_https", values::flag, (false, "false"));
     let hsts = section.table(reader, "hsts", "site.hsts");
     let steering = values::word(STEERING);
@@ -98,6 +104,7 @@ pub(super) fn read_site(reader: &mut Reader<'_>, mut section: Section<'_>) -> Op
         hostnames: hostnames.unwrap_or_default(),
         suspended,
         certificates: certificates.unwrap_or_default(),
+        minimum_tls,
         redirect_to_https: redirect,
         hsts,
         steering,

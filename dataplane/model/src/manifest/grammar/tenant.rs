@@ -33,7 +33,7 @@ pub(super) fn read_certificate(
     Some(Certificate {
         tenant,
         name,
-        chain: chain.map(|located| located.value).unwrap_or_default(),
-        key: key.map(|located| located.value).unwrap_or_default(),
+        chain,
+        key,
     })
 }

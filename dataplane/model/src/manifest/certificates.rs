@@ -1,0 +1,115 @@
+//! Certificates of a manifest: the files that it names, and whether what they hold fits its sites.
+
+use super::Manifest;
+use super::reader::Located;
+use crate::certificate::{Misfit, misfits};
+use crate::name::{Hostname, Name};
+use crate::problem::Problem;
+
+/// A `[[certificate]]` with the files that hold it.
+#[derive(Clone, Copy, Debug)]
+pub struct CertificateFiles<'a> {
+    /// Whose it is.
+    pub tenant: &'a Name,
+    /// Its name, unique within its tenant.
+    pub name: &'a Name,
+    /// The file of the chain in PEM.
+    pub chain: &'a str,
+    /// The line that names it.
+    pub chain_line: u32,
+    /// The file of the key in PEM.
+    pub key: &'a str,
+    /// The line that names it.
+    pub key_line: u32,
+}
+
+impl Manifest {
+    /// The files of every certificate, in the order of the manifest.
+    pub fn certificates(&self) -> impl Iterator<Item = CertificateFiles<'_>> {
+        fn there<T>(value: &Option<Located<T>>) -> &Located<T> {
+            value.as_ref().expect("a missing value is a problem")
+        }
+        self.written.certificates.iter().map(|it| {
+            let (chain, key) = (there(&it.chain), there(&it.key));
+            CertificateFiles {
+                tenant: &there(&it.tenant).value,
+                name: &there(&it.name).value,
+                chain: &chain.value,
+                chain_line: chain.line,
+                key: &key.value,
+                key_line: key.line,
+            }
+        })
+    }
+
+    /// All that does not fit between the hostnames of sites and their certificates, of which
+    /// `names` gives the sorted names by tenant and name; a site is passed over where it does not
+    /// know one of them. `file` is what problems call the manifest.
+    pub fn certificate_misfits<'n>(
+        &self,
+        file: &str,
+        names: impl Fn(&Name, &Name) -> Option<&'n [Hostname]>,
+    ) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for site in &self.written.sites {
+            let Some((tenant, _)) = site.full_name() else {
+                continue;
+            };
+            let known = site.certificates.iter();
+            let known: Option<Vec<&[Hostname]>> =
+                known.map(|it| names(&tenant.value, &it.value)).collect();
+            let Some(known) = known else {
+                continue;
+            };
+            let mut report = |line: u32, key: &str, what: String, hint: &str| {
+                problems.push(Problem {
+                    file: file.to_owned(),
+                    line: Some(line),
+                    key: key.to_owned(),
+                    what,
+                    hint: hint.to_owned(),
+                });
+            };
+            let hostnames = site.hostnames.iter().map(|it| it.value.as_str());
+            for misfit in misfits(hostnames, &known) {
+                match misfit {
+                    Misfit::Hostname(name) => {
+                        let mut hostnames = site.hostnames.iter();
+                        let at = hostnames.find(|it| it.value.as_str() == name);
+                        report(
+                            at.map_or(tenant.line, |it| it.line),
+                            "site.hostnames",
+                            format!("none of the site's certificates is good for {name:?}"),
+                            "add a certificate that names it, or move the hostname to a site \
+                             without certificates",
+                        );
+                    }
+                    Misfit::Certificate(place) => {
+                        let certificate = &site.certificates[place];
+                        report(
+                            certificate.line,
+                            "site.certificates",
+                            format!(
+                                "{:?} is good for none of the site's hostnames, but for {}",
+                                certificate.value.as_str(),
+                                listed(known[place])
+                            ),
+                            "take it out, or name the certificate that was meant",
+                        );
+                    }
+                }
+            }
+        }
+        problems
+    }
+}
+
+/// Some of many names.
+fn listed(names: &[Hostname]) -> String {
+    const SHOWN: usize = 3;
+    let shown: Vec<&str> = names.iter().take(SHOWN).map(Hostname::as_str).collect();
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
