@@ -9,6 +9,17 @@ pub(crate) const HOSTNAME: &str = "bench.example.com";
 /// Room beyond the connections of a case: probes, warm-up, the next round's.
 const SPARE_CONNECTIONS: u32 = 2048;
 
+/// How much of it a server is told to do beside forwarding.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Configured {
+    /// Nothing.
+    Plain,
+    /// What an operator of many tenants has on, as far as the server has it: a sticky cookie, health
+    /// checks by HTTP, limits of connections and of requests that are never reached, one of a hundred
+    /// requests in the access log, and metrics at this address.
+    Everything { metrics: SocketAddr },
+}
+
 /// A tenant's one site.
 pub(crate) struct Site {
     /// Names the tenant.
@@ -18,7 +29,29 @@ pub(crate) struct Site {
     pub(crate) backend: SocketAddr,
 }
 
-pub(super) fn haproxy(listen: SocketAddr, sites: &[Site], connections: u32) -> String {
+/// What is asked for by health checks.
+const CHECKED: &str = "/b/100";
+
+/// One of a hundred requests is logged, and each is counted to its site.
+const HAPROXY_FRONTEND: &str = "    log stdout format raw sample 1:100 local0
+    option httplog
+    stick-table type string len 64 size 1k expire 10s store http_req_rate(1s)
+    http-request track-sc0 hdr(host)
+    http-request deny deny_status 429 if { sc_http_req_rate(0) gt 1000000 }
+";
+
+/// Of the server of a site. It checks nothing by itself, and the cookie that it sets is nobody's.
+const NGINX_LOCATION: &str = "            limit_req zone=requests burst=100000 nodelay;
+            limit_conn connections 60000;
+            add_header Set-Cookie \"SRV=b1; path=/; HttpOnly; SameSite=Lax\";
+";
+
+pub(super) fn haproxy(
+    listen: SocketAddr,
+    sites: &[Site],
+    connections: u32,
+    configured: Configured,
+) -> String {
     // Without strict limits: it would demand descriptors for as many connections to the backend.
     let most = connections + SPARE_CONNECTIONS;
     let mut text = format!(
@@ -40,6 +73,9 @@ frontend web
     bind {listen}
 "
     );
+    if let Configured::Everything { .. } = configured {
+        text.push_str(HAPROXY_FRONTEND);
+    }
     for (
         number,
         Site {
@@ -57,7 +93,24 @@ frontend web
         tenant, backend, ..
     } in sites
     {
-        text.push_str(&format!("backend {tenant}\n    server b1 {backend}\n"));
+        text.push_str(&match configured {
+            Configured::Plain => format!("backend {tenant}\n    server b1 {backend}\n"),
+            Configured::Everything { .. } => format!(
+                "backend {tenant}
+    cookie SRV insert indirect httponly attr \"SameSite=Lax\"
+    option httpchk GET {CHECKED}
+    server b1 {backend} cookie b1 check inter 2s
+"
+            ),
+        });
+    }
+    if let Configured::Everything { metrics } = configured {
+        text.push_str(&format!(
+            "frontend metrics
+    bind {metrics}
+    http-request use-service prometheus-exporter
+"
+        ));
     }
     text
 }
@@ -67,6 +120,7 @@ pub(super) fn nginx(
     sites: &[Site],
     connections: u32,
     scratch: &Path,
+    configured: Configured,
 ) -> String {
     // Twice: nginx counts connections to the backend too.
     let most = 2 * connections + SPARE_CONNECTIONS;
@@ -77,6 +131,18 @@ pub(super) fn nginx(
         ""
     };
     let scratch = scratch.display();
+    let everything = configured != Configured::Plain;
+    let log = match everything {
+        false => String::from("    access_log off;\n"),
+        true => format!(
+            "    split_clients $request_id $is_logged {{ 1% 1; * 0; }}
+    access_log {scratch}/nginx-access.log combined if=$is_logged;
+    limit_req_zone $host zone=requests:1m rate=1000000r/s;
+    limit_conn_zone $host zone=connections:1m;
+"
+        ),
+    };
+    let location = if everything { NGINX_LOCATION } else { "" };
     let mut text = format!(
         "daemon off;
 {user}
@@ -84,8 +150,7 @@ worker_processes 1;
 pid {scratch}/nginx.pid;
 events {{ worker_connections {most}; }}
 http {{
-    access_log off;
-    client_body_temp_path {scratch}/nginx-body;
+{log}    client_body_temp_path {scratch}/nginx-body;
     proxy_temp_path {scratch}/nginx-proxy;
     fastcgi_temp_path {scratch}/nginx-fastcgi;
     uwsgi_temp_path {scratch}/nginx-uwsgi;
@@ -113,7 +178,7 @@ http {{
         listen {listen}{backlog};
         server_name {hostname};
         location / {{
-            proxy_pass http://{tenant};
+{location}            proxy_pass http://{tenant};
             proxy_http_version 1.1;
             proxy_set_header Connection \"\";
             proxy_set_header Host $host;
@@ -127,17 +192,36 @@ http {{
 }
 
 /// `timeouts` as TOML writes a table in a line.
-pub(crate) fn meridian(listen: SocketAddr, sites: &[Site], timeouts: &str) -> String {
+pub(crate) fn meridian(
+    listen: SocketAddr,
+    sites: &[Site],
+    timeouts: &str,
+    configured: Configured,
+) -> String {
+    let (log, metrics, of_tenant, of_site) = match configured {
+        Configured::Plain => <(&str, String, &str, String)>::default(),
+        Configured::Everything { metrics } => (
+            "access_log = \"meridian-access.log\"\n",
+            format!("metrics = \"{metrics}\"\n"),
+            "limits = { connections = 60000, requests_per_second = 1000000 }\n",
+            format!(
+                "limits = {{ connections = 60000, requests_per_second = 1000000 }}
+access_log = {{ sample = 0.01 }}
+pool = {{ sticky = {{ cookie = \"SRV\" }}, health = {{ kind = \"http\", path = \"{CHECKED}\" }} }}
+"
+            ),
+        ),
+    };
     let mut text = format!(
         "[host]
 name = \"bench\"
 workers = 1
 backend_networks = [\"127.0.0.0/8\"]
 timeouts = {timeouts}
-
+{log}
 [listen]
 http = [\"{listen}\"]
-"
+{metrics}"
     );
     for site in sites {
         let Site {
@@ -149,12 +233,12 @@ http = [\"{listen}\"]
             "
 [[tenant]]
 name = \"{tenant}\"
-
+{of_tenant}
 [[site]]
 tenant = \"{tenant}\"
 name = \"web\"
 hostnames = [\"{hostname}\"]
-
+{of_site}
 [[site.backend]]
 name = \"b1\"
 address = \"{backend}\"

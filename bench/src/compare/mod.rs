@@ -9,6 +9,7 @@ mod plot;
 mod report;
 mod rounds;
 mod sample;
+mod scraping;
 mod summary;
 pub(crate) mod variant;
 

@@ -3,9 +3,12 @@
 use std::io::Write;
 
 use super::case::{Case, Measure};
+use super::configuration::Configured;
 use super::sample::{self, Sample};
+use super::scraping::Scraping;
 use super::variant::{self, Bed, Server, Variant};
 use crate::failure::Failure;
+use crate::program;
 use crate::rounds::{self, Rounds, Schedule};
 
 /// What became of one case.
@@ -26,11 +29,20 @@ pub(super) fn run(
     seconds: u64,
     log: &mut impl Write,
 ) -> Result<CaseRun, Failure> {
+    let started = |variant| {
+        let configured = match case.everything {
+            false => Configured::Plain,
+            true => Configured::Everything {
+                metrics: program::free_address()?,
+            },
+        };
+        variant::start(variant, bed, case.connections, configured)
+    };
     // Memory once touched stays with a process, so that question asks a fresh one each time.
     let mut servers: Vec<Server> = Vec::new();
     if case.measure != Measure::IdleMemory {
         for &variant in variants {
-            let server = variant::start(variant, bed, case.connections)?;
+            let server = started(variant)?;
             sample::warm_up(case, &server)?;
             servers.push(server);
         }
@@ -40,11 +52,15 @@ pub(super) fn run(
         let server = match servers.get(index) {
             Some(server) => server,
             None => {
-                fresh = variant::start(variants[index], bed, case.connections)?;
+                fresh = started(variants[index])?;
                 &fresh
             }
         };
+        let scraping = server.metrics.map(Scraping::start);
         let sample = sample::take(case, server, backend_pid, bed.cores, seconds, attempt)?;
+        if let Some(scraping) = scraping {
+            scraping.end()?;
+        }
         tell(case, &sample);
         Ok(sample)
     };

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde::Serialize;
 
-use super::configuration::{self, Site};
+use super::configuration::{self, Configured, Site};
 use crate::cores::Cores;
 use crate::failure::Failure;
 use crate::machine;
@@ -71,6 +71,8 @@ pub(crate) struct Bed {
 pub(crate) struct Server {
     pub(crate) variant: Variant,
     pub(crate) address: SocketAddr,
+    /// Where it tells its metrics.
+    pub(crate) metrics: Option<SocketAddr>,
     /// `None` for `direct`.
     program: Option<Program>,
 }
@@ -116,7 +118,12 @@ pub(crate) fn versions(bed: &Bed, variants: &[Variant], wrk: bool) -> Vec<String
 }
 
 /// Starts a server on the server's core and waits until it answers.
-pub(crate) fn start(variant: Variant, bed: &Bed, connections: u32) -> Result<Server, Failure> {
+pub(crate) fn start(
+    variant: Variant,
+    bed: &Bed,
+    connections: u32,
+    configured: Configured,
+) -> Result<Server, Failure> {
     let address = program::free_address()?;
     let backend = (bed.sites.first().map(|site| site.backend))
         .ok_or_else(|| Failure::new("a server without a site"))?;
@@ -130,13 +137,14 @@ pub(crate) fn start(variant: Variant, bed: &Bed, connections: u32) -> Result<Ser
             return Ok(Server {
                 variant,
                 address: backend,
+                metrics: None,
                 program: None,
             });
         }
         Variant::Haproxy => {
             let path = write(
                 "haproxy.cfg",
-                configuration::haproxy(address, &bed.sites, connections),
+                configuration::haproxy(address, &bed.sites, connections, configured),
             )?;
             let mut command = Command::new(found("haproxy")?);
             command.arg("-db").arg("-f").arg(path);
@@ -145,7 +153,7 @@ pub(crate) fn start(variant: Variant, bed: &Bed, connections: u32) -> Result<Ser
         Variant::Nginx => {
             let path = write(
                 "nginx.conf",
-                configuration::nginx(address, &bed.sites, connections, &bed.scratch),
+                configuration::nginx(address, &bed.sites, connections, &bed.scratch, configured),
             )?;
             let mut command = Command::new(found("nginx")?);
             command
@@ -162,7 +170,7 @@ pub(crate) fn start(variant: Variant, bed: &Bed, connections: u32) -> Result<Ser
             None => {
                 let path = write(
                     "meridian.toml",
-                    configuration::meridian(address, &bed.sites, IDLE_FOR),
+                    configuration::meridian(address, &bed.sites, IDLE_FOR, configured),
                 )?;
                 // A state of its own for every start: no start finds what another left.
                 let state = bed.scratch.join(format!("state-{}", address.port()));
@@ -191,9 +199,14 @@ pub(crate) fn start(variant: Variant, bed: &Bed, connections: u32) -> Result<Ser
         program.wait_for_line("ready ")?;
     }
     program.wait_for_port(address)?;
+    let metrics = match configured {
+        Configured::Everything { metrics } if variant != Variant::Nginx => Some(metrics),
+        _ => None,
+    };
     Ok(Server {
         variant,
         address,
+        metrics,
         program: Some(program),
     })
 }

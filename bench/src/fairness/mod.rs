@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::backend;
-use crate::compare::configuration::Site;
+use crate::compare::configuration::{Configured, Site};
 use crate::compare::variant::{self, Bed, Server, Variant};
 use crate::cores::{self, CoreOptions};
 use crate::failure::Failure;
@@ -122,7 +122,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let mut results = Results::begin(&options.out, &machine)?;
     let (schedule, steps) = plan(options);
     let connections = options.connections + QUIET_CONNECTIONS as u32;
-    let started = (variants.iter()).map(|&it| variant::start(it, &bed, connections));
+    let started =
+        (variants.iter()).map(|&it| variant::start(it, &bed, connections, Configured::Plain));
     let servers = started.collect::<Result<Vec<Server>, Failure>>()?;
     let mut cases = Vec::new();
     for &flood in &options.floods {

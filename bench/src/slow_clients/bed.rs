@@ -11,7 +11,7 @@ use super::Options;
 use super::mode::Mode;
 use super::sample::{Place, Sample};
 use crate::backend;
-use crate::compare::configuration::{HOSTNAME, Site, meridian};
+use crate::compare::configuration::{Configured, HOSTNAME, Site, meridian};
 use crate::cores::Cores;
 use crate::failure::Failure;
 use crate::generator::{self, Outcome, Pace, Plan};
@@ -56,8 +56,8 @@ impl Bed {
             backend: backend_address,
         };
         let manifest = scratch.join("meridian.toml");
-        fs::write(&manifest, meridian(address, &[site], PATIENT))
-            .map_err(Failure::at(manifest.display()))?;
+        let text = meridian(address, &[site], PATIENT, Configured::Plain);
+        fs::write(&manifest, text).map_err(Failure::at(manifest.display()))?;
         let mut command = Command::new(bin_dir.join("meridianctl"));
         command.arg("up").arg("-f").arg(&manifest);
         command.arg("--state").arg(scratch.join("state"));

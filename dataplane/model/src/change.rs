@@ -284,6 +284,10 @@ fn merge<T: Listed>(desired: &mut Desired, mut puts: Vec<T>) {
     }
     puts.sort_by(T::order_of);
     let list = T::list(desired);
+    if list.is_empty() {
+        *list = puts;
+        return;
+    }
     let before = std::mem::take(list);
     list.reserve_exact(before.len() + puts.len());
     let (mut before, mut puts) = (before.into_iter().peekable(), puts.into_iter().peekable());
@@ -534,6 +538,9 @@ struct Declaring<'a> {
 
 impl Declaring<'_> {
     fn list<T: Listed>(&mut self, before: &[T], declared: Vec<T>) {
+        if before.is_empty() {
+            self.change.puts.reserve(declared.len());
+        }
         walk(before.iter(), declared.into_iter(), |old, new| {
             let of_other = old.filter(|old| old.owner() != self.owner);
             match (of_other, old, new) {

@@ -111,6 +111,7 @@ impl Compiled {
             header,
             others,
             parts,
+            sites,
             checksum: _,
         } = SnapshotParts::new(bytes).ok()?;
         let mut compiled = Compiled::without_sites(local, &others, header.revision);
@@ -119,6 +120,7 @@ impl Compiled {
             names,
             snapshot,
         } = &mut compiled;
+        names.reserve(sites);
         let read = |part: &SitePart<'_>| {
             let sites = part.read().ok()?;
             let with = With::nothing(&local.host, context);
@@ -206,6 +208,7 @@ impl Compiled {
             names,
             snapshot,
         } = self;
+        names.reserve(sites.len());
         let parts: Vec<&[Arc<desired::Site>]> = sites.chunks(SITES_AT_ONCE).collect();
         let compile = |part: &&[Arc<desired::Site>]| {
             let mut sites = compile_each(&With::nothing(&local.host, context), part)?;

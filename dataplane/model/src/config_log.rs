@@ -135,8 +135,10 @@ fn decode_parts(bytes: &[u8]) -> Result<(Header, Desired), LogFault> {
         header,
         others: mut desired,
         parts,
+        sites,
         checksum: _,
     } = SnapshotParts::new(bytes)?;
+    desired.sites.reserve_exact(sites);
     parallel::each(
         &parts,
         |part| part.read(),
@@ -293,18 +295,22 @@ impl Writer {
             part.iter().for_each(|site| append_site(&mut text, site));
             text
         };
-        let mut texts = Vec::with_capacity(parts.len());
+        let (mut written, mut left) = (0, parts.len());
         let all: Result<(), Infallible> = parallel::each(&parts, write, |text| {
-            texts.push(text);
+            written += text.len();
+            if self.text.capacity() - self.text.len() < text.len() + END_BYTES_MAX {
+                // Not doubled again and again, for it may be kept: the others are much like
+                // those before them.
+                let each = written / (parts.len() - left + 1);
+                let others = (left - 1) * (each + each / 16);
+                let more = text.len() + others + END_BYTES_MAX;
+                self.text.reserve_exact(more);
+            }
+            self.text.extend_from_slice(&text);
+            left -= 1;
             Ok(())
         });
         all.unwrap_or_else(|never| match never {});
-        // Not doubled again and again: it may be kept.
-        let bytes: usize = texts.iter().map(Vec::len).sum();
-        self.text.reserve_exact(bytes + END_BYTES_MAX);
-        texts
-            .iter()
-            .for_each(|text| self.text.extend_from_slice(text));
         self.lines += sites.len();
     }
 

@@ -53,14 +53,17 @@ fn in_parts(bytes: &[u8]) -> Result<(Header, usize), LogFault> {
         header,
         others,
         parts,
+        sites,
         checksum: _,
     } = SnapshotParts::new(bytes)?;
     let mut objects = others.tenants.len() + others.groups.len() + others.peers.len();
     objects += others.zones.len() + others.certificates.len();
+    let mut read = 0;
     for part in parts {
-        objects += part.read()?.len();
+        read += part.read()?.len();
     }
-    Ok((header, objects))
+    assert_eq!(read, sites);
+    Ok((header, objects + read))
 }
 
 #[test]

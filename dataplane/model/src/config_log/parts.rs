@@ -18,6 +18,8 @@ pub struct SnapshotParts<'a> {
     pub others: Desired,
     /// The sites.
     pub parts: Vec<SitePart<'a>>,
+    /// How many lines that is.
+    pub sites: usize,
     /// Over all that stands before the end marker.
     pub checksum: u32,
 }
@@ -37,7 +39,11 @@ impl<'a> SnapshotParts<'a> {
     ///
     /// That something is wrong with it; not always the first thing. [`super::decode`] tells that.
     pub fn new(bytes: &'a [u8]) -> Result<SnapshotParts<'a>, LogFault> {
-        let (body, checksum) = check_whole(bytes)?;
+        let Whole {
+            body,
+            lines,
+            checksum,
+        } = check_whole(bytes)?;
         let mut number = 1;
         let mut rest = body;
         let mut next = |number: usize| {
@@ -73,6 +79,8 @@ impl<'a> SnapshotParts<'a> {
             header,
             others,
             parts,
+            // What stands before the first of them, and the end marker behind the last.
+            sites: lines.saturating_sub(number),
             checksum,
         })
     }
@@ -100,8 +108,18 @@ impl SitePart<'_> {
     }
 }
 
-/// Checks that a file is all there. Gives what stands before the end marker, and its checksum.
-fn check_whole(bytes: &[u8]) -> Result<(&[u8], u32), LogFault> {
+/// A file that is all there.
+struct Whole<'a> {
+    /// What stands before the end marker.
+    body: &'a [u8],
+    /// Of the file.
+    lines: usize,
+    /// Of the body.
+    checksum: u32,
+}
+
+/// Checks that a file is all there.
+fn check_whole(bytes: &[u8]) -> Result<Whole<'_>, LogFault> {
     let lines = bytes.iter().filter(|&&byte| byte == b'\n').count();
     let Some(whole) = bytes.strip_suffix(b"\n") else {
         return Err(fault(lines + 1, "is cut off"));
@@ -113,7 +131,11 @@ fn check_whole(bytes: &[u8]) -> Result<(&[u8], u32), LogFault> {
         Line::End(end) => {
             let checksum = crc32fast::hash(body);
             check_end_of(lines, end, checksum)?;
-            Ok((body, checksum))
+            Ok(Whole {
+                body,
+                lines,
+                checksum,
+            })
         }
         _ => Err(fault(lines + 1, "the end marker is missing")),
     }

@@ -43,7 +43,7 @@ pub(super) fn convert(written: Written, host: written::Host) -> (Local, Desired)
         certificates: convert_each(certificates, &owner, convert_certificate),
         suspensions: Vec::new(),
         sites: convert_each(sites, &owner, |site, owner| {
-            Arc::new(convert_site(site, owner))
+            Arc::new(convert_site(*site, owner))
         }),
     };
     desired.sort();

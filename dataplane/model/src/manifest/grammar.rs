@@ -108,7 +108,9 @@ impl<'t> ListSections<'t> {
             zones: read_each(reader, self.zones, zone::read_zone),
             tenants: read_each(reader, self.tenants, tenant::read_tenant),
             certificates: read_each(reader, self.certificates, tenant::read_certificate),
-            sites: read_each(reader, self.sites, site::read_site),
+            sites: read_each(reader, self.sites, |reader, section| {
+                site::read_site(reader, section).map(Box::new)
+            }),
         }
     }
 }

@@ -13,6 +13,9 @@ use crate::problem::{Problem, Problems};
 /// How far from one line the next one that is asked for mostly is.
 const LINES_NEAR: usize = 16;
 
+/// So many keys most tables are asked for at most.
+const KEYS_ASKED: usize = 24;
+
 /// A value and the line that it was read from.
 #[derive(Clone, Debug)]
 pub(super) struct Located<T> {
@@ -322,7 +325,7 @@ impl<'t> Section<'t> {
             path,
             line: Some(line),
             table,
-            asked: Vec::new(),
+            asked: Vec::with_capacity(KEYS_ASKED),
         }
     }
 

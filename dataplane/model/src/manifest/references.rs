@@ -1,7 +1,7 @@
 //! What must fit together in a manifest: names that are unique, things that are named
 //! and exist, hostnames claimed once, listeners apart, backends where they may be.
 
-use std::collections::HashMap;
+use std::collections::hash_map::{Entry, HashMap};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
@@ -68,23 +68,27 @@ struct Declared<K> {
 
 impl<K: Eq + Hash> Declared<K> {
     fn new() -> Declared<K> {
+        Declared::with_room_for(0)
+    }
+
+    fn with_room_for(count: usize) -> Declared<K> {
         Declared {
-            lines: HashMap::new(),
+            lines: HashMap::with_capacity(count),
         }
     }
 
     /// Notes a thing, and reports it when it was there before.
     fn add(&mut self, reader: &mut Reader<'_>, key: &str, thing: K, shown: &str, line: u32) {
-        if let Some(first) = self.lines.get(&thing) {
-            let what = format!("{shown:?} is there twice");
-            reader.report(
-                Some(line),
-                key,
-                what,
-                format!("the first is on line {first}"),
-            );
-        } else {
-            self.lines.insert(thing, line);
+        match self.lines.entry(thing) {
+            Entry::Vacant(place) => {
+                place.insert(line);
+            }
+            Entry::Occupied(first) => {
+                let first = first.get();
+                let what = format!("{shown:?} is there twice");
+                let hint = format!("the first is on line {first}");
+                reader.report(Some(line), key, what, hint);
+            }
         }
     }
 }
@@ -167,8 +171,8 @@ fn check_unique(reader: &mut Reader<'_>, written: &Written) {
         let full = (&tenant.value, &name.value);
         certificates.add(reader, "certificate.name", full, shown, name.line);
     }
-    let mut sites = Declared::new();
-    for (tenant, name) in written.sites.iter().filter_map(Site::full_name) {
+    let mut sites = Declared::with_room_for(written.sites.len());
+    for (tenant, name) in written.sites.iter().filter_map(|site| site.full_name()) {
         let shown = name.value.as_str();
         sites.add(
             reader,
@@ -228,7 +232,7 @@ fn check_zones(reader: &mut Reader<'_>, written: &Written, host: Option<&Host>) 
     if written.zones.iter().all(|zone| zone.apex.is_none()) {
         return;
     }
-    let names = written.sites.iter().filter_map(Site::full_name);
+    let names = written.sites.iter().filter_map(|site| site.full_name());
     let sites: BTreeSet<_> = names
         .map(|(tenant, name)| (&tenant.value, &name.value))
         .collect();
@@ -284,12 +288,15 @@ fn check_tenants(reader: &mut Reader<'_>, written: &Written) {
 }
 
 fn check_hostnames(reader: &mut Reader<'_>, written: &Written) {
-    let mut claims: HashMap<&str, (&Site, u32)> = HashMap::new();
+    let mut claims: HashMap<&str, (&Site, u32)> = HashMap::with_capacity(written.sites.len());
     for site in &written.sites {
         for hostname in &site.hostnames {
-            let Some((other, first)) = claims.get(hostname.value.as_str()) else {
-                claims.insert(hostname.value.as_str(), (site, hostname.line));
-                continue;
+            let (other, first) = match claims.entry(hostname.value.as_str()) {
+                Entry::Vacant(place) => {
+                    place.insert((site, hostname.line));
+                    continue;
+                }
+                Entry::Occupied(first) => *first.get(),
             };
             let what = format!("{:?} is already claimed", hostname.value.as_str());
             let hint = match other.full_name() {

@@ -33,7 +33,8 @@ pub(super) struct Written {
     pub(super) zones: Vec<Zone>,
     pub(super) tenants: Vec<Tenant>,
     pub(super) certificates: Vec<Certificate>,
-    pub(super) sites: Vec<Site>,
+    /// Each by itself: what one takes is free for what is made of it.
+    pub(super) sites: Vec<Box<Site>>,
 }
 
 /// What a document may have in several parts.
@@ -44,7 +45,7 @@ pub(super) struct Lists {
     pub(super) zones: Vec<Zone>,
     pub(super) tenants: Vec<Tenant>,
     pub(super) certificates: Vec<Certificate>,
-    pub(super) sites: Vec<Site>,
+    pub(super) sites: Vec<Box<Site>>,
 }
 
 impl Written {

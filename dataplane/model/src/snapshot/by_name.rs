@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 use super::{Site, SiteId};
 
@@ -24,13 +25,30 @@ impl ByName {
 
     /// Adds a site and gives the id of the one that had its name.
     pub(crate) fn insert(&mut self, site: &Arc<Site>) -> Option<SiteId> {
-        let before = self.remove(&site.tenant, &site.name);
         let hash = self.hash(&site.tenant, &site.name);
         let hash_keys = &self.hash_keys;
-        self.sites.insert_unique(hash, Arc::clone(site), |it| {
+        let place = self.sites.entry(
+            hash,
+            |it| is_named(it, &site.tenant, &site.name),
+            |it| hash_keys.hash_one((&*it.tenant, &*it.name)),
+        );
+        match place {
+            Entry::Vacant(place) => {
+                place.insert(Arc::clone(site));
+                None
+            }
+            Entry::Occupied(mut before) => {
+                Some(std::mem::replace(before.get_mut(), Arc::clone(site)).id)
+            }
+        }
+    }
+
+    /// Takes room for so many more: to grow means to hash every name again.
+    pub(crate) fn reserve(&mut self, additional: usize) {
+        let hash_keys = &self.hash_keys;
+        self.sites.reserve(additional, |it| {
             hash_keys.hash_one((&*it.tenant, &*it.name))
         });
-        before
     }
 
     /// Takes out the site of this name.
