@@ -34,6 +34,10 @@ pub(super) struct Written {
     pub(super) tenants: Vec<Tenant>,
     pub(super) certificates: Vec<Certificate>,
     /// Each by itself: what one takes is free for what is made of it.
+    #[expect(
+        clippy::vec_box,
+        reason = "a list of very many is moved, and taken apart one by one"
+    )]
     pub(super) sites: Vec<Box<Site>>,
 }
 
@@ -45,6 +49,10 @@ pub(super) struct Lists {
     pub(super) zones: Vec<Zone>,
     pub(super) tenants: Vec<Tenant>,
     pub(super) certificates: Vec<Certificate>,
+    #[expect(
+        clippy::vec_box,
+        reason = "a list of very many is moved, and taken apart one by one"
+    )]
     pub(super) sites: Vec<Box<Site>>,
 }
 
