@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! text --Manifest::parse--> Manifest --into_parts--> (Local, Desired)
-//!      --config_log--> lines on disk --config_log--> (Local, Desired) --compile--> Snapshot
+//!      --config_log--> lines on disk --config_log--> (Local, Desired) --compile--> Snapshot, Zones
 //! ```
 
 pub mod address_policy;
@@ -38,6 +38,7 @@ pub mod snapshot;
 pub mod suspension;
 mod timeout_overrides;
 pub mod usage;
+pub mod zones;
 
 pub use change::Change;
 pub use compile::{Compiled, check, compile};
@@ -48,3 +49,4 @@ pub use packed::Packed;
 pub use problem::{Problem, Problems};
 pub use quantity::duration;
 pub use snapshot::Snapshot;
+pub use zones::Zones;

@@ -157,6 +157,10 @@ pub const TIMEOUT_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 /// Name servers of one host. Each is waited for in turn.
 pub const RESOLVERS_MAX: usize = 8;
 
+/// Octets that the records of one name and type of a zone have in a message at most: with the
+/// question and the rest they fit into the longest one (RFC 1035 §4.2.2).
+pub const RRSET_BYTES_MAX: usize = 60_000;
+
 // --- shape of the hostname table ---
 
 /// Shards of the hostname table: a change copies one shard and the spine of

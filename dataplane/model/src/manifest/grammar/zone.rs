@@ -1,7 +1,5 @@
 //! `[geo]`, `[dns]` and `[[zone]]`.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
-
 use toml::de::DeValue;
 
 use super::plain;
@@ -11,7 +9,8 @@ use crate::local::{Dns, DnsRate, DnsTcp, GeoDatabase};
 use crate::manifest::reader::{Reader, Section};
 use crate::manifest::values::{self, malformed};
 use crate::manifest::written::{Geo, GeoOverride, Zone};
-use crate::name::Malformed;
+use crate::name::{Malformed, Name};
+use crate::zones::{Around, StaticRecords, WireName};
 
 /// Service names follow the health of hosts; a longer TTL would outlive it by far.
 const SERVICE_TTL_S_MAX: u32 = 24 * 60 * 60;
@@ -144,6 +143,19 @@ pub(super) fn read_zone(reader: &mut Reader<'_>, mut section: Section<'_>) -> Op
     let apex = section.take(reader, "apex", site_name);
     let records = section.tables(reader, "record", "zone.record");
     let records = super::read_each(reader, records, read_record);
+    // Without a name, which has been reported, the records are looked at all the same.
+    let apex_name = match &name {
+        Some(zone) => WireName::from(&zone.value),
+        None => WireName::root(),
+    };
+    let known: Vec<Name> = plain(nameservers.clone());
+    let around = Around {
+        apex: &apex_name,
+        ttl: service_ttl,
+        nameservers: &known,
+        apex_is_service: apex.is_some(),
+    };
+    let records = check_records(reader, around, records);
     if nameservers.as_ref().is_none_or(Vec::is_empty) && !section.contains("nameservers") {
         section.report_missing(reader, "nameservers", "nameservers = [\"ams-1\"]");
     }
@@ -163,32 +175,57 @@ fn site_name(value: &DeValue<'_>) -> Result<SiteName, Malformed> {
     SiteName::try_from(values::text(value)?)
 }
 
-fn read_record(reader: &mut Reader<'_>, mut section: Section<'_>) -> Option<Record> {
+/// A record with the lines of its keys; of a TTL that is the zone's, that of its data.
+struct WrittenRecord {
+    record: Record,
+    name_line: u32,
+    ttl_line: u32,
+    data_line: u32,
+}
+
+fn read_record(reader: &mut Reader<'_>, mut section: Section<'_>) -> Option<WrittenRecord> {
     let name = section.require(reader, "name", record_name, "name = \"www\"");
     let kind = section.require(reader, "type", values::word(RECORD_TYPES), "type = \"TXT\"");
     let ttl = section.take(reader, "ttl", values::integer(0, RECORD_TTL_S_MAX));
     let data = section.require(reader, "data", values::text, "data = '\"hello\"'");
     section.finish(reader);
-    let (kind, data) = (kind?.value, data?);
-    let fits = match kind {
-        RecordType::A => data.value.parse::<Ipv4Addr>().is_ok(),
-        RecordType::Aaaa => data.value.parse::<Ipv6Addr>().is_ok(),
-        _ => true,
-    };
-    if !fits {
-        let what = format!("{:?} is not an address of this type", data.value);
-        let hint = match kind {
-            RecordType::A => "write it like \"192.0.2.1\"",
-            _ => "write it like \"2001:db8::1\"",
-        };
-        reader.report(Some(data.line), "zone.record.data", what, hint);
-    }
-    Some(Record {
-        name: name?.value,
-        kind,
-        ttl: ttl.map(|located| located.value),
-        data: data.value,
+    let (name, data) = (name?, data?);
+    let ttl_line = ttl.as_ref().map_or(data.line, |located| located.line);
+    Some(WrittenRecord {
+        record: Record {
+            name: name.value,
+            kind: kind?.value,
+            ttl: ttl.map(|located| located.value),
+            data: data.value,
+        },
+        name_line: name.line,
+        ttl_line,
+        data_line: data.line,
     })
+}
+
+/// Reports what is wrong with the records of a zone, each at its own line.
+fn check_records(
+    reader: &mut Reader<'_>,
+    around: Around<'_>,
+    written: Vec<WrittenRecord>,
+) -> Vec<Record> {
+    let lines: Vec<[u32; 3]> = written
+        .iter()
+        .map(|it| [it.name_line, it.ttl_line, it.data_line])
+        .collect();
+    let records: Vec<Record> = written.into_iter().map(|it| it.record).collect();
+    for fault in StaticRecords::faults(around, &records) {
+        let [name_line, ttl_line, data_line] = lines[fault.record];
+        let line = match fault.key {
+            "name" => name_line,
+            "ttl" => ttl_line,
+            _ => data_line,
+        };
+        let key = format!("zone.record.{}", fault.key);
+        reader.report(Some(line), &key, fault.what, fault.hint);
+    }
+    records
 }
 
 fn record_name(value: &DeValue<'_>) -> Result<String, Malformed> {
