@@ -2,6 +2,7 @@
 
 mod authority;
 mod billing;
+mod browser;
 mod call;
 mod certificates;
 mod check;
