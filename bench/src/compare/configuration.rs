@@ -1,5 +1,5 @@
-//! What each server is told: one worker, keep-alive on both sides, X-Forwarded-For set, no
-//! access log, and no limit that a case would reach.
+//! What each server is told: one worker, keep-alive on both sides, X-Forwarded-For set, and no
+//! limit that a case would reach; no access log but where it is told to do `Everything`.
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -46,6 +46,9 @@ const HOW: &str = "## How\n
 - HAProxy: nbthread 1, http-reuse always, keep-alive on both sides, forwardfor. nginx: one worker,
   upstream keepalive 1024, proxy_http_version 1.1, Connection empty, access log off, X-Forwarded-For,
   buffering as it comes.
+- Cases of `everything`: a sticky cookie set on each response (wrk keeps none), limits that are never
+  reached, a check by HTTP every 2 s, one of a hundred requests logged, metrics asked for each second.
+  nginx sets a cookie that is nobody's, checks nothing by itself and has no metrics.
 - Not equal: HAProxy and nginx are told to set X-Forwarded-For only; Meridian also sets the rest of
   the forwarding fields and Via, and checks more of what it forwards. The bare prototypes check
   nothing and have no time limits, so they show the floor of a way of I/O and not of a proxy.";

@@ -16,20 +16,18 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// It is asked until this ends.
 pub(super) struct Scraping {
     end: Sender<()>,
-    thread: JoinHandle<io::Result<u32>>,
+    thread: JoinHandle<io::Result<()>>,
 }
 
 impl Scraping {
     pub(super) fn start(address: SocketAddr) -> Scraping {
         let (end, ended) = mpsc::channel();
         let thread = thread::spawn(move || {
-            let mut scrapes = 0;
             loop {
                 scrape(address)?;
-                scrapes += 1;
                 match ended.recv_timeout(INTERVAL) {
                     Err(RecvTimeoutError::Timeout) => {}
-                    Ok(()) | Err(RecvTimeoutError::Disconnected) => return Ok(scrapes),
+                    Ok(()) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 }
             }
         });
@@ -44,10 +42,9 @@ impl Scraping {
     pub(super) fn end(self) -> Result<(), Failure> {
         // It has ended by itself where it failed.
         let _ = self.end.send(());
-        let scrapes = self.thread.join();
-        let scrapes =
-            scrapes.map_err(|_| Failure::new("the thread that asks for metrics failed"))?;
-        scrapes.map(|_| ()).map_err(Failure::at("metrics"))
+        let asked = self.thread.join();
+        let asked = asked.map_err(|_| Failure::new("the thread that asks for metrics failed"))?;
+        asked.map_err(Failure::at("metrics"))
     }
 }
 

@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 use super::Service;
 use crate::limits::SITE_SHARDS;
@@ -38,16 +39,21 @@ impl Services {
     }
 
     pub(super) fn insert(&mut self, labels: Box<[u8]>, service: Service) {
-        self.remove(&labels);
-        let Services {
-            hash_keys, shards, ..
-        } = self;
+        let hash_keys = &self.hash_keys;
         let hash = hash_keys.hash_one(&*labels);
-        let shard = Arc::make_mut(&mut shards[shard_index(hash)]);
-        shard.insert_unique(hash, (labels, service), |(key, _)| {
-            hash_keys.hash_one(&**key)
-        });
-        self.len += 1;
+        let shard = Arc::make_mut(&mut self.shards[shard_index(hash)]);
+        let place = shard.entry(
+            hash,
+            |(key, _)| *key == labels,
+            |(key, _)| hash_keys.hash_one(&**key),
+        );
+        match place {
+            Entry::Vacant(place) => {
+                place.insert((labels, service));
+                self.len += 1;
+            }
+            Entry::Occupied(mut before) => before.get_mut().1 = service,
+        }
     }
 
     pub(super) fn remove(&mut self, labels: &[u8]) {
