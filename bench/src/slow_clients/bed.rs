@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::Options;
 use super::mode::Mode;
+use super::reins::Reins;
 use super::sample::{Place, Sample};
 use crate::backend;
 use crate::compare::configuration::{Configured, HOSTNAME, Site, meridian};
@@ -28,6 +29,10 @@ pub(super) const CONNECTIONS: usize = 64;
 const SLOW_PER_SECOND: u32 = 500;
 /// How long responses are waited for after the last request was due.
 const DRAIN: Duration = Duration::from_secs(2);
+/// Rates that are tried on the way down from what a closed loop does.
+const CAPACITY_STEPS: u32 = 20;
+/// A p99 that says that the load is carried.
+const IN_TIME_NS: u64 = 10_000_000;
 /// Until the slow clients have opened their connections, beyond the time that their rate takes.
 const OPENING_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -91,9 +96,23 @@ impl Bed {
         })
     }
 
-    pub(super) fn half_of_its_capacity(&self, duration: Duration) -> Result<f64, Failure> {
-        let outcome = self.load(Pace::Closed, duration)?;
-        Ok((outcome.responses as f64 / duration.as_secs_f64() / 2.0).round())
+    /// Half of the highest rate at which everybody is served in time, so that nothing on the way is
+    /// near its end: neither the proxy nor the core that the load shares with its backend. A closed
+    /// loop does more, for it asks for what is to be had at a time.
+    pub(super) fn half_of_its_capacity(&self, seconds: u64) -> Result<f64, Failure> {
+        let duration = Duration::from_secs(seconds);
+        let most = self.load(Pace::Closed, duration)?.responses as f64 / duration.as_secs_f64();
+        for step in 0..CAPACITY_STEPS {
+            let requests_per_second = most * (1.0 - f64::from(step) / f64::from(CAPACITY_STEPS));
+            let pace = Pace::Open {
+                requests_per_second,
+            };
+            let outcome = self.load(pace, duration)?;
+            if outcome.unanswered == 0 && outcome.latency.percentile_ns(0.99) <= IN_TIME_NS {
+                return Ok((requests_per_second / 2.0).round());
+            }
+        }
+        Err(Failure::new("at no rate is everybody served in time"))
     }
 
     /// A run of each kind. The order turns, so that a machine whose speed drifts favours none.
@@ -134,7 +153,18 @@ impl Bed {
         let pace = Pace::Open {
             requests_per_second: rate,
         };
+        let pids: Vec<u32> = slow.iter().map(Program::pid).collect();
+        let slow_cpu_s = |pids: &[u32]| {
+            pids.iter()
+                .map(|&pid| process_tree::ended_cpu_s(pid))
+                .sum::<f64>()
+        };
+        let before_s = slow_cpu_s(&pids);
+        let reins = Reins::hold(pids.clone());
         let outcome = self.load(pace, Duration::from_secs(options.seconds))?;
+        drop(reins);
+        let slow_cpu_s = slow_cpu_s(&pids) - before_s;
+        let slow_connections_left = self.connections(place)?;
         drop(slow);
         let us = |fraction| outcome.latency.percentile_ns(fraction) as f64 / 1000.0;
         let sample = Sample {
@@ -143,6 +173,8 @@ impl Bed {
             slow_clients: place,
             slow: options.slow,
             slow_connections,
+            slow_connections_left,
+            slow_cpu_s,
             rate,
             seconds: options.seconds,
             responses: outcome.responses,
@@ -194,7 +226,8 @@ impl Bed {
         seconds: u64,
     ) -> Result<Program, Failure> {
         // They share the core of the load, and are in no hurry: what they compute there must not show
-        // in the load's latency. The least priority alone would let them end their slice of time.
+        // in the load's latency. The least priority alone would let them end their slice of time, and
+        // idle priority the system call that they are in, of which `Reins` leaves them few.
         let mut command = Command::new("chrt");
         command
             .args(["--idle", "0", "slowhttptest"])

@@ -8,7 +8,6 @@
 //! shows how much; the budget is the ratio of the p99 with them at the proxy to that.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use crate::cores::{self, Cores};
 use crate::failure::Failure;
@@ -17,6 +16,7 @@ use crate::{file_limit, program};
 
 mod bed;
 mod mode;
+mod reins;
 mod sample;
 
 use bed::{Bed, CONNECTIONS};
@@ -69,7 +69,7 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
     let rate = match (options.rate, samples.first()) {
         (Some(rate), _) => rate,
         (None, Some(earlier)) => earlier.rate,
-        (None, None) => bed.half_of_its_capacity(Duration::from_secs(options.seconds.min(5)))?,
+        (None, None) => bed.half_of_its_capacity(options.seconds.min(5))?,
     };
     if let Some(other) = samples
         .iter()

@@ -32,6 +32,10 @@ pub(super) struct Sample {
     pub(super) slow: u32,
     /// Connections there, beside those of the load, when the run began.
     pub(super) slow_connections: u64,
+    /// Of these, those that were there when it was over.
+    pub(super) slow_connections_left: u64,
+    /// Processor time that the slow clients took of the load's core meanwhile.
+    pub(super) slow_cpu_s: f64,
     pub(super) rate: f64,
     pub(super) seconds: u64,
     pub(super) responses: u64,
