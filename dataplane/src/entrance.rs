@@ -2,7 +2,8 @@
 
 use meridian_model::Local;
 use meridian_model::network_set::NetworkSet;
-use meridian_sys::Socket;
+use meridian_sys::{ClassId, Socket};
+use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
 /// See the module.
@@ -13,6 +14,8 @@ pub(crate) struct Entrance {
     proxies: NetworkSet,
     /// Nobody is looked at.
     is_open: bool,
+    /// Who shares a line with whom is not to be known.
+    lines: RandomState,
 }
 
 /// What a new connection is.
@@ -37,7 +40,19 @@ impl Entrance {
             is_open: denied.is_empty() && proxies.is_empty(),
             denied,
             proxies,
+            lines: RandomState::new(),
         }
+    }
+
+    /// The line in which a connection of a client at `address` waits until its tenant is known: that of
+    /// its network, as large a one as a customer of an access provider has in IPv6, and as is
+    /// told apart in IPv4.
+    pub(crate) fn line_of(&self, address: IpAddr) -> ClassId {
+        let hash = match address.to_canonical() {
+            IpAddr::V4(address) => self.lines.hash_one(address.to_bits() >> 8),
+            IpAddr::V6(address) => self.lines.hash_one(address.to_bits() >> 72),
+        };
+        ClassId::stranger(hash)
     }
 
     /// Looks at who is there. The kernel is asked only when it matters.

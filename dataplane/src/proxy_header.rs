@@ -12,11 +12,16 @@ pub(crate) async fn take(mut connection: ClientConnection) -> Option<ClientConne
     let header = receive(&connection).await?;
     connection.identify(header.ends);
     let worker = connection.worker();
-    if let Some(ends) = header.ends
-        && worker.entrance().denies(ends.source.ip())
-    {
-        worker.board().clients_denied.add(1);
-        return None;
+    if let Some(ends) = header.ends {
+        let client = ends.source.ip();
+        if worker.entrance().denies(client) {
+            worker.board().clients_denied.add(1);
+            return None;
+        }
+        // So far it stood in the line of all clients of its proxy.
+        let line = worker.entrance().line_of(client);
+        connection.socket().set_class(line);
+        worker.runtime.set_class(line);
     }
     if connection.socket().is_quiet() {
         let keep_alive = worker.with_routing(|routing| routing.snapshot.timeouts.keep_alive);

@@ -284,6 +284,9 @@ impl Worker {
     fn take_in(self: &Rc<Self>, socket: Socket, port: u16, arrival: Arrival) {
         self.connections.set(self.connections.get() + 1);
         self.board().accepted.add(1);
+        if let Ok(peer) = socket.peer_address() {
+            socket.set_class(self.shared.entrance.line_of(peer.ip()));
+        }
         // Nobody is closed for somebody who may not come in.
         if matches!(arrival, Arrival::Client | Arrival::Proxy) {
             self.make_room();

@@ -310,7 +310,7 @@ impl Pool {
             next: NO_BUFFER,
         };
         let mut held = self.held_by_class.borrow_mut();
-        let index = class.0 as usize;
+        let index = class.index();
         if held.len() <= index {
             held.resize(index + 1, 0);
         }
@@ -322,7 +322,7 @@ impl Pool {
     /// Gives a buffer back to the kernel, or withdraws it when there are more than wanted.
     pub(crate) fn release(&self, buffer: u16) {
         let class = self.received.borrow()[usize::from(buffer)].class;
-        self.held_by_class.borrow_mut()[class.0 as usize] -= 1;
+        self.held_by_class.borrow_mut()[class.index()] -= 1;
         self.stirred.set(true);
         if self.circulating.get() > self.wanted.get() {
             self.circulating.set(self.circulating.get() - 1);
@@ -343,11 +343,11 @@ impl Pool {
         let mut received = self.received.borrow_mut();
         let entry = &mut received[usize::from(buffer)];
         let mut held = self.held_by_class.borrow_mut();
-        held[entry.class.0 as usize] -= 1;
-        if held.len() <= class.0 as usize {
-            held.resize(class.0 as usize + 1, 0);
+        held[entry.class.index()] -= 1;
+        if held.len() <= class.index() {
+            held.resize(class.index() + 1, 0);
         }
-        held[class.0 as usize] += 1;
+        held[class.index()] += 1;
         entry.class = class;
         self.stirred.set(true);
     }
@@ -372,7 +372,7 @@ impl Pool {
         let share = if opened { free } else { free * 3 / 5 };
         self.held_by_class
             .borrow()
-            .get(class.0 as usize)
+            .get(class.index())
             .is_some_and(|&held| usize::from(held) >= share.max(1))
     }
 

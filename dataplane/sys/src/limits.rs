@@ -15,6 +15,8 @@ pub const TURN_NS: u64 = 200_000;
 pub const CATCH_UP_ROUNDS: u32 = 32;
 /// CPU time that a class may use in one round of the run queue, in nanoseconds.
 pub const QUANTUM_NS: i64 = 50_000;
+/// Lines in which those wait whose tenant is not known yet, by what network they come from.
+pub const STRANGER_LINES: u32 = 64;
 /// The debt that a class can carry from one round into the next, in nanoseconds.
 pub const DEBT_NS_MAX: i64 = 400_000;
 /// Bytes that a receive can put into one buffer.
