@@ -4,6 +4,7 @@
 //! conversation  one connection: a request's head in, an answer out
 //! exporter      what all threads count, put together for one scrape
 //! chosen        which sites have series of their own
+//! shares        how tenants divide what there is not enough of
 //! families      the metrics, by name, of the host, workers, sites and backends
 //! exposition    the text format
 //! ```
@@ -17,6 +18,7 @@ mod conversation;
 mod exporter;
 mod exposition;
 mod families;
+mod shares;
 
 use crate::configuration::Standing;
 use crate::shared::Shared;

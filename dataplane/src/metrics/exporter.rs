@@ -6,13 +6,14 @@
 use super::chosen::Chosen;
 use super::exposition::{Exposition, Labels};
 use super::families;
+use super::shares::shares;
 use crate::backend_state::BackendState;
 use crate::configuration::{Position, Standing};
 use crate::routing::{Routing, backends};
 use crate::shared::Shared;
 use crate::usage::SiteFigures;
 use meridian_model::limits::METRICS_BACKENDS_MAX;
-use meridian_model::snapshot::SiteId;
+use meridian_model::snapshot::{SiteId, TenantId};
 use meridian_model::usage::NO_SITE;
 use meridian_sys::Notifier;
 use std::collections::HashMap;
@@ -110,8 +111,8 @@ impl Exporter {
         let routing = self.shared.routing.load_full();
         let usage = &self.shared.usage;
         let with_traffic = usage.sites_with_traffic();
-        let is_served = |site| routing.served(site).is_some();
-        let sites_left_out = chosen.update(&with_traffic, is_served);
+        let tenant = |site| routing.served(site).map(|it| it.site().tenant_id);
+        let sites_left_out = chosen.update(&with_traffic, tenant);
         let figures = usage.figures(|site| site == NO_SITE || chosen.has(site));
         let (backends, backends_left_out) = backend_rows(&routing, chosen);
         let scrape = Scrape {
@@ -179,20 +180,29 @@ fn site_rows(
     nobody.into_iter().chain(of_sites).collect()
 }
 
-/// The backends of the chosen sites, as many as there may be, and how many were left out.
+/// The backends of the chosen sites, as many as there may be by the tenants' [`shares`], and how
+/// many were left out.
 fn backend_rows(routing: &Routing, chosen: &Chosen) -> (Vec<BackendRow>, u64) {
+    let of_chosen = || chosen.sites().iter().filter_map(|&id| routing.served(id));
+    let mut wanted: HashMap<TenantId, usize> = HashMap::new();
+    for site in of_chosen().map(|served| served.site()) {
+        *wanted.entry(site.tenant_id).or_default() += backends(site).count();
+    }
+    let mut left = shares(wanted, METRICS_BACKENDS_MAX);
     let mut rows = Vec::new();
     let mut left_out = 0;
-    for served in chosen.sites().iter().filter_map(|&id| routing.served(id)) {
+    for served in of_chosen() {
         let site = served.site();
         for backend in backends(site) {
             let Some(state) = served.backend_state(&backend.key) else {
                 continue;
             };
-            if rows.len() == METRICS_BACKENDS_MAX {
+            let left = left.entry(site.tenant_id).or_default();
+            if *left == 0 {
                 left_out += 1;
                 continue;
             }
+            *left -= 1;
             rows.push(BackendRow {
                 labels: site_labels(&site.tenant, &site.name)
                     .with("pool", backend.key.pool())
