@@ -34,6 +34,7 @@ use meridian_model::snapshot::ProxyProtocol;
 use meridian_model::usage::Column;
 use meridian_sys::{RecvBuf, RecvMode, SendBuf, Socket};
 use picking::Unpicked;
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::task::Poll;
@@ -90,6 +91,8 @@ pub(crate) struct Exchange<'c> {
     upload: Upload,
     /// What the response is to have the visitor remember.
     new_tag: Option<Tag>,
+    /// Until when it may wait for room at backends, in all its tries; 0: it never had to.
+    queue_deadline_ns: Cell<u64>,
 }
 
 /// Counts a request as in flight at a backend.
@@ -142,6 +145,7 @@ impl<'c> Exchange<'c> {
             request,
             upload,
             new_tag: None,
+            queue_deadline_ns: Cell::new(0),
         }
     }
 
@@ -156,7 +160,11 @@ impl<'c> Exchange<'c> {
         loop {
             let failure = match self.attempt(&mut picked, fresh).await {
                 Attempt::Over(next) => return next,
-                Attempt::Refused(reject) => return self.refuse(reject).await,
+                Attempt::Refused(reject) => {
+                    // A client that takes its time with the answer is none of the backend's.
+                    drop(picked);
+                    return self.refuse(reject).await;
+                }
                 Attempt::Gone(cut) => return self.cut(cut),
                 Attempt::Failed(failure) => failure,
             };
@@ -165,23 +173,18 @@ impl<'c> Exchange<'c> {
                 self.report(&picked.upstream, failure.reject);
             }
             if !self.may_retry(failure) {
+                drop(picked);
                 return self.refuse(failure.reject).await;
             }
             // A pooled connection that broke says little about its backend: one more try there.
-            if !failure.reused {
+            let stays = failure.reused;
+            if !stays {
                 tried.push(picked.upstream.number());
-                // Its place there is another's now.
-                drop(picked);
-                picked = match self.pick(&tried).await {
-                    Ok(picked) => picked,
-                    Err(unpicked) => return self.end_unpicked(unpicked, failure.reject).await,
-                };
             }
-            if !self.request.site.spend_retry() {
-                self.worker.board().retries_refused.add(1);
-                self.count(Column::Refused);
-                return self.refuse(failure.reject).await;
-            }
+            picked = match self.pick_again(picked, stays, &tried).await {
+                Ok(picked) => picked,
+                Err(unpicked) => return self.end_unpicked(unpicked, failure.reject).await,
+            };
             self.count(Column::Retries);
             fresh = true;
         }
@@ -258,6 +261,7 @@ impl<'c> Exchange<'c> {
         let record = self.connection.record();
         let began_ns = self.worker.runtime.now_ns();
         record.begin_try(&picked.upstream, began_ns);
+        self.upload.begin_try();
         let header = upstream.key().proxy_protocol();
         // A connection that began with one client's address is of no use to another.
         let is_shared = header == ProxyProtocol::Off;
@@ -325,10 +329,13 @@ impl<'c> Exchange<'c> {
         }
     }
 
-    /// Lets the backend's pool know how a try ended that began then.
+    /// Lets the backend's pool know how a try ended that began then. What it waited for the client
+    /// says nothing about the backend.
     fn observe(&self, picked: &Pick, outcome: Outcome, began_ns: u64) {
         let now_ns = self.worker.runtime.now_ns();
-        picked.observe(outcome, now_ns.saturating_sub(began_ns), now_ns);
+        let not_its_ns = self.upload.client_ns(now_ns);
+        let took_ns = now_ns.saturating_sub(began_ns).saturating_sub(not_its_ns);
+        picked.observe(outcome, took_ns, now_ns);
     }
 
     async fn connect(&self, upstream: &Upstream) -> Result<Socket, Reject> {

@@ -17,7 +17,7 @@ use crate::client::ClientConnection;
 use crate::http::reject::Reject;
 use crate::http::request::{BodyFraming, RequestHead};
 use crate::site::LocalSite;
-use meridian_model::limits::CONNECTIONS_RETRY_AFTER_S;
+use meridian_model::limits::{CONNECTIONS_RETRY_AFTER_S, QUEUE_RETRY_AFTER_S};
 use meridian_model::snapshot::Limits;
 use std::time::Duration;
 
@@ -32,9 +32,11 @@ pub(crate) struct Refusal {
 
 impl From<Reject> for Refusal {
     fn from(reject: Reject) -> Refusal {
+        // The other limits are asked before, and know when.
+        let is_of_queue = matches!(reject, Reject::QueueFull | Reject::QueueSlow);
         Refusal {
             reject,
-            retry_after_s: None,
+            retry_after_s: is_of_queue.then_some(QUEUE_RETRY_AFTER_S),
         }
     }
 }

@@ -30,6 +30,10 @@ pub(crate) struct Upload {
     head_bytes: usize,
     /// The client waits for the backend to say 100 (Continue): it is not the one who is slow.
     awaits_continue: bool,
+    /// Since when the backend has all that came, and the client is to send more; 0: it is not.
+    client_since_ns: u64,
+    /// How long that was in this try, before.
+    client_ns: u64,
 }
 
 /// Why the body, and with it the request, cannot go on.
@@ -71,6 +75,22 @@ impl Upload {
             pieces: 0,
             head_bytes: 0,
             awaits_continue: request.expect_continue,
+            client_since_ns: 0,
+            client_ns: 0,
+        }
+    }
+
+    /// Another try begins: nobody has waited in it yet.
+    pub(crate) fn begin_try(&mut self) {
+        self.client_since_ns = 0;
+        self.client_ns = 0;
+    }
+
+    /// How long this try has waited for bytes of the client so far, in ns.
+    pub(crate) fn client_ns(&self, now_ns: u64) -> u64 {
+        match self.client_since_ns {
+            0 => self.client_ns,
+            since_ns => self.client_ns + now_ns.saturating_sub(since_ns),
         }
     }
 
@@ -134,6 +154,10 @@ impl Upload {
         traffic: Traffic<'_>,
         now_ns: u64,
     ) -> Result<Pumped, UploadFault> {
+        if self.client_since_ns != 0 {
+            self.client_ns = self.client_ns(now_ns);
+            self.client_since_ns = 0;
+        }
         loop {
             if !self.broken {
                 self.fill(client, traffic)?;
@@ -172,7 +196,10 @@ impl Upload {
                 return Ok(Pumped::BackendsTurn);
             }
             return match self.meter.wait(now_ns) {
-                Some(look_ns) => Ok(Pumped::Waiting(look_ns)),
+                Some(look_ns) => {
+                    self.client_since_ns = now_ns;
+                    Ok(Pumped::Waiting(look_ns))
+                }
                 None => Err(UploadFault::Refused(Reject::BodySlow)),
             };
         }

@@ -227,6 +227,9 @@ pub const LEASE_MS: u64 = 100;
 /// will end.
 pub const CONNECTIONS_RETRY_AFTER_S: u32 = 1;
 
+/// What Retry-After says where the backends of a pool are full and no more may wait, in seconds.
+pub const QUEUE_RETRY_AFTER_S: u32 = 1;
+
 /// Retries that a site can make in a row on one worker. Counted as `retry_budget` when met.
 pub const RETRY_BURST: u32 = 16;
 

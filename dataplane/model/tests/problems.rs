@@ -129,6 +129,23 @@ fn of_routes_beyond_their_limits() {
     }
 }
 
+/// A browser keeps one cookie of a name for all paths of a site: two pools would take it from each
+/// other, and no visitor would stay anywhere.
+#[test]
+fn in_two_pools_with_one_cookie() {
+    let pools = |second: &str| {
+        of_site(&format!(
+            "pool = [{{ sticky = {{ cookie = \"a\" }} }}, {{ name = \"api\", sticky = {{ cookie = {second:?} }} }}]"
+        ))
+    };
+    let said = problems(&pools("a")).to_string();
+    assert!(
+        said.contains("site.pool.sticky.cookie: \"a\" is there twice; the first is on line 11"),
+        "{said}"
+    );
+    assert!(Manifest::parse(&pools("A"), "h.toml").is_ok());
+}
+
 #[test]
 fn in_an_empty_file() {
     check(

@@ -54,8 +54,32 @@ impl Exchange<'_> {
         self.wait_for(picked, &[]).await
     }
 
+    /// The backend of another try, as long as the budget lasts: the same, or one of those that were
+    /// not tried. Nobody gets in line for a try that may not be made, and where there is nobody
+    /// to try, nothing is spent.
+    pub(super) async fn pick_again(
+        &mut self,
+        before: Pick,
+        stays: bool,
+        tried: &[u32],
+    ) -> Result<Pick, Unpicked> {
+        let next = match stays {
+            true => Picked::Backend(before),
+            false => {
+                // Its place there is another's now.
+                drop(before);
+                self.look(tried, false)
+            }
+        };
+        if !matches!(next, Picked::Nobody) && !self.request.site.spend_retry() {
+            self.worker.board().retries_refused.add(1);
+            return Err(Unpicked::Nobody);
+        }
+        self.wait_for(next, tried).await
+    }
+
     /// A backend of the pool that the request was routed to, but those that were tried.
-    pub(super) async fn pick(&mut self, tried: &[u32]) -> Result<Pick, Unpicked> {
+    async fn pick(&mut self, tried: &[u32]) -> Result<Pick, Unpicked> {
         let picked = self.look(tried, false);
         self.wait_for(picked, tried).await
     }
@@ -89,7 +113,11 @@ impl Exchange<'_> {
         let Some(rules) = self.request.site.site().pools[pool].queue.clone() else {
             return Err(Unpicked::Refused(Reject::QueueFull));
         };
-        let deadline_ns = runtime.deadline(rules.timeout);
+        let deadline_ns = match self.queue_deadline_ns.get() {
+            0 => runtime.deadline(rules.timeout),
+            of_earlier_try => of_earlier_try,
+        };
+        self.queue_deadline_ns.set(deadline_ns);
         let mut line = self.enter(wish, rules.requests)?;
         loop {
             if let Some(pick) = line.take() {

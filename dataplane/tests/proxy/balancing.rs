@@ -2,7 +2,7 @@
 
 use crate::support::eventually;
 use crate::support::manifest::Declared;
-use crate::support::peer::{Backend, Peer, answer_each, ok, status};
+use crate::support::peer::{Backend, PATIENCE, Peer, answer_each, ok, status};
 use crate::support::plane::{Plane, number};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -26,6 +26,27 @@ fn named(name: &'static str, let_go: &Arc<AtomicBool>) -> SocketAddr {
             }
             ok(name.as_bytes())
         });
+    })
+}
+
+/// A backend that answers with `name` after so long, to POST once it has four bytes of a body.
+fn named_reader(name: &'static str, takes: Duration) -> SocketAddr {
+    Backend::new().serve(move |mut peer| {
+        loop {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                match peer.receive(1, PATIENCE).as_slice() {
+                    [] => return,
+                    byte => head.extend_from_slice(byte),
+                }
+            }
+            let body = if head.starts_with(b"POST ") { 4 } else { 0 };
+            if peer.receive(body, PATIENCE).len() < body {
+                return;
+            }
+            std::thread::sleep(takes);
+            peer.send(&ok(name.as_bytes()));
+        }
     })
 }
 
@@ -249,6 +270,40 @@ fn a_slow_backend_gets_few_requests_by_peak_ewma() {
     let of_slow = picked.get("slow").copied().unwrap_or_default();
     // A third by weight; the first tells all workers how slow it is.
     assert!(of_slow < 20, "{picked:?}");
+    drop(clients);
+    plane.reload(&Declared {
+        workers: 2,
+        ..Declared::default()
+    });
+    plane.finish();
+}
+
+/// A body that takes its time, and one that is given up.
+#[test]
+fn a_client_that_sends_slowly_does_not_make_its_backend_slow_by_peak_ewma() {
+    let fast = named_reader("fast", Duration::ZERO);
+    let slow = named_reader("slow", Duration::from_millis(200));
+    let mut plane = Plane::start(&with_pool([fast, slow], "algorithm = \"peak-ewma\""));
+    let mut clients = connect_to_both(&plane);
+    picks(&mut clients, 10);
+    for ends in [true, false] {
+        let mut slow = Peer::connect(plane.address());
+        slow.send(b"POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 4\r\n\r\n");
+        for byte in [b"1", b"2", b"3"] {
+            std::thread::sleep(Duration::from_millis(700));
+            slow.send(byte);
+        }
+        if ends {
+            slow.send(b"4");
+            assert_eq!(slow.receive_response().1, b"fast");
+        } else {
+            drop(slow);
+            assert!(eventually(10, || plane.site("cut") == 1));
+        }
+        // With the client's 2 s it would be the slower one.
+        let picked = picks(&mut clients, 10);
+        assert!(picked["fast"] >= 15, "{ends}: {picked:?}");
+    }
     drop(clients);
     plane.reload(&Declared {
         workers: 2,

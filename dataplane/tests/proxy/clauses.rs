@@ -468,6 +468,11 @@ const CLAUSES_OF_TESTS: &[(&str, &str, &str)] = &[
         "a_slow_backend_gets_few_requests_by_peak_ewma",
     ),
     (
+        "Balancing: peak-EWMA, the client's share of the time",
+        "balancing",
+        "a_client_that_sends_slowly_does_not_make_its_backend_slow_by_peak_ewma",
+    ),
+    (
         "Balancing: slow start",
         "balancing",
         "a_backend_that_is_ready_again_comes_to_its_weight_slowly",

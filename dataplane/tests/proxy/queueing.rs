@@ -152,7 +152,11 @@ fn a_queue_has_its_length_and_its_time_and_who_leaves_makes_room() {
     assert!(waiting(&plane, 1));
     let mut refused = Peer::connect(plane.address());
     refused.send(&ask_for("/hold/refused"));
-    assert_eq!(status(&refused.receive_response().0), 503);
+    let (head, _) = refused.receive_response();
+    assert_eq!(
+        (status(&head), field(&head, "Retry-After")),
+        (503, Some("1"))
+    );
     assert_eq!(plane.hits("queue_full"), 1);
     gone.reset();
     assert!(waiting(&plane, 0));
@@ -179,7 +183,10 @@ fn a_queue_has_its_length_and_its_time_and_who_leaves_makes_room() {
     let mut third = hold(&plane, 0, "/hold/third");
     refused.send(&ask_for("/hold/late"));
     let (head, _) = refused.receive_response();
-    assert_eq!(status(&head), 503);
+    assert_eq!(
+        (status(&head), field(&head, "Retry-After")),
+        (503, Some("1"))
+    );
     assert!(field(&head, "Connection").is_none(), "{head}");
     assert_eq!(
         (plane.hits("queue_full"), plane.hits("queue_timeout")),

@@ -321,8 +321,20 @@ fn check_pools(reader: &mut Reader<'_>, site: &Site) {
         return;
     }
     let mut declared = Declared::new();
+    // A browser keeps one cookie of a name for a site: two pools would take it from each other.
+    let mut cookies = Declared::new();
     for pool in &site.pools {
         let name = &pool.name.value;
+        if let Some(sticky) = &pool.sticky {
+            let cookie = sticky.cookie.as_str();
+            cookies.add(
+                reader,
+                "site.pool.sticky.cookie",
+                cookie,
+                cookie,
+                pool.name.line,
+            );
+        }
         declared.add(
             reader,
             "site.pool.name",
