@@ -33,7 +33,7 @@ use meridian_model::limits::{
 use meridian_model::snapshot::ProxyProtocol;
 use meridian_model::usage::Column;
 use meridian_sys::{RecvBuf, RecvMode, SendBuf, Socket};
-use picking::Unpicked;
+use picking::{Newer, Unpicked};
 use std::io;
 use std::rc::Rc;
 use std::task::Poll;
@@ -88,6 +88,8 @@ pub(crate) struct Exchange<'c> {
     worker: &'c Worker,
     request: Request,
     upload: Upload,
+    /// Where backends are picked, when that is not the site that it came to any more.
+    newer: Option<Box<Newer>>,
     /// What the response is to have the visitor remember.
     new_tag: Option<Tag>,
 }
@@ -141,6 +143,7 @@ impl<'c> Exchange<'c> {
             worker,
             request,
             upload,
+            newer: None,
             new_tag: None,
         }
     }
@@ -169,7 +172,7 @@ impl<'c> Exchange<'c> {
             }
             // A pooled connection that broke says little about its backend: one more try there.
             if !failure.reused {
-                tried.push(picked.upstream.number());
+                tried.push(Rc::clone(&picked.upstream));
                 // Its place there is another's now.
                 drop(picked);
                 picked = match self.pick(&tried).await {
@@ -335,7 +338,7 @@ impl<'c> Exchange<'c> {
         let address = upstream.address();
         let may_connect = self.worker.with_routing(|routing| {
             let policy = &routing.snapshot.policy;
-            self.request.site.may_connect(policy, address)
+            self.home().0.may_connect(policy, address)
         });
         if !may_connect {
             self.worker.board().policy_refusals.add(1);

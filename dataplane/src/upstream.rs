@@ -59,6 +59,11 @@ impl Upstream {
         self.number
     }
 
+    /// Whether the backend is one of these, be it of another revision.
+    pub(crate) fn is_among(&self, others: &[Rc<Upstream>]) -> bool {
+        others.iter().any(|other| other.key == self.key)
+    }
+
     /// Where the backend listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.key.address()

@@ -524,6 +524,15 @@ impl Worker {
         Some(local)
     }
 
+    /// A site as the newest revision has it that this worker took up; `None` where it is gone.
+    pub(crate) fn newest(&self, id: SiteId) -> Option<Rc<LocalSite>> {
+        if self.sweeping.get() {
+            let routing = Arc::clone(self.routing.borrow_mut().load());
+            self.bring_up_to_date(&routing, id);
+        }
+        self.sites.borrow().get(id).cloned()
+    }
+
     /// The same site with the addresses that its names have by now.
     pub(crate) fn resolved(&self, site: &Rc<LocalSite>) -> Rc<LocalSite> {
         match self.sites.borrow().get(site.site().id) {
@@ -536,7 +545,6 @@ impl Worker {
     pub(crate) fn begin_waiting(&self, waiter: &Arc<Waiter>) {
         let task = self.runtime.current_task();
         self.waiting.borrow_mut().push((task, Arc::clone(waiter)));
-        self.board().queued.add(1);
         self.board().waiting.add(1);
     }
 

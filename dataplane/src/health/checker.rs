@@ -139,7 +139,7 @@ impl Checker {
         kept.sort_unstable();
         for number in before {
             if kept.binary_search(&number).is_err() {
-                self.remove(number);
+                self.remove(number, served);
             }
         }
         if !numbers.is_empty() {
@@ -166,7 +166,8 @@ impl Checker {
         number
     }
 
-    fn remove(&mut self, number: u64) {
+    /// Looks at a backend no more; its site is served like this now, if it is.
+    fn remove(&mut self, number: u64, served: Option<&ServedSite>) {
         let Some(target) = self.targets.remove(&number) else {
             return;
         };
@@ -177,9 +178,13 @@ impl Checker {
         if self.by_key.get(&target.key) == Some(&number) {
             self.by_key.remove(&target.key);
         }
-        target
-            .state
-            .set_health(Health::Unchecked, "not checked any more");
+        // Of one that is gone what is known stays: requests that began before may still be sent
+        // there. It is as new should it come back.
+        let stays = served.and_then(|served| served.backend_state(&target.key));
+        if stays.is_some_and(|state| Arc::ptr_eq(&state, &target.state)) {
+            let reason = "not checked any more";
+            target.state.set_health(Health::Unchecked, reason);
+        }
     }
 
     /// A first check comes by chance within an interval, so that checks do not march in step.

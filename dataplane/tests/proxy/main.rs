@@ -15,6 +15,7 @@ mod log;
 mod metrics;
 mod names;
 mod programs;
+mod queue_changes;
 mod queue_order;
 mod queueing;
 mod revisions;
