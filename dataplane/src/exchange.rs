@@ -56,7 +56,7 @@ impl Failed {
     /// Whether it says something of the backend: a pooled connection may have been closed in
     /// between, and want of descriptors is ours.
     fn is_of_backend(&self) -> bool {
-        !self.reused && self.reject != Reject::Resources
+        !self.reused && !matches!(self.reject, Reject::Resources | Reject::ShareLimit)
     }
 }
 
@@ -344,9 +344,8 @@ impl<'c> Exchange<'c> {
             self.worker.board().policy_refusals.add(1);
             return Err(Reject::NoBackend);
         }
-        if !self.worker.has_room_for_backend() {
-            return Err(Reject::Resources);
-        }
+        let class = self.request.site.class();
+        self.worker.make_room_for_backend(class)?;
         let runtime = &self.worker.runtime;
         let began_ns = runtime.now_ns();
         let deadline_ns = runtime.deadline(self.request.site.site().timeouts.connect);
@@ -358,7 +357,7 @@ impl<'c> Exchange<'c> {
             _ if meridian_sys::process::is_want_of_resources(&error) => Reject::Resources,
             _ => Reject::ConnectRefused,
         })?;
-        socket.set_class(self.request.site.class());
+        socket.set_class(class);
         socket.set_mode(RecvMode::Bounded);
         upstream.counters().connections.add(1);
         Ok(socket)

@@ -8,6 +8,7 @@ mod bodies;
 mod chaos;
 mod clauses;
 mod connections;
+mod crowding;
 mod handshakes;
 mod health;
 mod limits;
