@@ -206,7 +206,8 @@ impl<'c> Exchange<'c> {
             Reject::ConnectSlow => TrafficFailure::TimedOut,
             _ => return,
         };
-        if upstream.is_checked() {
+        let (site, pool) = self.home();
+        if site.site().pools[pool].health.is_some() {
             self.worker.health().report(upstream.key(), failure);
         }
     }

@@ -84,11 +84,6 @@ impl Upstream {
         self.state.health() == Health::Down
     }
 
-    /// Whether checks have said how it is.
-    pub(crate) fn is_checked(&self) -> bool {
-        self.state.health() != Health::Unchecked
-    }
-
     /// The part of its weight that the backend has ([`BackendState::share`]).
     pub(crate) fn share(&self, slow_start_ns: u64, now_ns: u64) -> u32 {
         self.state.share(slow_start_ns, now_ns)

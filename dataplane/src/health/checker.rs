@@ -232,9 +232,8 @@ impl Checker {
         match &mut target.phase {
             Phase::Ready => {}
             Phase::Waiting => {
-                target.phase = Phase::Ready;
-                let tenant = target.tenant();
-                self.turns.add(tenant, number, self.timers.at(due));
+                let due = self.timers.at(due);
+                self.hasten(number, due);
             }
             Phase::UnderWay(check, _) => {
                 let concluded = check.conclude();
@@ -356,11 +355,27 @@ impl Checker {
             let Some(&number) = self.by_key.get(&key) else {
                 continue;
             };
-            // Requests go to one that is down only when they were on their way.
-            let is_up = |it: &Target| matches!(it.standing, Standing::Up(_));
-            if self.targets.get(&number).is_some_and(is_up) {
-                self.judge(number, &Err(Failure::Traffic(failure)), now);
+            match self.targets.get(&number).map(|it| it.standing) {
+                Some(Standing::Up(_)) => {
+                    self.judge(number, &Err(Failure::Traffic(failure)), now);
+                }
+                // One request is not to say what only the first check says: that is made now.
+                Some(Standing::Unknown) => self.hasten(number, now),
+                // Requests go to one that is down only when they were on their way.
+                Some(Standing::Down(_)) | None => {}
             }
+        }
+    }
+
+    /// Has the next check of a target not wait for its time.
+    fn hasten(&mut self, number: u64, now: Instant) {
+        if let Some(target) = self.targets.get_mut(&number)
+            && matches!(target.phase, Phase::Waiting)
+        {
+            target.timer = None;
+            target.phase = Phase::Ready;
+            let tenant = target.tenant();
+            self.turns.add(tenant, number, now);
         }
     }
 
