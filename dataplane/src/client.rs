@@ -429,6 +429,8 @@ pub(crate) fn serve(mut connection: ClientConnection) -> impl Future<Output = ()
                 };
                 connection.park(keep_alive);
             }
+            // Nor has who waits for the end more than its share.
+            Next::Keep | Next::Linger if !worker.has_share(connection.socket().class()) => {}
             Next::Keep | Next::Linger => linger(connection.socket(), &worker.runtime).await,
             Next::Close => {}
             Next::Reset => connection.socket().reset_on_close(),

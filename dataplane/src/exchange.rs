@@ -33,7 +33,7 @@ use meridian_model::limits::{
 use meridian_model::snapshot::ProxyProtocol;
 use meridian_model::usage::Column;
 use meridian_sys::{RecvBuf, RecvMode, SendBuf, Socket};
-use picking::Unpicked;
+use picking::{Newer, Unpicked};
 use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
@@ -57,7 +57,7 @@ impl Failed {
     /// Whether it says something of the backend: a pooled connection may have been closed in
     /// between, and want of descriptors is ours.
     fn is_of_backend(&self) -> bool {
-        !self.reused && self.reject != Reject::Resources
+        !self.reused && !matches!(self.reject, Reject::Resources | Reject::ShareLimit)
     }
 }
 
@@ -89,6 +89,8 @@ pub(crate) struct Exchange<'c> {
     worker: &'c Worker,
     request: Request,
     upload: Upload,
+    /// Where backends are picked, when that is not the site that it came to any more.
+    newer: Option<Box<Newer>>,
     /// What the response is to have the visitor remember.
     new_tag: Option<Tag>,
     /// Until when it may wait for room at backends, in all its tries; 0: it never had to.
@@ -144,6 +146,7 @@ impl<'c> Exchange<'c> {
             worker,
             request,
             upload,
+            newer: None,
             new_tag: None,
             queue_deadline_ns: Cell::new(0),
         }
@@ -179,7 +182,7 @@ impl<'c> Exchange<'c> {
             // A pooled connection that broke says little about its backend: one more try there.
             let stays = failure.reused;
             if !stays {
-                tried.push(picked.upstream.number());
+                tried.push(Rc::clone(&picked.upstream));
             }
             picked = match self.pick_again(picked, stays, &tried).await {
                 Ok(picked) => picked,
@@ -206,7 +209,8 @@ impl<'c> Exchange<'c> {
             Reject::ConnectSlow => TrafficFailure::TimedOut,
             _ => return,
         };
-        if upstream.is_checked() {
+        let (site, pool) = self.home();
+        if site.site().pools[pool].health.is_some() {
             self.worker.health().report(upstream.key(), failure);
         }
     }
@@ -342,15 +346,14 @@ impl<'c> Exchange<'c> {
         let address = upstream.address();
         let may_connect = self.worker.with_routing(|routing| {
             let policy = &routing.snapshot.policy;
-            self.request.site.may_connect(policy, address)
+            self.home().0.may_connect(policy, address)
         });
         if !may_connect {
             self.worker.board().policy_refusals.add(1);
             return Err(Reject::NoBackend);
         }
-        if !self.worker.has_room_for_backend() {
-            return Err(Reject::Resources);
-        }
+        let class = self.request.site.class();
+        self.connection.worker().make_room_for_backend(class)?;
         let runtime = &self.worker.runtime;
         let began_ns = runtime.now_ns();
         let deadline_ns = runtime.deadline(self.request.site.site().timeouts.connect);
@@ -362,7 +365,7 @@ impl<'c> Exchange<'c> {
             _ if meridian_sys::process::is_want_of_resources(&error) => Reject::Resources,
             _ => Reject::ConnectRefused,
         })?;
-        socket.set_class(self.request.site.class());
+        socket.set_class(class);
         socket.set_mode(RecvMode::Bounded);
         upstream.counters().connections.add(1);
         Ok(socket)

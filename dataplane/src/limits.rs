@@ -49,6 +49,12 @@ pub(crate) fn admit(
     site: &LocalSite,
     head: &RequestHead<'_>,
 ) -> Result<(), Refusal> {
+    if !connection.worker().has_share(site.class()) {
+        return Err(Refusal {
+            reject: Reject::ShareLimit,
+            retry_after_s: Some(CONNECTIONS_RETRY_AFTER_S),
+        });
+    }
     if connection.seat() != Some(site.seat()) && !connection.take_seat(site.seat()) {
         return Err(Refusal {
             reject: Reject::ConnectionLimit,

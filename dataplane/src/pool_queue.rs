@@ -85,20 +85,50 @@ impl PoolQueue {
         if self.waiting.load(Ordering::SeqCst) >= most {
             return None;
         }
-        line.place += 1;
+        Some(self.add(&mut line, wish, None, worker))
+    }
+
+    /// Stands in line for something else than `before`, who has left it, and where that one would
+    /// stand; at the end where there was none. The line takes it whatever its length is: it has let
+    /// it in already.
+    pub(crate) fn enter_again(
+        &self,
+        wish: Wish,
+        before: Option<&Waiter>,
+        worker: Notifier,
+    ) -> Arc<Waiter> {
+        let place = before.map(|it| it.place);
+        self.add(&mut self.line(), wish, place, worker)
+    }
+
+    fn add(
+        &self,
+        line: &mut Line,
+        wish: Wish,
+        place: Option<u64>,
+        worker: Notifier,
+    ) -> Arc<Waiter> {
+        let place = place.unwrap_or_else(|| {
+            line.place += 1;
+            line.place
+        });
         let waiter = Arc::new(Waiter {
             wish,
-            place: line.place,
+            place,
             granted: OnceLock::new(),
             called: AtomicBool::new(false),
             worker,
         });
         match line.kind(&waiter.wish) {
-            Some(kind) => line.kinds[kind].push_back(Arc::clone(&waiter)),
+            Some(kind) => {
+                let kind = &mut line.kinds[kind];
+                let at = kind.partition_point(|it| it.place < place);
+                kind.insert(at, Arc::clone(&waiter));
+            }
             None => line.kinds.push(VecDeque::from([Arc::clone(&waiter)])),
         }
         self.waiting.fetch_add(1, Ordering::SeqCst);
-        Some(waiter)
+        waiter
     }
 
     /// Leaves the line. The place that it was given, where it was.

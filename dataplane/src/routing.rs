@@ -7,7 +7,7 @@
 //! A backend that is known by a name is a server for each address that the name has now; when
 //! those change, the sites that use the name change, within their revision.
 
-use crate::backend_state::BackendState;
+use crate::backend_state::{BackendState, Health};
 use crate::departed::Departed;
 use crate::drains::{Drains, full_name};
 use crate::limits::{Meters, SiteMeters};
@@ -118,6 +118,7 @@ impl ServedSite {
                     match departed.find(&backend.key) {
                         Some(state) => {
                             state.set_draining(draining);
+                            state.set_health(Health::Unchecked, "it came back");
                             state
                         }
                         None => Arc::new(BackendState::new(draining)),

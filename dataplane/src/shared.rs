@@ -56,6 +56,8 @@ pub(crate) struct WorkerBoard {
     pub(crate) sticky_unknown: Counter,
     /// Idle client connections that were closed for want of descriptors.
     pub(crate) client_connections_closed: Counter,
+    /// Client connections that were closed as they came, for those before them are in use.
+    pub(crate) clients_turned_away: Counter,
     /// Pooled connections to backends that were closed for want of descriptors.
     pub(crate) upstream_connections_closed: Counter,
     /// Connections closed because the host denies their clients.

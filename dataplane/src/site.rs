@@ -13,7 +13,9 @@ use crate::upstream::Upstream;
 use crate::worker::Worker;
 use meridian_model::address_policy::AddressPolicy;
 use meridian_model::limits::RETRY_BURST;
-use meridian_model::snapshot::{Algorithm, BackendKey, HashInput, Pool, Site, Sticky, Tier};
+use meridian_model::snapshot::{
+    Algorithm, BackendKey, HashInput, Pool, PoolId, Site, Sticky, Tier,
+};
 use meridian_sys::ClassId;
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -174,7 +176,7 @@ impl LocalSite {
     pub(crate) fn pick(
         &self,
         pool: usize,
-        tried: &[u32],
+        tried: &[Rc<Upstream>],
         now_ns: u64,
         first: bool,
         key: impl Fn(HashInput) -> u64,
@@ -220,13 +222,19 @@ impl LocalSite {
 
     /// The backend of a pool that a visitor was with: unless it is down, or one of `tried`. Where
     /// others wait for it, who is `first` of them gets it.
-    pub(crate) fn stay(&self, pool: usize, tag: Tag, tried: &[u32], first: bool) -> Picked {
+    pub(crate) fn stay(
+        &self,
+        pool: usize,
+        tag: Tag,
+        tried: &[Rc<Upstream>],
+        first: bool,
+    ) -> Picked {
         let local = &self.pools[pool];
         let Some((tier, place)) = local.find(tag) else {
             return Picked::Nobody;
         };
         let upstream = &tier.upstreams[place];
-        if upstream.is_down() || tried.contains(&upstream.number()) {
+        if upstream.is_down() || upstream.is_among(tried) {
             return Picked::Nobody;
         }
         if !tier.is_limited {
@@ -252,6 +260,11 @@ impl LocalSite {
             pick.load = Some(local.load(tier, place));
             Some(pick)
         })
+    }
+
+    /// The place that a pool has here; `None` where it is gone.
+    pub(crate) fn place_of(&self, pool: PoolId) -> Option<usize> {
+        self.site.pools.iter().position(|it| it.id == pool)
     }
 
     /// Where requests wait for the backends of a pool, where these have limits.
@@ -400,16 +413,17 @@ impl LocalTier {
     }
 
     /// Whether there is one that may be used, full or not.
-    fn has_usable(&self, tried: &[u32]) -> bool {
+    fn has_usable(&self, tried: &[Rc<Upstream>]) -> bool {
         let mut upstreams = self.upstreams.iter();
-        upstreams.any(|it| it.is_usable() && !tried.contains(&it.number()))
+        upstreams.any(|it| it.is_usable() && !it.is_among(tried))
     }
 
-    fn keys_of(&self, numbers: &[u32]) -> Box<[BackendKey]> {
-        let those = self
-            .upstreams
-            .iter()
-            .filter(|it| numbers.contains(&it.number()));
+    /// Those of `tried` that are of this tier, in its order.
+    fn keys_of(&self, tried: &[Rc<Upstream>]) -> Box<[BackendKey]> {
+        if tried.is_empty() {
+            return Box::default();
+        }
+        let those = self.upstreams.iter().filter(|it| it.is_among(tried));
         those.map(|upstream| upstream.key().clone()).collect()
     }
 
@@ -417,10 +431,15 @@ impl LocalTier {
         self.is_limited && self.upstreams[place].load().is_full()
     }
 
-    fn pick(&self, tried: &[u32], now_ns: u64, key: impl Fn(HashInput) -> u64) -> Option<usize> {
+    fn pick(
+        &self,
+        tried: &[Rc<Upstream>],
+        now_ns: u64,
+        key: impl Fn(HashInput) -> u64,
+    ) -> Option<usize> {
         let share = |place: usize| {
             let upstream = &self.upstreams[place];
-            if !upstream.is_usable() || tried.contains(&upstream.number()) || self.is_full(place) {
+            if !upstream.is_usable() || upstream.is_among(tried) || self.is_full(place) {
                 return 0;
             }
             match self.slow_start_ns {

@@ -306,6 +306,10 @@ pub(crate) fn limits(shared: &Shared) -> Vec<Met> {
             sum(&|worker| shared.workers[worker].client_connections_closed.get()),
         ),
         (
+            "clients_turned_away",
+            sum(&|worker| shared.workers[worker].clients_turned_away.get()),
+        ),
+        (
             "upstream_connections",
             sum(&|worker| shared.workers[worker].upstream_connections_closed.get()),
         ),

@@ -59,6 +59,11 @@ impl Upstream {
         self.number
     }
 
+    /// Whether the backend is one of these, be it of another revision.
+    pub(crate) fn is_among(&self, others: &[Rc<Upstream>]) -> bool {
+        others.iter().any(|other| other.key == self.key)
+    }
+
     /// Where the backend listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.key.address()
@@ -77,11 +82,6 @@ impl Upstream {
     /// Whether it does not answer: then not even a request that is drawn to it may go there.
     pub(crate) fn is_down(&self) -> bool {
         self.state.health() == Health::Down
-    }
-
-    /// Whether checks have said how it is.
-    pub(crate) fn is_checked(&self) -> bool {
-        self.state.health() != Health::Unchecked
     }
 
     /// The part of its weight that the backend has ([`BackendState::share`]).

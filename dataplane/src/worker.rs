@@ -1,5 +1,7 @@
 //! One worker: a thread with its own ring, listeners, connections, pools and counters.
 
+mod room;
+
 use crate::accept_queue::Accepted;
 use crate::access_log::{Entry, LogQueue};
 use crate::client::{self, ClientConnection, Known};
@@ -25,7 +27,8 @@ use meridian_model::limits::{
 use meridian_model::snapshot::{Site, SiteId, TenantId};
 use meridian_model::usage::NO_SITE;
 use meridian_sys::{
-    ClassId, Event, ListenerId, Runtime, RuntimeConfig, SetupError, Socket, SocketId, Stir, TaskId,
+    ClassId, Event, ListenerId, Origin, Runtime, RuntimeConfig, SetupError, Socket, SocketId, Stir,
+    TaskId,
 };
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::HashMap;
@@ -288,9 +291,8 @@ impl Worker {
             socket.set_class(self.shared.entrance.line_of(peer.ip()));
         }
         // Nobody is closed for somebody who may not come in.
-        if matches!(arrival, Arrival::Client | Arrival::Proxy) {
-            self.make_room();
-        }
+        let may_come_in = matches!(arrival, Arrival::Client | Arrival::Proxy);
+        let has_room = !may_come_in || self.make_room();
         let timeouts = self.with_routing(|routing| routing.snapshot.timeouts);
         let known = Known {
             port,
@@ -302,6 +304,10 @@ impl Worker {
             },
         };
         let connection = ClientConnection::new(Rc::clone(self), socket, known);
+        if !has_room {
+            self.board().clients_turned_away.add(1);
+            return;
+        }
         match arrival {
             // A browser opens connections ahead of need: until its first byte a connection
             // is idle, and the time for a head has not begun.
@@ -313,68 +319,9 @@ impl Worker {
         }
     }
 
-    /// Closes the connections that were idle longest, when there are more than descriptors allow:
-    /// some at a time, since finding them looks at all.
-    fn make_room(self: &Rc<Self>) {
-        let max = self.shared.client_connections_max;
-        if self.connections.get() <= max {
-            return;
-        }
-        let count = (max / 64).max(1) as usize;
-        let is_client = |tag| matches!(Tag::unpack(tag), Tag::Client(_));
-        for (id, tag) in self.runtime.idlest(count, is_client) {
-            if self.close_idle_client(id, tag) {
-                self.board().client_connections_closed.add(1);
-            }
-        }
-    }
-
-    /// Whether there is a descriptor for a connection to a backend that is not kept for other
-    /// things: without those nobody could ask what is wrong. Pooled connections make room, those
-    /// first of the tenant that has most of them.
-    pub(crate) fn has_room_for_backend(&self) -> bool {
-        if self.runtime.statistics().sockets < self.shared.sockets_max {
-            return true;
-        }
-        let is_pooled = |tag| matches!(Tag::unpack(tag), Tag::Upstream(_));
-        let mut by_class: HashMap<ClassId, Vec<(SocketId, Rc<Upstream>)>> = HashMap::new();
-        for (id, tag) in self.runtime.idlest(usize::MAX, is_pooled) {
-            if let Tag::Upstream(number) = Tag::unpack(tag)
-                && let Some(upstream) = self.upstream(number)
-                && let Some(site) = self.sites.borrow().get(upstream.key().site())
-            {
-                let of_class = by_class.entry(site.class()).or_default();
-                of_class.push((id, upstream));
-            }
-        }
-        // Finding them looks at all, so it is some at a time.
-        let count = (self.shared.sockets_max / 64).max(1) as usize;
-        let most = by_class.into_values().max_by_key(Vec::len);
-        let mut closed = 0;
-        for (id, upstream) in most.unwrap_or_default().into_iter().take(count) {
-            if let Some(socket) = self.runtime.unpark(id) {
-                upstream.forget_idle(id, socket);
-                closed += 1;
-            }
-        }
-        self.board().upstream_connections_closed.add(closed);
-        closed > 0
-    }
-
     fn upstream(&self, number: u32) -> Option<Rc<Upstream>> {
         let upstreams = self.upstreams.borrow();
         upstreams.get(number as usize).cloned().flatten()
-    }
-
-    fn close_idle_client(self: &Rc<Self>, id: SocketId, tag: u64) -> bool {
-        if let Tag::Client(known) = Tag::unpack(tag)
-            && let Some(socket) = self.runtime.unpark(id)
-        {
-            let worker = Rc::clone(self);
-            drop(ClientConnection::new(worker, socket, known));
-            return true;
-        }
-        false
     }
 
     fn upstream_stirred(&self, number: u32, id: SocketId, socket: Socket) {
@@ -397,7 +344,6 @@ impl Worker {
         let queues = &self.shared.accept_queues;
         queues.empty(self.index, |accepted| self.take_over(accepted));
         self.end_if_drained();
-        // To count the idle looks at every socket: not for each revision.
         let questions = self.shared.questions.load(Ordering::Acquire);
         if self.answered.replace(questions) != questions {
             let failures = self.failures.borrow();
@@ -527,6 +473,15 @@ impl Worker {
         Some(local)
     }
 
+    /// A site as the newest revision has it that this worker took up; `None` where it is gone.
+    pub(crate) fn newest(&self, id: SiteId) -> Option<Rc<LocalSite>> {
+        if self.sweeping.get() {
+            let routing = Arc::clone(self.routing.borrow_mut().load());
+            self.bring_up_to_date(&routing, id);
+        }
+        self.sites.borrow().get(id).cloned()
+    }
+
     /// The same site with the addresses that its names have by now.
     pub(crate) fn resolved(&self, site: &Rc<LocalSite>) -> Rc<LocalSite> {
         match self.sites.borrow().get(site.site().id) {
@@ -539,7 +494,6 @@ impl Worker {
     pub(crate) fn begin_waiting(&self, waiter: &Arc<Waiter>) {
         let task = self.runtime.current_task();
         self.waiting.borrow_mut().push((task, Arc::clone(waiter)));
-        self.board().queued.add(1);
         self.board().waiting.add(1);
     }
 
@@ -768,13 +722,9 @@ impl Worker {
         let numbers = self.runtime.statistics();
         let board = self.board();
         board.connections.publish(self.connections.get());
-        board.idle_connections.publish(
-            self.runtime
-                .parked()
-                .iter()
-                .filter(|(_, tag)| matches!(Tag::unpack(*tag), Tag::Client(_)))
-                .count() as u64,
-        );
+        board
+            .idle_connections
+            .publish(self.runtime.idle(Origin::Accepted));
         board.sockets.publish(numbers.sockets);
         board.turns.publish(numbers.turns);
         let now_ns = self.shared.origin.elapsed().as_nanos() as u64;

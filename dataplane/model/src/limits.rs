@@ -195,9 +195,18 @@ pub const RECEIVE_BUFFERS_LEAST: u16 = 1024;
 pub const DESCRIPTORS_RESERVED: u64 = 256;
 
 /// Of the other descriptors of a plane, the hundredths that its clients may have; the rest is
-/// for connections to backends and for health checks. Beyond it the connections that were idle longest are closed,
-/// counted as `client_connections`.
+/// for connections to backends and for health checks. Beyond it idle connections are closed, of the
+/// tenant that has most of them those that were idle longest, counted as `client_connections`.
 pub const CLIENT_DESCRIPTORS_PERCENT: u64 = 75;
+
+/// One of so many of the idle connections is closed at once to make room, and one at least.
+pub const IDLE_CLOSED_AT_ONCE_PART: u64 = 64;
+
+/// Connections in use that a tenant may have on a worker, to clients and to backends, for each that is
+/// left of those that the worker may have: three quarters of all for one tenant alone. What is more is
+/// refused, counted as `limit_share`; clients that have not said whose they are count as one tenant, and
+/// more of them are closed, counted as `clients_turned_away`.
+pub const SHARE_OF_LEFT: u64 = 3;
 
 /// How long a client's connection that we end is read on, in milliseconds, so that our last
 /// answer is not lost to a reset (RFC 9112 §9.6).

@@ -5,22 +5,34 @@
 //! after it was picked, so that picks of different backends interleave instead of coming in
 //! runs. Every worker keeps its own rotation and starts it at another place, so that workers do
 //! not all begin with the same backend.
+//!
+//! One that may not be picked when it is due stands aside, with its turn. It is asked again with
+//! the next picks, and has that turn as soon as it may: what it missed is not made up for, and
+//! what its weight says it has at once, whatever that is.
 
 use super::WHOLE;
 use super::lots::Dice;
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
+use std::collections::{BinaryHeap, VecDeque};
 
 /// The period of a backend of weight one.
 const PERIOD: u64 = 1 << 32;
 
-/// Backends that are passed over before it is looked whether any is usable.
-const PASSED_BEFORE_LOOK: usize = 4;
+/// Turns that backends with a part of their weight leave to others before the next one takes its.
+const TURNS_LEFT_MAX: usize = 4;
+
+/// Of those that stand aside, how many are asked for each pick.
+const ASKED_PER_PICK: usize = 2;
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Rotation {
     due: BinaryHeap<Reverse<(u64, u32)>>,
+    /// Those whose turn it was when they might not be picked, the next to be asked first.
+    aside: VecDeque<u32>,
+    /// When the last turn was due.
+    now: u64,
     weights: Box<[u32]>,
     /// For places that may be picked only sometimes.
     dice: Dice,
@@ -38,6 +50,8 @@ impl Rotation {
             .collect();
         let mut rotation = Rotation {
             due,
+            aside: VecDeque::new(),
+            now: 0,
             weights,
             dice: Dice::new(offset as u64),
         };
@@ -50,40 +64,61 @@ impl Rotation {
     /// The backend whose turn it is among those whose `share` is not 0; `None` when there is none.
     ///
     /// One that has a part of its weight takes so many of its turns. What may not be picked at all
-    /// has its next turn as if its weight were one: its share goes to the others by their weights,
-    /// and it is soon seen when it may be picked again.
+    /// leaves its share to the others by their weights. One that may be again is seen before each
+    /// of those that stand aside with it was asked, so after half as many picks at most.
     pub(crate) fn next(&mut self, share: impl Fn(usize) -> u32) -> Option<usize> {
-        for passed in 0.. {
-            let mut front = self.due.peek_mut()?;
+        self.ask_aside(ASKED_PER_PICK, &share);
+        let mut left = 0;
+        loop {
+            let Some(mut front) = self.due.peek_mut() else {
+                // There may be none at all, which takes one look at each to know.
+                self.ask_aside(self.aside.len(), &share);
+                if self.due.is_empty() {
+                    return None;
+                }
+                continue;
+            };
             let Reverse((due, index)) = *front;
+            self.now = due;
             let place = index as usize;
             let share_of_place = share(place);
-            let period = match share_of_place {
-                0 => PERIOD,
-                _ => PERIOD / u64::from(self.weights[place]),
-            };
-            *front = Reverse((due + period, index));
+            if share_of_place == 0 {
+                PeekMut::pop(front);
+                self.aside.push_back(index);
+                continue;
+            }
+            *front = Reverse((due + PERIOD / u64::from(self.weights[place]), index));
             drop(front);
             if due > u64::MAX / 2 {
-                self.rebase(due);
+                self.rebase();
             }
             // Where nobody has more than a part of his weight, it is a whole one.
-            let takes = |dice: &mut Dice| {
-                passed > PASSED_BEFORE_LOOK
-                    || dice.below(u64::from(WHOLE)) < u64::from(share_of_place)
-            };
-            if share_of_place >= WHOLE || share_of_place > 0 && takes(&mut self.dice) {
+            if share_of_place >= WHOLE
+                || left > TURNS_LEFT_MAX
+                || self.dice.below(u64::from(WHOLE)) < u64::from(share_of_place)
+            {
                 return Some(place);
             }
-            // There may be no other at all, which takes one look at each to know.
-            if passed == PASSED_BEFORE_LOOK && !(0..self.weights.len()).any(|it| share(it) > 0) {
-                break;
-            }
+            left += 1;
         }
-        None
     }
 
-    fn rebase(&mut self, now: u64) {
+    /// Asks so many of those that stand aside: who may be picked has the turn that it missed.
+    fn ask_aside(&mut self, count: usize, share: impl Fn(usize) -> u32) {
+        for _ in 0..count.min(self.aside.len()) {
+            let Some(index) = self.aside.pop_front() else {
+                return;
+            };
+            if share(index as usize) > 0 {
+                self.due.push(Reverse((self.now, index)));
+            } else {
+                self.aside.push_back(index);
+            }
+        }
+    }
+
+    fn rebase(&mut self) {
+        let now = std::mem::take(&mut self.now);
         self.due = self
             .due
             .drain()
@@ -132,6 +167,48 @@ mod tests {
         }
         let seen = (0..4).position(|_| rotation.next(|_| WHOLE) == Some(0));
         assert!(seen.is_some());
+    }
+
+    #[test]
+    fn one_that_is_usable_again_has_its_share_at_once() {
+        for (weights, passed) in [
+            (vec![100; 10], 1),
+            (vec![65_535; 10], 1000),
+            (vec![100, 100], 1),
+            (vec![65_535, 1, 1], 1000),
+        ] {
+            let whole: u32 = weights.iter().sum();
+            let rounds = weights.len() * 20;
+            let wanted = rounds as f64 * f64::from(weights[0]) / f64::from(whole);
+            let mut rotation = Rotation::new(weights.iter().copied(), 0);
+            for _ in 0..passed {
+                assert_ne!(rotation.next(only(|it| it != 0)), Some(0));
+            }
+            let picks = (0..rounds).filter(|_| rotation.next(|_| WHOLE) == Some(0));
+            let picks = picks.count() as f64;
+            assert!((picks - wanted).abs() <= 2.0, "{picks} of {weights:?}");
+        }
+    }
+
+    #[test]
+    fn many_that_are_usable_again_have_their_shares_within_a_round() {
+        let backends = 1000;
+        let mut rotation = Rotation::new(vec![60_000; backends], 0);
+        for _ in 0..backends {
+            assert_eq!(rotation.next(only(|it| it == 7)), Some(7));
+        }
+        let mut picked = vec![0; backends];
+        (0..2 * backends).for_each(|_| picked[rotation.next(|_| WHOLE).expect("all are")] += 1);
+        assert!(picked.iter().all(|&it| (1..=3).contains(&it)), "{picked:?}");
+    }
+
+    /// What is full each time but one that it is looked at has less than its share, and not much.
+    #[test]
+    fn one_that_is_often_full_is_picked_when_it_has_room() {
+        let mut rotation = Rotation::new([100, 100], 0);
+        let picks =
+            (0..1000).filter(|at| rotation.next(only(|it| it != 0 || at % 4 == 0)) == Some(0));
+        assert_eq!(picks.count(), 250);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::http::reject::Reject;
 use crate::pool_queue::{PoolQueue, Waiter, Wish};
 use crate::site::{LocalSite, Pick, Picked};
 use crate::sticky::{Tag, Visitor};
+use crate::upstream::Upstream;
 use crate::worker::Worker;
 use meridian_model::snapshot::HashInput;
 use std::net::IpAddr;
@@ -31,6 +32,15 @@ pub(super) enum Unpicked {
     ClientGone,
 }
 
+/// The pool of a request in a revision after the one that it began under.
+///
+/// Its rules stay those that it began under. But where it has to wait for a backend, or finds none,
+/// it goes by what there is now: what it waits for may be gone, and what it needs may be there.
+pub(super) struct Newer {
+    site: Rc<LocalSite>,
+    pool: usize,
+}
+
 /// A request in line, until it leaves.
 struct InLine<'w> {
     worker: &'w Worker,
@@ -42,7 +52,7 @@ struct InLine<'w> {
     left: bool,
 }
 
-impl Exchange<'_> {
+impl<'c> Exchange<'c> {
     /// The first backend that is tried.
     pub(super) async fn first_pick(&mut self) -> Result<Pick, Unpicked> {
         let picked = self.look(&[], false);
@@ -61,14 +71,14 @@ impl Exchange<'_> {
         &mut self,
         before: Pick,
         stays: bool,
-        tried: &[u32],
+        tried: &[Rc<Upstream>],
     ) -> Result<Pick, Unpicked> {
         let next = match stays {
             true => Picked::Backend(before),
             false => {
                 // Its place there is another's now.
                 drop(before);
-                self.look(tried, false)
+                self.look_again(tried)
             }
         };
         if !matches!(next, Picked::Nobody) && !self.request.site.spend_retry() {
@@ -79,12 +89,48 @@ impl Exchange<'_> {
     }
 
     /// A backend of the pool that the request was routed to, but those that were tried.
-    async fn pick(&mut self, tried: &[u32]) -> Result<Pick, Unpicked> {
-        let picked = self.look(tried, false);
+    async fn pick(&mut self, tried: &[Rc<Upstream>]) -> Result<Pick, Unpicked> {
+        let picked = self.look_again(tried);
         self.wait_for(picked, tried).await
     }
 
-    async fn wait_for(&mut self, picked: Picked, tried: &[u32]) -> Result<Pick, Unpicked> {
+    /// Looks for a backend once more: there may be others by now.
+    fn look_again(&mut self, tried: &[Rc<Upstream>]) -> Picked {
+        match self.look(tried, false) {
+            Picked::Nobody => self.look_at_newer(tried).unwrap_or(Picked::Nobody),
+            picked => picked,
+        }
+    }
+
+    /// Where its backends are picked: the site, and the place of the pool there.
+    pub(super) fn home(&self) -> (&Rc<LocalSite>, usize) {
+        match &self.newer {
+            Some(newer) => (&newer.site, newer.pool),
+            None => (&self.request.site, self.request.forward().pool),
+        }
+    }
+
+    /// Goes by the newest revision of its pool, where that has backends for it: what is found there
+    /// by one who comes. `None` where it does so already, or finds nothing, and goes on as before.
+    fn look_at_newer(&mut self, tried: &[Rc<Upstream>]) -> Option<Picked> {
+        let (site, pool) = self.home();
+        let newest = self.worker.newest(site.site().id)?;
+        if Rc::ptr_eq(&newest, site) {
+            return None;
+        }
+        let pool = newest.place_of(site.site().pools[pool].id)?;
+        let newer = Box::new(Newer { site: newest, pool });
+        let before = self.newer.replace(newer);
+        match self.look(tried, false) {
+            Picked::Nobody => {
+                self.newer = before;
+                None
+            }
+            picked => Some(picked),
+        }
+    }
+
+    async fn wait_for(&mut self, picked: Picked, tried: &[Rc<Upstream>]) -> Result<Pick, Unpicked> {
         match picked {
             Picked::Backend(pick) => Ok(pick),
             Picked::Nobody => Err(Unpicked::Nobody),
@@ -94,8 +140,8 @@ impl Exchange<'_> {
     }
 
     /// Looks for a backend: as one who comes, or as the `first` of those who wait.
-    fn look(&self, tried: &[u32], first: bool) -> Picked {
-        let (site, pool) = (&self.request.site, self.request.forward().pool);
+    fn look(&self, tried: &[Rc<Upstream>], first: bool) -> Picked {
+        let (site, pool) = self.home();
         let now_ns = self.worker.runtime.now_ns();
         if let Some(tag) = self.request.visitor.and_then(Visitor::tag) {
             match site.stay(pool, tag, tried, first) {
@@ -107,10 +153,14 @@ impl Exchange<'_> {
     }
 
     /// Waits for a place at a backend, as long as the pool says.
-    async fn stand_in_line(&self, wish: Wish, tried: &[u32]) -> Result<Pick, Unpicked> {
+    async fn stand_in_line(
+        &mut self,
+        wish: Wish,
+        tried: &[Rc<Upstream>],
+    ) -> Result<Pick, Unpicked> {
         let runtime = &self.worker.runtime;
-        let pool = self.request.forward().pool;
-        let Some(rules) = self.request.site.site().pools[pool].queue.clone() else {
+        let (site, pool) = self.home();
+        let Some(rules) = site.site().pools[pool].queue.clone() else {
             return Err(Unpicked::Refused(Reject::QueueFull));
         };
         let deadline_ns = match self.queue_deadline_ns.get() {
@@ -127,18 +177,20 @@ impl Exchange<'_> {
             if self.client.is_broken() || self.client.is_reset() {
                 return Err(Unpicked::ClientGone);
             }
-            if line.is_first() {
-                match self.look(tried, true) {
-                    Picked::Backend(pick) => return Ok(pick),
-                    Picked::Nobody => return Err(Unpicked::Nobody),
-                    // It may be another one now: the backend of its visitor went down.
-                    Picked::Full(wish) if !wish.is_like(line.waiter.wish()) => {
-                        drop(line);
-                        line = self.enter(wish, rules.requests)?;
-                        continue;
-                    }
-                    Picked::Full(_) => {}
+            let picked = match self.look_at_newer(tried) {
+                None if line.is_first() => Some(self.look(tried, true)),
+                picked => picked,
+            };
+            match picked {
+                Some(Picked::Backend(pick)) => return Ok(pick),
+                Some(Picked::Nobody) => return Err(Unpicked::Nobody),
+                // It may be another one now: there is a newer revision, or the backend of its
+                // visitor went down.
+                Some(Picked::Full(wish)) if !wish.is_like(line.waiter.wish()) => {
+                    line = self.change(line, wish)?;
+                    continue;
                 }
+                Some(Picked::Full(_)) | None => {}
             }
             if deadline_ns <= runtime.now_ns() {
                 return Err(Unpicked::Refused(Reject::QueueSlow));
@@ -148,9 +200,9 @@ impl Exchange<'_> {
         }
     }
 
-    fn enter(&self, wish: Wish, most: u32) -> Result<InLine<'_>, Unpicked> {
-        let pool = self.request.forward().pool;
-        let site = Rc::clone(&self.request.site);
+    /// Stands at the end of the line, unless `most` do already.
+    fn enter(&self, wish: Wish, most: u32) -> Result<InLine<'c>, Unpicked> {
+        let (site, pool) = self.home();
         let Some(queue) = site.queue(pool).map(Arc::clone) else {
             return Err(Unpicked::Nobody);
         };
@@ -158,15 +210,35 @@ impl Exchange<'_> {
         let Some(waiter) = queue.enter(wish, most, notifier) else {
             return Err(Unpicked::Refused(Reject::QueueFull));
         };
+        self.worker.board().queued.add(1);
+        Ok(self.in_line(queue, waiter))
+    }
+
+    /// Waits for something else from here on, and has come no later for that.
+    fn change(&self, line: InLine<'c>, wish: Wish) -> Result<InLine<'c>, Unpicked> {
+        let (site, pool) = self.home();
+        let Some(queue) = site.queue(pool).map(Arc::clone) else {
+            return Err(Unpicked::Nobody);
+        };
+        let before = Arc::clone(&line.waiter);
+        let is_same = Arc::ptr_eq(&queue, &line.queue);
+        drop(line);
+        let notifier = self.worker.runtime.notifier();
+        let waiter = queue.enter_again(wish, is_same.then_some(&*before), notifier);
+        Ok(self.in_line(queue, waiter))
+    }
+
+    fn in_line(&self, queue: Arc<PoolQueue>, waiter: Arc<Waiter>) -> InLine<'c> {
+        let (site, pool) = self.home();
         self.worker.begin_waiting(&waiter);
-        Ok(InLine {
+        InLine {
             worker: self.worker,
-            site,
+            site: Rc::clone(site),
             pool,
             queue,
             waiter,
             left: false,
-        })
+        }
     }
 
     /// The hash of what a pool may go by, the same on every host.
@@ -217,14 +289,14 @@ impl Exchange<'_> {
             return Vec::new();
         };
         let board = self.worker.board();
-        let pool = self.request.forward().pool;
+        let (site, pool) = self.home();
         match self.new_tag {
             Some(tag) => {
                 board.sticky_set.add(1);
                 if matches!(visitor, Visitor::Unknown(_)) {
                     board.sticky_unknown.add(1);
                 }
-                self.request.site.set_cookie_line(pool, tag)
+                site.set_cookie_line(pool, tag)
             }
             None => {
                 board.sticky_kept.add(1);

@@ -139,7 +139,7 @@ impl Checker {
         kept.sort_unstable();
         for number in before {
             if kept.binary_search(&number).is_err() {
-                self.remove(number);
+                self.remove(number, served);
             }
         }
         if !numbers.is_empty() {
@@ -166,7 +166,8 @@ impl Checker {
         number
     }
 
-    fn remove(&mut self, number: u64) {
+    /// Looks at a backend no more; its site is served like this now, if it is.
+    fn remove(&mut self, number: u64, served: Option<&ServedSite>) {
         let Some(target) = self.targets.remove(&number) else {
             return;
         };
@@ -177,9 +178,13 @@ impl Checker {
         if self.by_key.get(&target.key) == Some(&number) {
             self.by_key.remove(&target.key);
         }
-        target
-            .state
-            .set_health(Health::Unchecked, "not checked any more");
+        // Of one that is gone what is known stays: requests that began before may still be sent
+        // there. It is as new should it come back.
+        let stays = served.and_then(|served| served.backend_state(&target.key));
+        if stays.is_some_and(|state| Arc::ptr_eq(&state, &target.state)) {
+            let reason = "not checked any more";
+            target.state.set_health(Health::Unchecked, reason);
+        }
     }
 
     /// A first check comes by chance within an interval, so that checks do not march in step.
@@ -227,9 +232,8 @@ impl Checker {
         match &mut target.phase {
             Phase::Ready => {}
             Phase::Waiting => {
-                target.phase = Phase::Ready;
-                let tenant = target.tenant();
-                self.turns.add(tenant, number, self.timers.at(due));
+                let due = self.timers.at(due);
+                self.hasten(number, due);
             }
             Phase::UnderWay(check, _) => {
                 let concluded = check.conclude();
@@ -351,11 +355,27 @@ impl Checker {
             let Some(&number) = self.by_key.get(&key) else {
                 continue;
             };
-            // Requests go to one that is down only when they were on their way.
-            let is_up = |it: &Target| matches!(it.standing, Standing::Up(_));
-            if self.targets.get(&number).is_some_and(is_up) {
-                self.judge(number, &Err(Failure::Traffic(failure)), now);
+            match self.targets.get(&number).map(|it| it.standing) {
+                Some(Standing::Up(_)) => {
+                    self.judge(number, &Err(Failure::Traffic(failure)), now);
+                }
+                // One request is not to say what only the first check says: that is made now.
+                Some(Standing::Unknown) => self.hasten(number, now),
+                // Requests go to one that is down only when they were on their way.
+                Some(Standing::Down(_)) | None => {}
             }
+        }
+    }
+
+    /// Has the next check of a target not wait for its time.
+    fn hasten(&mut self, number: u64, now: Instant) {
+        if let Some(target) = self.targets.get_mut(&number)
+            && matches!(target.phase, Phase::Waiting)
+        {
+            target.timer = None;
+            target.phase = Phase::Ready;
+            let tenant = target.tenant();
+            self.turns.add(tenant, number, now);
         }
     }
 

@@ -78,6 +78,8 @@ pub enum Reject {
     RateLimit,
     /// The site or its tenant is over its number of connections.
     ConnectionLimit,
+    /// The tenant has its share of the connections that this host may have.
+    ShareLimit,
     /// The request has been through this fleet before.
     Loop,
     /// No backend is healthy.
@@ -102,7 +104,7 @@ pub enum Reject {
 
 impl Reject {
     /// Every variant, in their order.
-    pub const ALL: [Reject; 34] = [
+    pub const ALL: [Reject; 35] = [
         Reject::RequestLine,
         Reject::RequestLineLong,
         Reject::Version,
@@ -127,6 +129,7 @@ impl Reject {
         Reject::Suspended,
         Reject::RateLimit,
         Reject::ConnectionLimit,
+        Reject::ShareLimit,
         Reject::Loop,
         Reject::NoBackend,
         Reject::QueueFull,
@@ -163,6 +166,7 @@ impl Reject {
             Reject::ConnectRefused | Reject::ResponseHead | Reject::Reset => 502,
             Reject::Suspended
             | Reject::ConnectionLimit
+            | Reject::ShareLimit
             | Reject::NoBackend
             | Reject::QueueFull
             | Reject::QueueSlow
@@ -199,7 +203,9 @@ impl Reject {
             | Reject::HeadLimit
             | Reject::BodyLong
             // It is not one of the site's, so it must not stay.
-            | Reject::ConnectionLimit => true,
+            | Reject::ConnectionLimit
+            // There is to be one less.
+            | Reject::ShareLimit => true,
             Reject::Path
             | Reject::NoSite
             | Reject::Denied
@@ -246,6 +252,7 @@ impl Reject {
             Reject::Suspended => "suspended",
             Reject::RateLimit => "limit_rate",
             Reject::ConnectionLimit => "limit_connections",
+            Reject::ShareLimit => "limit_share",
             Reject::Loop => "loop",
             Reject::NoBackend => "no_backend",
             Reject::QueueFull => "queue_full",
@@ -268,6 +275,7 @@ impl Reject {
                 | Reject::BodyLong
                 | Reject::RateLimit
                 | Reject::ConnectionLimit
+                | Reject::ShareLimit
                 | Reject::QueueFull
                 | Reject::QueueSlow
         )
@@ -284,9 +292,11 @@ impl Reject {
             | Reject::FirstByteSlow
             | Reject::ResponseHead
             | Reject::Reset => Fault::Backend,
-            Reject::Suspended | Reject::ConnectionLimit | Reject::QueueFull | Reject::Loop => {
-                Fault::Operator
-            }
+            Reject::Suspended
+            | Reject::ConnectionLimit
+            | Reject::ShareLimit
+            | Reject::QueueFull
+            | Reject::Loop => Fault::Operator,
             Reject::Resources => Fault::Us,
             _ => Fault::Client,
         }

@@ -4,6 +4,7 @@ use crate::bounded_receive::has_bounded_receives;
 use crate::buffers::{BUFFER_GROUP, NO_BUFFER, Pool, PoolStatistics};
 use crate::busy_poll::BusyPoll;
 use crate::clock::Clock;
+use crate::crowd::{Crowd, Origin};
 use crate::limits::{BUFFERS_MAX, BUSY_POLL_NS, CATCH_UP_ROUNDS};
 use crate::listener;
 use crate::notifier::Notifier;
@@ -142,6 +143,7 @@ struct Inner {
     // The ring stands first: it is closed before anything that the kernel may use is freed.
     ring: Ring,
     sockets: Slab,
+    crowd: Crowd,
     tasks: Vec<Task>,
     free_tasks: Vec<u32>,
     queue: RunQueue,
@@ -220,6 +222,7 @@ impl Runtime {
         let mut inner = Inner {
             ring,
             sockets: Slab::default(),
+            crowd: Crowd::new(),
             tasks: Vec::new(),
             free_tasks: Vec::new(),
             queue: RunQueue::new(),
@@ -292,7 +295,7 @@ impl Runtime {
     pub fn adopt(&self, descriptor: OwnedFd) -> Socket {
         let mut inner = self.core.inner.borrow_mut();
         let fd = descriptor.into_raw_fd();
-        let index = inner.sockets.insert(fd, RecvMode::Multishot);
+        let index = inner.insert(fd, RecvMode::Multishot);
         Socket {
             core: Rc::clone(&self.core),
             index,
@@ -318,7 +321,9 @@ impl Runtime {
 
     /// Makes a class for the run queue and the buffers: one per tenant, kept by the caller.
     pub fn add_class(&self) -> ClassId {
-        self.core.inner.borrow_mut().queue.add_class()
+        let mut inner = self.core.inner.borrow_mut();
+        inner.crowd.add_class();
+        inner.queue.add_class()
     }
 
     /// Runs `work` as a task of its own, from this turn on.
@@ -361,7 +366,7 @@ impl Runtime {
         let (storage, bytes) = listener::boxed_storage(address);
         let mut inner = self.core.inner.borrow_mut();
         let fd = socket.into_raw_fd();
-        let index = inner.sockets.insert(fd, RecvMode::OnDemand);
+        let index = inner.insert(fd, RecvMode::OnDemand);
         let entry = &mut inner.sockets[index];
         let submission =
             opcode::Connect::new(types::Fd(fd), std::ptr::from_ref(&*storage).cast(), bytes)
@@ -444,13 +449,15 @@ impl Runtime {
     /// Takes a parked socket back for use. `None` when it is closed, or when something already
     /// happened to it, so that [`Event::Stirred`] is on its way.
     pub fn unpark(&self, id: SocketId) -> Option<Socket> {
-        let mut inner = self.core.inner.borrow_mut();
+        let mut guard = self.core.inner.borrow_mut();
+        let inner = &mut *guard;
         let entry = &mut inner.sockets[id.index];
         if entry.generation != id.generation || !entry.parked || entry.stirred {
             return None;
         }
         entry.parked = false;
         entry.deadline.at_ns = 0;
+        inner.crowd.unpark(id.index, entry.class, entry.origin());
         Some(Socket {
             core: Rc::clone(&self.core),
             index: id.index,
@@ -476,28 +483,44 @@ impl Runtime {
             .collect()
     }
 
-    /// Of the parked sockets that `wanted` picks by their tags, the `count` whose deadlines are
-    /// nearest: those that have been idle longest. Looks at every socket.
-    pub fn idlest(&self, count: usize, wanted: impl Fn(u64) -> bool) -> Vec<(SocketId, u64)> {
+    /// So many parked sockets with their tags: each of the class that has most of them, and there
+    /// of the one that was parked first. Takes time by the number of classes that have any and by
+    /// `count`.
+    pub fn idlest(&self, origin: Origin, count: usize) -> Vec<(SocketId, u64)> {
         let inner = self.core.inner.borrow();
-        let mut found: Vec<(u64, SocketId, u64)> = inner
-            .sockets
-            .indices()
-            .filter_map(|index| {
+        let found = inner.crowd.idlest(origin, count).into_iter();
+        found
+            .map(|index| {
                 let entry = &inner.sockets[index];
-                let idle = entry.fd >= 0 && entry.parked && !entry.stirred && wanted(entry.tag);
                 let id = SocketId {
                     index,
                     generation: entry.generation,
                 };
-                idle.then_some((entry.deadline.at_ns, id, entry.tag))
+                (id, entry.tag)
             })
-            .collect();
-        if count < found.len() {
-            found.select_nth_unstable_by_key(count, |&(deadline_ns, ..)| deadline_ns);
-            found.truncate(count);
-        }
-        found.into_iter().map(|(_, id, tag)| (id, tag)).collect()
+            .collect()
+    }
+
+    /// Sockets that exist.
+    pub fn sockets(&self) -> u64 {
+        self.core.inner.borrow().sockets.live() as u64
+    }
+
+    /// Of these, the idle ones: parked, and nothing has happened to them yet.
+    pub fn idle(&self, origin: Origin) -> u64 {
+        self.core.inner.borrow().crowd.parked(origin)
+    }
+
+    /// Sockets that are not idle.
+    pub fn busy(&self) -> u64 {
+        let inner = self.core.inner.borrow();
+        let idle = inner.crowd.parked(Origin::Accepted) + inner.crowd.parked(Origin::Opened);
+        inner.sockets.live() as u64 - idle
+    }
+
+    /// Of these, those of a class.
+    pub fn busy_of(&self, class: ClassId) -> u64 {
+        self.core.inner.borrow().crowd.busy(class)
     }
 
     /// Makes [`Runtime::run`] return after the current turn.

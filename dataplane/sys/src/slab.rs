@@ -1,6 +1,7 @@
 //! The slab of sockets. An idle connection is one entry of it and nothing else.
 
 use crate::buffers::NO_BUFFER;
+use crate::crowd::Origin;
 use crate::prefetch::prefetch;
 use crate::run_queue::ClassId;
 use crate::socket::{RecvMode, SendBuf};
@@ -106,6 +107,14 @@ impl Entry {
             tag: 0,
             peer: None,
             local: None,
+        }
+    }
+
+    /// Where it came from.
+    pub(crate) fn origin(&self) -> Origin {
+        match self.is_opened() {
+            true => Origin::Opened,
+            false => Origin::Accepted,
         }
     }
 

@@ -434,6 +434,51 @@ fn a_backend_that_is_ready_again_comes_to_its_weight_slowly() {
     plane.finish();
 }
 
+/// A heavy backend that was away, or full for a moment, has its share again at once.
+#[test]
+fn heavy_backends_that_were_away_have_their_share_at_once() {
+    let let_go = Arc::new(AtomicBool::new(false));
+    let backends = ["one", "two"].map(|name| named(name, &let_go));
+    let limited = |connections: &str| Declared {
+        workers: 1,
+        backend_keys: vec![format!("weight = 60000\n{connections}"); 2],
+        ..Declared::with_backends(backends)
+    };
+    let mut plane = Plane::start(&limited(""));
+    let mut client = Peer::connect(plane.address());
+    let mut picks = |each: u64| {
+        let mut picked = BTreeMap::new();
+        for _ in 0..each {
+            *picked.entry(answered(&mut client, "/")).or_default() += 1;
+        }
+        picked
+    };
+    order(&plane, "drain", "b1");
+    assert_eq!(picks(4), BTreeMap::from([("two".to_owned(), 4)]));
+    order(&plane, "ready", "b1");
+    let is_even = |picked: &BTreeMap<String, u64>| {
+        let of = |name| picked.get(name).copied().unwrap_or_default();
+        of("one") >= 9 && of("two") >= 9
+    };
+    let picked = picks(20);
+    assert!(is_even(&picked), "{picked:?}");
+
+    plane.reload(&limited("connections = 1"));
+    let mut held = connect_to(&plane, 0);
+    held.send(&ask_for("/hold"));
+    let is_held = || (0..2).any(|backend| plane.backend(backend, "in_flight") == 1);
+    assert!(eventually(10, is_held));
+    assert_eq!(picks(4).len(), 1, "one is full");
+    let_go.store(true, Ordering::Relaxed);
+    held.receive_response();
+    assert!(eventually(10, || !is_held()));
+    let picked = picks(20);
+    assert!(is_even(&picked), "{picked:?}");
+    drop((held, client));
+    plane.reload(&Declared::default());
+    plane.finish();
+}
+
 /// A connection whose first request finds nobody.
 fn connect_refused(plane: &Plane) -> Peer {
     let mut client = Peer::connect(plane.address());

@@ -365,6 +365,30 @@ fn connects_of_requests_that_fail_count_as_checks() {
     plane.stop();
 }
 
+/// Nor does anybody wait for the first check, which may be ten seconds away: it is made when a
+/// request could not connect.
+#[test]
+fn a_connect_that_fails_before_the_first_check_brings_it_on() {
+    let refusing: Vec<Reserved> = (0..8).map(|_| Reserved::new()).collect();
+    let backends: Vec<SocketAddr> = refusing.iter().map(|it| it.address).collect();
+    let health = "{ interval = \"1m\", timeout = \"1s\" }";
+    let plane = Plane::start(&checked(&backends, health));
+    let mut client = Peer::connect(plane.address());
+    // It tries one after the other.
+    let answered = ask(&mut client).0;
+    assert!([502, 503].contains(&answered), "{answered}");
+    let begun = Instant::now();
+    let are_down = eventually(5, || rows(&plane).iter().all(|row| row["state"] == "down"));
+    assert!(are_down, "{:?} later: {:#?}", begun.elapsed(), rows(&plane));
+    for row in rows(&plane) {
+        assert_eq!(row["reason"], "connection refused", "by its check");
+        assert_eq!(row["checks"], 1, "{row}");
+    }
+    assert_eq!(ask(&mut client).0, 503);
+    drop(client);
+    plane.stop();
+}
+
 /// Nobody would say that it is back.
 #[test]
 fn a_backend_that_nobody_checks_is_never_down() {

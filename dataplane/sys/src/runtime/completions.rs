@@ -49,6 +49,7 @@ impl Inner {
         let entry = &mut self.sockets[index];
         if !entry.stirred {
             entry.stirred = true;
+            self.crowd.unpark(index, entry.class, entry.origin());
             let generation = entry.generation;
             self.events.push_back(Queued::Stirred {
                 index,
@@ -104,7 +105,7 @@ impl Inner {
     pub(super) fn complete_accept(&mut self, listener: u32, completion: Completion) {
         let id = ListenerId(listener);
         if completion.result >= 0 {
-            let index = self.sockets.insert(completion.result, RecvMode::Multishot);
+            let index = self.insert(completion.result, RecvMode::Multishot);
             self.events.push_back(Queued::Accepted(id, index));
         }
         if cqueue::more(completion.flags) {

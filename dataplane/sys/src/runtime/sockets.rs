@@ -199,8 +199,11 @@ impl Core {
     }
 
     pub(crate) fn set_socket_class(&self, index: u32, class: ClassId) {
-        let mut inner = self.inner.borrow_mut();
+        let mut guard = self.inner.borrow_mut();
+        let inner = &mut *guard;
         let entry = &mut inner.sockets[index];
+        inner.crowd.leave(entry.class);
+        inner.crowd.enter(class);
         entry.class = class;
         let mut buffer = entry.first_buffer;
         while buffer != NO_BUFFER {
@@ -239,6 +242,7 @@ impl Core {
         inner.wheel.file(Owner::Socket(index), &mut deadline);
         let entry = &mut inner.sockets[index];
         entry.deadline = deadline;
+        inner.crowd.park(index, entry.class, entry.origin());
         if entry.first_buffer != NO_BUFFER {
             inner.stir(index, Stir::Bytes);
         } else if entry.ended || entry.recv_errno != 0 {
@@ -261,7 +265,7 @@ impl Core {
             "a connection in use stays where it is"
         );
         let fd = entry.fd;
-        inner.sockets.remove(index);
+        inner.remove(index);
         // SAFETY: the slot was in use, so the descriptor is open and ours, and nothing else has it now.
         unsafe { OwnedFd::from_raw_fd(fd) }
     }
@@ -273,6 +277,18 @@ impl Core {
 }
 
 impl Inner {
+    /// A socket more, of nobody whose class is known.
+    pub(super) fn insert(&mut self, fd: RawFd, mode: RecvMode) -> u32 {
+        self.crowd.enter(ClassId::UNKNOWN);
+        self.sockets.insert(fd, mode)
+    }
+
+    /// One less.
+    fn remove(&mut self, index: u32) {
+        self.crowd.leave(self.sockets[index].class);
+        self.sockets.remove(index);
+    }
+
     /// Arms a receive when none is under way and more may come.
     pub(super) fn arm_recv(&mut self, pool: &Pool, index: u32) {
         let entry = &mut self.sockets[index];
@@ -377,7 +393,7 @@ impl Inner {
         }
         .pack();
         let fd = types::Fd(self.sockets[index].fd);
-        self.sockets.remove(index);
+        self.remove(index);
         let submission = opcode::Close::new(fd)
             .build()
             .flags(squeue::Flags::SKIP_SUCCESS)
