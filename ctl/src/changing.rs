@@ -196,6 +196,10 @@ pub(crate) fn get(call: &cli::Get, output: Output) -> Result<(), Failure> {
     };
     let socket = control_socket(call.state.directory.as_deref())?;
     let answer: Value = ask_within(&socket, &question, CHANGE_WITHIN)?;
+    let is_empty = |it: &Value| it["objects"].as_array().is_some_and(Vec::is_empty);
+    if is_empty(&answer) {
+        output.note(|| format!("there is no {}", call.kind));
+    }
     output.answer(|| objects(&answer), || answer.clone());
     Ok(())
 }
@@ -362,7 +366,7 @@ fn objects(answer: &Value) -> String {
         });
         let what = match object.get("address") {
             Some(Value::String(address)) => address.clone(),
-            Some(address) => shown_address(address),
+            Some(address) => shown_address(address) + &unusual(object),
             None if expiry.is_some() => expiry.unwrap_or_default(),
             None => ["hostnames", "backend_networks", "addresses"]
                 .iter()
@@ -377,6 +381,26 @@ fn objects(answer: &Value) -> String {
         table.row(vec![word("full_name"), word("owner"), what]);
     }
     table.render()
+}
+
+/// What of a backend is not as by default, as a call of `set` writes it.
+fn unusual(backend: &Value) -> String {
+    let mut text = String::new();
+    let usual = [
+        ("weight", Value::from(1)),
+        ("connections", Value::Null),
+        ("backup", Value::from(false)),
+        ("group", Value::Null),
+    ];
+    for (key, usual) in usual {
+        match &backend[key] {
+            Value::Null => {}
+            value if *value == usual => {}
+            Value::String(value) => text.push_str(&format!(" {key}={value}")),
+            value => text.push_str(&format!(" {key}={value}")),
+        }
+    }
+    text
 }
 
 /// The address of a backend, as a manifest writes it.

@@ -28,7 +28,13 @@ impl Output {
     /// The answer of a command, in both forms; only the one that was asked for is made.
     pub(crate) fn answer(&self, text: impl FnOnce() -> String, json: impl FnOnce() -> Value) {
         match self.format {
-            Format::Table | Format::Csv => to_stdout(text().trim_end_matches('\n')),
+            Format::Table | Format::Csv => {
+                let text = text();
+                // A table without rows is nothing, and no empty line.
+                if !text.is_empty() {
+                    to_stdout(text.trim_end_matches('\n'));
+                }
+            }
             Format::Json => to_stdout(&json().to_string()),
         }
     }

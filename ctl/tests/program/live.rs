@@ -333,6 +333,10 @@ fn owners_keep_what_is_theirs() {
         .expect(1, &["there is no site live/none"]);
     host.run(&["get", "planet"])
         .expect(2, &["none of the kinds"]);
+    let none = host
+        .run(&["get", "group"])
+        .expect(0, &["there is no group"]);
+    assert_eq!(none.stdout, "");
     running.stop();
     host.run(&["get", "site"])
         .expect(3, &["no meridianctl up runs"]);
@@ -401,13 +405,15 @@ fn a_backend_may_be_set_by_name() {
     host.run(&set).expect(0, &[]);
     // At once: a request waits for the name's first lookup.
     assert_eq!(served(&host, "live.test"), (200, "two".to_string()));
+    let set = ["set", "backend", "live/shop/default/b", &address, "weight=3"];
+    host.run(&set).expect(0, &[]);
     let found = host.run(&["get", "backend", "live/shop/default/b", "--format", "json"]);
     let found = found.expect(0, &[]).json();
     let expected = serde_json::json!({ "name": { "host": "localhost", "port": two.port() } });
     assert_eq!(found["objects"][0]["address"], expected);
     let shown = host.run(&["get", "backend"]).expect(0, &[]).stdout;
     assert!(
-        shown.contains(&format!("localhost:{}", two.port())),
+        shown.contains(&format!("localhost:{} weight=3\n", two.port())),
         "{shown}"
     );
     let status = host.run(&["status"]).expect(0, &[]).stdout;

@@ -258,7 +258,7 @@ fn consistent_hashing_is_the_same_on_all_workers_and_moves_only_the_changed_shar
 fn a_slow_backend_gets_few_requests_by_peak_ewma() {
     let slow = Backend::new().serve(|peer| {
         answer_each(peer, |_| {
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(Duration::from_millis(400));
             ok(b"slow")
         });
     });
