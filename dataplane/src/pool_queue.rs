@@ -6,12 +6,16 @@
 //! behind them.
 //!
 //! The line is behind a lock that nobody takes but who waits, and who comes or ends a request while
-//! somebody waits. It is held for a look along what is waited for at most.
+//! somebody waits. However long the line is, it is held for a search in it; who ends a request looks at
+//! each thing that is waited for besides, of which there are few.
 
 use crate::backend_state::{BackendState, Health};
+use crossbeam_queue::SegQueue;
+use meridian_model::limits::QUEUE_KINDS_MAX;
 use meridian_model::snapshot::{BackendKey, Site, Tier};
-use meridian_sys::Notifier;
-use std::collections::VecDeque;
+use meridian_sys::{Notifier, TaskId};
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -27,11 +31,14 @@ pub(crate) struct PoolQueue {
 /// of what that one waits for, and must not stand in its way.
 #[derive(Debug, Default)]
 struct Line {
-    /// Those who wait for the same: the first first, and never nobody.
-    kinds: Vec<VecDeque<Arc<Waiter>>>,
+    any: HashMap<OneOf, Kind>,
+    only: HashMap<BackendKey, Kind>,
     /// Grows with each who comes.
     place: u64,
 }
+
+/// Those who wait for the same, by their places; never nobody.
+type Kind = BTreeMap<u64, Arc<Waiter>>;
 
 /// A request that waits.
 #[derive(Debug)]
@@ -41,13 +48,31 @@ pub(crate) struct Waiter {
     place: u64,
     /// The backend where it has a place now.
     granted: OnceLock<BackendKey>,
-    /// It is to look.
+    /// Nobody stands before it with the same wish.
+    first: AtomicBool,
+    /// It is among the calls of its worker.
     called: AtomicBool,
+    caller: Caller,
+}
+
+/// Whom to wake.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    /// The task of a request.
+    pub(crate) task: TaskId,
+    /// Of its worker.
+    pub(crate) calls: Arc<Calls>,
+}
+
+/// Those of one worker's waiters that are to look. Any thread adds to them.
+#[derive(Debug)]
+pub(crate) struct Calls {
+    called: SegQueue<Arc<Waiter>>,
     worker: Notifier,
 }
 
 /// What a request waits for.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Wish {
     /// A backend of a tier that may be used, and was not tried.
     Any(OneOf),
@@ -55,8 +80,8 @@ pub(crate) enum Wish {
     Only(BackendKey),
 }
 
-/// Backends of one tier.
-#[derive(Debug)]
+/// Backends of one tier. The same site is the same revision of it.
+#[derive(Debug, Clone)]
 pub(crate) struct OneOf {
     /// With the addresses of its names.
     pub(crate) site: Arc<Site>,
@@ -77,15 +102,16 @@ impl PoolQueue {
         self.line().kind(wish).is_some()
     }
 
-    /// Stands in line for `wish`, unless `most` do already. Whoever stands there must look once more
-    /// whether there is room, and leave in the end ([`PoolQueue::leave`]).
-    pub(crate) fn enter(&self, wish: Wish, most: u32, worker: Notifier) -> Option<Arc<Waiter>> {
+    /// Stands in line for `wish`, unless `most` do already, or too many different things are waited
+    /// for. Whoever stands there must look once more whether there is room, and leave in the end
+    /// ([`PoolQueue::leave`]).
+    pub(crate) fn enter(&self, wish: Wish, most: u32, caller: Caller) -> Option<Arc<Waiter>> {
         let mut line = self.line();
         // Nobody comes or leaves while we hold the line.
-        if self.waiting.load(Ordering::SeqCst) >= most {
+        if self.waiting.load(Ordering::SeqCst) >= most || !line.has_room_for(&wish) {
             return None;
         }
-        Some(self.add(&mut line, wish, None, worker))
+        Some(self.add(&mut line, wish, None, caller))
     }
 
     /// Stands in line for something else than `before`, who has left it, and where that one would
@@ -95,19 +121,13 @@ impl PoolQueue {
         &self,
         wish: Wish,
         before: Option<&Waiter>,
-        worker: Notifier,
+        caller: Caller,
     ) -> Arc<Waiter> {
         let place = before.map(|it| it.place);
-        self.add(&mut self.line(), wish, place, worker)
+        self.add(&mut self.line(), wish, place, caller)
     }
 
-    fn add(
-        &self,
-        line: &mut Line,
-        wish: Wish,
-        place: Option<u64>,
-        worker: Notifier,
-    ) -> Arc<Waiter> {
+    fn add(&self, line: &mut Line, wish: Wish, place: Option<u64>, caller: Caller) -> Arc<Waiter> {
         let place = place.unwrap_or_else(|| {
             line.place += 1;
             line.place
@@ -116,17 +136,11 @@ impl PoolQueue {
             wish,
             place,
             granted: OnceLock::new(),
+            first: AtomicBool::new(false),
             called: AtomicBool::new(false),
-            worker,
+            caller,
         });
-        match line.kind(&waiter.wish) {
-            Some(kind) => {
-                let kind = &mut line.kinds[kind];
-                let at = kind.partition_point(|it| it.place < place);
-                kind.insert(at, Arc::clone(&waiter));
-            }
-            None => line.kinds.push(VecDeque::from([Arc::clone(&waiter)])),
-        }
+        line.insert(Arc::clone(&waiter));
         self.waiting.fetch_add(1, Ordering::SeqCst);
         waiter
     }
@@ -136,25 +150,14 @@ impl PoolQueue {
         let mut line = self.line();
         // Who has a place stands there no more, and gets none while we hold the line.
         let granted = waiter.granted.get();
-        if granted.is_none()
-            && let Some(kind) = line.kind(&waiter.wish)
-            && let Ok(at) = line.kinds[kind].binary_search_by_key(&waiter.place, |it| it.place)
-        {
-            line.remove(kind, at);
+        if granted.is_none() && line.remove(&waiter.wish, waiter.place).is_some() {
             self.waiting.fetch_sub(1, Ordering::SeqCst);
             // Where it found something without being given it, there may be more.
-            if let Some(kind) = line.kind(&waiter.wish) {
-                line.kinds[kind][0].call();
+            if let Some((_, first)) = line.kind(&waiter.wish).and_then(Kind::first_key_value) {
+                first.call();
             }
         }
         granted.cloned()
-    }
-
-    /// Whether nobody stands before it with the same wish: what it finds is its to take.
-    pub(crate) fn is_first(&self, waiter: &Arc<Waiter>) -> bool {
-        let line = self.line();
-        let kind = line.kind(&waiter.wish);
-        kind.is_some_and(|kind| Arc::ptr_eq(&line.kinds[kind][0], waiter))
     }
 
     /// A request at a backend has ended: the first that may have the place gets it.
@@ -163,18 +166,16 @@ impl PoolQueue {
             return;
         }
         let mut line = self.line();
-        let kinds = line.kinds.iter().enumerate();
-        let takers = kinds.filter(|(_, kind)| kind[0].wish.takes(key, state));
-        let Some((kind, _)) = takers.min_by_key(|(_, kind)| kind[0].place) else {
+        let Some(first) = line.first_for(key, state) else {
             return;
         };
         if !state.load().try_begin() {
             return;
         }
-        if let Some(waiter) = line.remove(kind, 0) {
+        if line.remove(&first.wish, first.place).is_some() {
             self.waiting.fetch_sub(1, Ordering::SeqCst);
-            let _ = waiter.granted.set(key.clone());
-            waiter.call();
+            let _ = first.granted.set(key.clone());
+            first.call();
         }
     }
 
@@ -184,18 +185,62 @@ impl PoolQueue {
 }
 
 impl Line {
-    /// Where those stand who wait for the same.
-    fn kind(&self, wish: &Wish) -> Option<usize> {
-        let mut kinds = self.kinds.iter();
-        kinds.position(|kind| kind[0].wish.is_like(wish))
+    /// Those who wait for the same.
+    fn kind(&self, wish: &Wish) -> Option<&Kind> {
+        match wish {
+            Wish::Any(one_of) => self.any.get(one_of),
+            Wish::Only(key) => self.only.get(key),
+        }
     }
 
-    fn remove(&mut self, kind: usize, at: usize) -> Option<Arc<Waiter>> {
-        let removed = self.kinds[kind].remove(at);
-        if self.kinds[kind].is_empty() {
-            self.kinds.swap_remove(kind);
+    /// Who ends a request looks at each kind that may have any of several backends.
+    fn has_room_for(&self, wish: &Wish) -> bool {
+        match wish {
+            Wish::Any(one_of) => self.any.len() < QUEUE_KINDS_MAX || self.any.contains_key(one_of),
+            Wish::Only(_) => true,
         }
-        removed
+    }
+
+    fn insert(&mut self, waiter: Arc<Waiter>) {
+        let kind = match &waiter.wish {
+            Wish::Any(one_of) => self.any.entry(one_of.clone()).or_default(),
+            Wish::Only(key) => self.only.entry(key.clone()).or_default(),
+        };
+        let before = kind.first_key_value().map(|(_, first)| Arc::clone(first));
+        kind.insert(waiter.place, waiter);
+        if let Some((_, first)) = kind.first_key_value() {
+            before.iter().for_each(|it| it.set_first(false));
+            first.set_first(true);
+        }
+    }
+
+    fn remove(&mut self, wish: &Wish, place: u64) -> Option<Arc<Waiter>> {
+        let kind = match wish {
+            Wish::Any(one_of) => self.any.get_mut(one_of)?,
+            Wish::Only(key) => self.only.get_mut(key)?,
+        };
+        let removed = kind.remove(&place)?;
+        match kind.first_key_value() {
+            Some((_, first)) => first.set_first(true),
+            None => match wish {
+                Wish::Any(one_of) => drop(self.any.remove(one_of)),
+                Wish::Only(key) => drop(self.only.remove(key)),
+            },
+        }
+        Some(removed)
+    }
+
+    /// Who has waited longest of those that may have a place at this backend.
+    fn first_for(&self, key: &BackendKey, state: &BackendState) -> Option<Arc<Waiter>> {
+        let only = self.only.get(key);
+        let only = only.filter(|_| state.health() != Health::Down);
+        let is_usable = state.is_usable();
+        let any = self.any.iter();
+        let any = any.filter(|(one_of, _)| is_usable && one_of.has(key));
+        let kinds = any.map(|(_, kind)| kind).chain(only);
+        let firsts = kinds.filter_map(Kind::first_key_value);
+        let first = firsts.min_by_key(|(place, _)| **place);
+        first.map(|(_, waiter)| Arc::clone(waiter))
     }
 }
 
@@ -206,52 +251,77 @@ impl Waiter {
     }
 
     /// Has it look.
-    fn call(&self) {
-        self.called.store(true, Ordering::Release);
-        self.worker.notify();
-    }
-
-    /// Whether it was called since this was asked last.
-    pub(crate) fn is_called(&self) -> bool {
-        self.called.swap(false, Ordering::Acquire)
+    fn call(self: &Arc<Waiter>) {
+        // Once is enough until it does.
+        if !self.called.swap(true, Ordering::AcqRel) {
+            let Calls { called, worker } = &*self.caller.calls;
+            called.push(Arc::clone(self));
+            worker.notify();
+        }
     }
 
     /// Whether it has a place.
     pub(crate) fn is_granted(&self) -> bool {
         self.granted.get().is_some()
     }
-}
 
-impl Wish {
-    /// Whether the place at this backend is one that it waits for.
-    fn takes(&self, key: &BackendKey, state: &BackendState) -> bool {
-        match self {
-            Wish::Only(only) => only == key && state.health() != Health::Down,
-            Wish::Any(one_of) => {
-                state.is_usable()
-                    && !one_of.tried.contains(key)
-                    && one_of.tier().backends.iter().any(|it| it.key == *key)
-            }
-        }
+    /// Whether nobody stands before it with the same wish: what it finds is its to take.
+    pub(crate) fn is_first(&self) -> bool {
+        self.first.load(Ordering::Acquire)
     }
 
-    /// Whether both wait for the same.
-    pub(crate) fn is_like(&self, other: &Wish) -> bool {
-        match (self, other) {
-            (Wish::Any(one), Wish::Any(other)) => {
-                Arc::ptr_eq(&one.site, &other.site)
-                    && one.tier == other.tier
-                    && one.tried == other.tried
-            }
-            (Wish::Only(one), Wish::Only(other)) => one == other,
-            (Wish::Any(_), Wish::Only(_)) | (Wish::Only(_), Wish::Any(_)) => false,
-        }
+    fn set_first(&self, first: bool) {
+        self.first.store(first, Ordering::Release);
+    }
+}
+
+impl Calls {
+    /// None so far, for the worker that this wakes.
+    pub(crate) fn new(worker: Notifier) -> Arc<Calls> {
+        Arc::new(Calls {
+            called: SegQueue::new(),
+            worker,
+        })
+    }
+
+    /// The task of the next who was called since it was taken last.
+    pub(crate) fn take(&self) -> Option<TaskId> {
+        let waiter = self.called.pop()?;
+        waiter.called.store(false, Ordering::Release);
+        Some(waiter.caller.task)
     }
 }
 
 impl OneOf {
+    /// Whether it is waited for a place at this backend.
+    fn has(&self, key: &BackendKey) -> bool {
+        // In the order of names and addresses, which is that of the keys of one tier.
+        let backends = &self.tier().backends;
+        let place = backends.binary_search_by(|it| it.key.cmp(key));
+        place.is_ok() && !self.tried.contains(key)
+    }
+
     fn tier(&self) -> &Tier {
         let (pool, tier) = self.tier;
         &self.site.pools[pool].tiers[tier]
     }
 }
+
+impl PartialEq for OneOf {
+    fn eq(&self, other: &OneOf) -> bool {
+        Arc::ptr_eq(&self.site, &other.site) && self.tier == other.tier && self.tried == other.tried
+    }
+}
+
+impl Eq for OneOf {}
+
+impl Hash for OneOf {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.site).hash(state);
+        self.tier.hash(state);
+        self.tried.hash(state);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use crate::health::HealthChecks;
 use crate::limits::{Seat, Seats};
 use crate::local_sites::LocalSites;
 use crate::pages::PageWriter;
-use crate::pool_queue::Waiter;
+use crate::pool_queue::{Caller, Calls};
 use crate::request_id::RequestIds;
 use crate::routing::{Routing, ServedSite};
 use crate::shared::{Shared, WorkerBoard};
@@ -28,7 +28,6 @@ use meridian_model::snapshot::{Site, SiteId, TenantId};
 use meridian_model::usage::NO_SITE;
 use meridian_sys::{
     ClassId, Event, ListenerId, Origin, Runtime, RuntimeConfig, SetupError, Socket, SocketId, Stir,
-    TaskId,
 };
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::HashMap;
@@ -145,8 +144,8 @@ pub(crate) struct Worker {
     failures: RefCell<Failures>,
     /// None where the host has no access log.
     log: Option<RefCell<LogQueue>>,
-    /// Requests that wait for room at a backend, and their tasks.
-    waiting: RefCell<Vec<(TaskId, Arc<Waiter>)>>,
+    /// Requests that wait for room at a backend and are to look.
+    calls: Arc<Calls>,
     date: Cell<(u64, [u8; 29])>,
     connections: Cell<u64>,
     /// The last question that was answered.
@@ -174,6 +173,7 @@ impl Worker {
         })?;
         let routing = Cache::new(Arc::clone(&shared.routing));
         let seats = Seats::new(shared.workers.len());
+        let calls = Calls::new(runtime.notifier());
         let worker = Rc::new(Worker {
             index,
             runtime,
@@ -193,7 +193,7 @@ impl Worker {
             request_ids,
             failures: RefCell::default(),
             log: log.map(RefCell::new),
-            waiting: RefCell::default(),
+            calls,
             date: Cell::new((0, [b' '; 29])),
             connections: Cell::new(0),
             answered: Cell::new(0),
@@ -334,7 +334,7 @@ impl Worker {
     /// Another thread has news: a revision, a drain, a question about our numbers, or a place at a
     /// backend for a request that waits.
     fn notified(self: &Rc<Self>) {
-        self.wake_waiting();
+        self.wake_called();
         self.take_up_routing();
         self.sweep();
         if self.shared.draining.load(Ordering::Acquire) && !self.draining.get() {
@@ -490,28 +490,18 @@ impl Worker {
         }
     }
 
-    /// The current task waits for room at a backend: it is woken when it has some.
-    pub(crate) fn begin_waiting(&self, waiter: &Arc<Waiter>) {
-        let task = self.runtime.current_task();
-        self.waiting.borrow_mut().push((task, Arc::clone(waiter)));
-        self.board().waiting.add(1);
-    }
-
-    /// It does not any more.
-    pub(crate) fn end_waiting(&self, waiter: &Arc<Waiter>) {
-        let mut waiting = self.waiting.borrow_mut();
-        if let Some(place) = waiting.iter().position(|(_, it)| Arc::ptr_eq(it, waiter)) {
-            waiting.swap_remove(place);
-            self.board().waiting.subtract(1);
+    /// How the current task is called when there is room at a backend for it.
+    pub(crate) fn caller(&self) -> Caller {
+        Caller {
+            task: self.runtime.current_task(),
+            calls: Arc::clone(&self.calls),
         }
     }
 
-    /// Wakes those that were given a place at a backend, or are first in their lines now.
-    fn wake_waiting(&self) {
-        for (task, waiter) in self.waiting.borrow().iter() {
-            if waiter.is_called() {
-                self.runtime.wake(*task);
-            }
+    /// Wakes those that were given a place at a backend, or may find one.
+    fn wake_called(&self) {
+        while let Some(task) = self.calls.take() {
+            self.runtime.wake(task);
         }
     }
 

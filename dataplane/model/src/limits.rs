@@ -239,6 +239,11 @@ pub const CONNECTIONS_RETRY_AFTER_S: u32 = 1;
 /// What Retry-After says where the backends of a pool are full and no more may wait, in seconds.
 pub const QUEUE_RETRY_AFTER_S: u32 = 1;
 
+/// Different things that requests of a pool may wait for at a time, where each would take any of several backends:
+/// the backends of a tier but those that were tried. Who waits for one more is answered as where the line
+/// is full, `queue_full`.
+pub const QUEUE_KINDS_MAX: usize = 256;
+
 /// Retries that a site can make in a row on one worker. Counted as `retry_budget` when met.
 pub const RETRY_BURST: u32 = 16;
 

@@ -22,6 +22,10 @@ const NAMES_LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// backend came up or was given more room does not.
 const QUEUE_LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
+/// How often one does that stands behind others: whether there is a newer revision, or its client is
+/// gone. When it is the first it looks as often as the first.
+const QUEUE_LOOK_INTERVAL_BEHIND: Duration = Duration::from_secs(1);
+
 /// Why a request comes to no backend.
 pub(super) enum Unpicked {
     /// There is none that may be used.
@@ -178,7 +182,7 @@ impl<'c> Exchange<'c> {
                 return Err(Unpicked::ClientGone);
             }
             let picked = match self.look_at_newer(tried) {
-                None if line.is_first() => Some(self.look(tried, true)),
+                None if line.waiter.is_first() => Some(self.look(tried, true)),
                 picked => picked,
             };
             match picked {
@@ -186,7 +190,7 @@ impl<'c> Exchange<'c> {
                 Some(Picked::Nobody) => return Err(Unpicked::Nobody),
                 // It may be another one now: there is a newer revision, or the backend of its
                 // visitor went down.
-                Some(Picked::Full(wish)) if !wish.is_like(line.waiter.wish()) => {
+                Some(Picked::Full(wish)) if wish != *line.waiter.wish() => {
                     line = self.change(line, wish)?;
                     continue;
                 }
@@ -195,7 +199,11 @@ impl<'c> Exchange<'c> {
             if deadline_ns <= runtime.now_ns() {
                 return Err(Unpicked::Refused(Reject::QueueSlow));
             }
-            let look_ns = runtime.deadline(QUEUE_LOOK_INTERVAL).min(deadline_ns);
+            let interval = match line.waiter.is_first() {
+                true => QUEUE_LOOK_INTERVAL,
+                false => QUEUE_LOOK_INTERVAL_BEHIND,
+            };
+            let look_ns = runtime.deadline(interval).min(deadline_ns);
             runtime.stirred(look_ns).await;
         }
     }
@@ -206,8 +214,7 @@ impl<'c> Exchange<'c> {
         let Some(queue) = site.queue(pool).map(Arc::clone) else {
             return Err(Unpicked::Nobody);
         };
-        let notifier = self.worker.runtime.notifier();
-        let Some(waiter) = queue.enter(wish, most, notifier) else {
+        let Some(waiter) = queue.enter(wish, most, self.worker.caller()) else {
             return Err(Unpicked::Refused(Reject::QueueFull));
         };
         self.worker.board().queued.add(1);
@@ -223,14 +230,14 @@ impl<'c> Exchange<'c> {
         let before = Arc::clone(&line.waiter);
         let is_same = Arc::ptr_eq(&queue, &line.queue);
         drop(line);
-        let notifier = self.worker.runtime.notifier();
-        let waiter = queue.enter_again(wish, is_same.then_some(&*before), notifier);
+        let before = is_same.then_some(&*before);
+        let waiter = queue.enter_again(wish, before, self.worker.caller());
         Ok(self.in_line(queue, waiter))
     }
 
     fn in_line(&self, queue: Arc<PoolQueue>, waiter: Arc<Waiter>) -> InLine<'c> {
         let (site, pool) = self.home();
-        self.worker.begin_waiting(&waiter);
+        self.worker.board().waiting.add(1);
         InLine {
             worker: self.worker,
             site: Rc::clone(site),
@@ -307,10 +314,6 @@ impl<'c> Exchange<'c> {
 }
 
 impl InLine<'_> {
-    fn is_first(&self) -> bool {
-        self.queue.is_first(&self.waiter)
-    }
-
     /// The place that it was given.
     fn take(&mut self) -> Option<Pick> {
         if !self.waiter.is_granted() {
@@ -324,7 +327,7 @@ impl InLine<'_> {
             return None;
         }
         self.left = true;
-        self.worker.end_waiting(&self.waiter);
+        self.worker.board().waiting.subtract(1);
         let key = self.queue.leave(&self.waiter)?;
         self.site.take_given(self.pool, &key)
     }

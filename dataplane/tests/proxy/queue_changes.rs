@@ -12,7 +12,7 @@ use std::time::Duration;
 const QUEUE: &str = "queue = { requests = 100, timeout = \"60s\" }";
 
 /// Longer than who waits goes without a look.
-const LOOKS: Duration = Duration::from_millis(1200);
+const LOOKS: Duration = Duration::from_millis(2500);
 
 fn asking(plane: &Plane, path: &str) -> Peer {
     let mut client = Peer::connect(plane.address());
