@@ -33,7 +33,7 @@ use crate::problem::Problem;
 use cells::{Family, MAPPED_BITS, Prefix, shared_bits};
 use places::{FamilyPlaces, UNKNOWN};
 use ranking::{Collector, Ranker, Rankings};
-use table::Table;
+use table::{Found, Table};
 
 pub use database::Database;
 pub use embedded::ATTRIBUTION as EMBEDDED_ATTRIBUTION;
@@ -71,6 +71,32 @@ pub struct Decision {
     pub scope: u8,
     /// How it came about.
     pub standing: Standing,
+}
+
+/// What was found for a cell of a prefix, as whoever asked for the prefix is told.
+#[inline]
+fn decision(prefix: Prefix, cell: u64, found: Found) -> Decision {
+    let mut scope = found.scope.max(1);
+    if prefix.family == Family::V6 {
+        // What is v4-mapped stands in cell 0, and is decided by IPv4.
+        scope = scope.max(match cell {
+            0 => MAPPED_BITS,
+            _ => shared_bits(Family::V6, cell, 0) + 1,
+        });
+    }
+    if prefix.is_mapped {
+        scope += MAPPED_BITS;
+    }
+    let (ranking, standing) = match found.number.checked_sub(UNLOCATED) {
+        None => (RankingId::NO_LOCATION, Standing::Reserved),
+        Some(0) => (RankingId::NO_LOCATION, Standing::Unknown),
+        Some(ranking) => (RankingId(ranking), Standing::Located),
+    };
+    Decision {
+        ranking,
+        scope,
+        standing,
+    }
 }
 
 /// What a prefix tells of its visitors.
@@ -169,7 +195,7 @@ impl Geography {
     pub fn lookup(&self, prefix: IpAddr, source_bits: u8) -> Decision {
         let prefix = Prefix::new(prefix, source_bits);
         let (cell, found) = self.representative(prefix);
-        self.decision(prefix, cell, found)
+        decision(prefix, cell, found)
     }
 
     fn table(&self, family: Family) -> &Table {
@@ -179,49 +205,28 @@ impl Geography {
         }
     }
 
-    /// The cell that a prefix is decided by, and its range.
-    fn representative(&self, prefix: Prefix) -> (u64, table::Found) {
-        let table = self.table(prefix.family);
-        let first = table.find(prefix.cell);
-        let (mut cell, mut found) = (prefix.cell, first);
-        while found.number < UNLOCATED {
-            let cells = table.cells(found.range);
-            if prefix.end() <= cells.end {
-                // All that is left of it is reserved, or it is as a whole.
-                break;
-            }
-            cell = cells.end;
-            found = table.at(found.range + 1);
+    /// The cell that a prefix is decided by, and what it was found in.
+    #[inline]
+    fn representative(&self, prefix: Prefix) -> (u64, Found) {
+        let found = self.table(prefix.family).find(prefix.cell);
+        match found.number < UNLOCATED {
+            true => self.public_cell(prefix).unwrap_or((prefix.cell, found)),
+            false => (prefix.cell, found),
         }
-        if found.number < UNLOCATED {
-            return (prefix.cell, first);
-        }
-        (cell, found)
     }
 
-    fn decision(&self, prefix: Prefix, cell: u64, found: table::Found) -> Decision {
+    /// The first cell of a prefix that is not reserved.
+    #[cold]
+    fn public_cell(&self, prefix: Prefix) -> Option<(u64, Found)> {
         let table = self.table(prefix.family);
-        let mut scope = table.scope(cell, found.range).max(1);
-        if prefix.family == Family::V6 {
-            // What is v4-mapped stands in cell 0, and is decided by IPv4.
-            scope = scope.max(match cell {
-                0 => MAPPED_BITS,
-                _ => shared_bits(Family::V6, cell, 0) + 1,
-            });
+        let mut cell = prefix.cell;
+        while let Some(reserved) = table.low_range(cell) {
+            cell = reserved.end;
+            if cell >= prefix.end() {
+                return None;
+            }
         }
-        if prefix.is_mapped {
-            scope += MAPPED_BITS;
-        }
-        let (ranking, standing) = match found.number.checked_sub(UNLOCATED) {
-            None => (RankingId::NO_LOCATION, Standing::Reserved),
-            Some(0) => (RankingId::NO_LOCATION, Standing::Unknown),
-            Some(ranking) => (RankingId(ranking), Standing::Located),
-        };
-        Decision {
-            ranking,
-            scope,
-            standing,
-        }
+        Some((cell, table.find(cell)))
     }
 
     /// The groups of a ranking, the closest first; groups of one tier in their own order.
@@ -298,7 +303,7 @@ fn tables(
         });
         let overlays = overlay::of_family(family, prefixes.iter().copied());
         let laid = overlay::lay(family, &overlays, numbers);
-        Table::new(family, laid.into_iter())
+        Table::new(family, laid.into_iter(), UNLOCATED)
     };
     let (v4, v6) = parallel::both(|| table(Family::V4, &v4_ids), || table(Family::V6, &v6_ids));
     (collector.finish(), v4, v6)

@@ -10,7 +10,7 @@ use super::database::Database;
 use super::place::Place;
 use super::places::Places;
 use super::ranking::GroupIndex;
-use super::{Decision, Geography, reserved};
+use super::{Decision, Geography, decision, reserved};
 use crate::location::Location;
 use crate::problem::Problem;
 
@@ -72,7 +72,7 @@ impl Geography {
         let (cell, found) = self.representative(prefix);
         let network = prefix.family.network(cell, prefix.family.cell_bits());
         let places = database.places_within(prefix.family, network)?;
-        Ok(self.explained(&places, prefix, cell, self.decision(prefix, cell, found)))
+        Ok(self.explained(&places, prefix, cell, decision(prefix, cell, found)))
     }
 
     fn explained(

@@ -43,6 +43,15 @@ impl Places {
         }
     }
 
+    /// The first address of each range, in order: there another place begins.
+    pub fn first_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let of_family = |family: Family| {
+            let ranges = self.family(family).ranges();
+            ranges.map(move |(first, _)| family.network(first, family.cell_bits()).addr())
+        };
+        of_family(Family::V4).chain(of_family(Family::V6))
+    }
+
     /// How many ranges there are, in IPv4 and in IPv6.
     pub fn ranges(&self) -> [usize; 2] {
         [&self.v4, &self.v6].map(|family| family.firsts.len())
