@@ -24,6 +24,7 @@ mod table;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use serde::Serialize;
 
 use crate::limits::GEO_GROUPS_MAX;
 use crate::local::GeoOverride;
@@ -35,13 +36,26 @@ use places::{FamilyPlaces, UNKNOWN};
 use ranking::{Collector, Ranker, Rankings};
 use table::{Found, Table};
 
+pub use crate::zones::GroupIndex;
 pub use database::Database;
 pub use embedded::ATTRIBUTION as EMBEDDED_ATTRIBUTION;
 pub use embedded::write as write_embedded;
 pub use explanation::{Explanation, RankedGroup, Source};
 pub use place::{Basis, Country, Place};
 pub use places::Places;
-pub use ranking::{Group, GroupIndex, RankingId};
+pub use ranking::{Group, RankingId};
+
+/// The prefix of the finest length that is decided for which `network` is in or is, and that
+/// length: a /24 of IPv4, v4-mapped or not, a /56 of IPv6.
+pub(crate) fn finest_of(network: IpNet) -> (IpNet, u8) {
+    let prefix = Prefix::of(network);
+    let bits = match prefix.is_mapped {
+        true => prefix.family.cell_bits() + MAPPED_BITS,
+        false => prefix.family.cell_bits(),
+    };
+    let finest = prefix.written(prefix.cell, prefix.family.cell_bits());
+    (finest, bits)
+}
 
 /// The number of cells that nobody locates; below it are those of the reserved prefixes, above
 /// it the rankings.
@@ -61,9 +75,10 @@ pub struct Geography {
 }
 
 /// What is decided for a visitor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Decision {
     /// In which order the groups are for him.
+    #[serde(skip)]
     pub ranking: RankingId,
     /// SCOPE PREFIX-LENGTH (RFC 7871 §6) of an answer to his subnet: every address of that prefix
     /// has the same ranking. It may be longer than the prefix that was asked for, which then was
@@ -100,7 +115,8 @@ fn decision(prefix: Prefix, cell: u64, found: Found) -> Decision {
 }
 
 /// What a prefix tells of its visitors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Standing {
     /// Where they are, or the operator decides.
     Located,
@@ -143,7 +159,10 @@ impl Geography {
         let mut used = Vec::new();
         let mut not_used = Vec::new();
         for it in overrides {
-            match groups.iter().position(|group| group.name == it.group) {
+            match groups
+                .iter()
+                .position(|group| *group.name == *it.group.as_str())
+            {
                 Some(index) => used.push((it.prefix, GroupIndex(index as u16))),
                 None => not_used.push(it.prefix),
             }
@@ -235,8 +254,14 @@ impl Geography {
         self.rankings.groups(id)
     }
 
-    /// The same, a tier at a time: the groups of a tier are equally close.
+    /// Of these, the tier that begins at position `from`: groups that are equally close. Behind the
+    /// last there are none.
     #[inline]
+    pub fn tier(&self, id: RankingId, from: usize) -> &[GroupIndex] {
+        self.rankings.tier(id, from)
+    }
+
+    /// The same, a tier at a time.
     pub fn tiers(&self, id: RankingId) -> impl Iterator<Item = &[GroupIndex]> {
         self.rankings.tiers(id)
     }

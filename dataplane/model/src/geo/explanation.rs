@@ -2,20 +2,22 @@
 //! what each group is away.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
+use serde::Serialize;
 
 use super::cells::{Family, MAPPED_BITS, Prefix};
 use super::database::Database;
 use super::place::Place;
 use super::places::Places;
-use super::ranking::GroupIndex;
 use super::{Decision, Geography, decision, reserved};
 use crate::location::Location;
 use crate::problem::Problem;
+use crate::zones::GroupIndex;
 
 /// Everything that led to a decision.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Explanation {
     /// What was decided.
     pub decision: Decision,
@@ -30,7 +32,8 @@ pub struct Explanation {
 }
 
 /// What decided, the first that applies.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Source {
     /// A prefix of the operator.
     Override(IpNet),
@@ -43,16 +46,21 @@ pub enum Source {
 }
 
 /// A group in a ranking.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RankedGroup {
     /// Which one.
+    #[serde(skip)]
     pub group: GroupIndex,
+    /// Its name.
+    pub name: Arc<str>,
     /// From 0; groups of one tier are equally close.
     pub tier: u16,
     /// Where it stands.
     pub location: Option<Location>,
     /// What it is away from the place, in kilometres, without its bias.
     pub distance_km: Option<f64>,
+    /// What is added to that before distances are compared, in kilometres.
+    pub bias_km: i32,
 }
 
 impl Geography {
@@ -103,6 +111,8 @@ impl Geography {
             ranking: ranking
                 .map(|(tier, group)| RankedGroup {
                     group,
+                    name: Arc::clone(&self.groups[group.index()].name),
+                    bias_km: self.groups[group.index()].bias_km,
                     tier,
                     location: self.location(group),
                     distance_km: distances.as_ref().and_then(|it| it[group.index()]),

@@ -6,32 +6,20 @@
 
 use std::hash::{BuildHasher, BuildHasherDefault};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use hashbrown::HashTable;
 
 use super::place::Place;
 use super::places::{Mixer, Places};
-use crate::desired::Desired;
 use crate::limits::GEO_GROUPS_MAX;
-use crate::local::Local;
 use crate::location::{Location, SpherePoint};
-use crate::name::Name;
-
-/// A group by its position among those that a [`super::Geography`] was built for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct GroupIndex(pub u16);
-
-impl GroupIndex {
-    /// As an index.
-    pub fn index(self) -> usize {
-        usize::from(self.0)
-    }
-}
+use crate::zones::{GroupIndex, Zones};
 
 /// A ranking of all groups. Two visitors with the same one get the same answers, whatever the
 /// health of the groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RankingId(pub(super) u32);
+pub struct RankingId(pub u32);
 
 impl RankingId {
     /// That of visitors whose location is unknown: all groups are equally close.
@@ -42,7 +30,7 @@ impl RankingId {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
     /// Unique in the fleet.
-    pub name: Name,
+    pub name: Arc<str>,
     /// Where it stands, as the operator says.
     pub location: Option<Location>,
     /// Added to every visitor's distance, in kilometres.
@@ -53,40 +41,22 @@ pub struct Group {
 }
 
 impl Group {
-    /// The groups of a fleet as this host knows them, in the order of their names: those that are
-    /// declared and those that a host stands in.
-    pub fn of_fleet(local: &Local, desired: &Desired) -> Vec<Group> {
-        let mut groups: Vec<Group> = desired
-            .groups
-            .iter()
-            .map(|group| Group {
-                name: group.name.clone(),
+    /// The groups of a fleet, each at its place of [`Zones::groups`].
+    pub fn of_zones(zones: &Zones) -> Vec<Group> {
+        let groups = zones.groups.iter().map(|group| {
+            let hosts = group.hosts.iter().map(|it| &zones.hosts[usize::from(it.0)]);
+            let addresses = hosts.flat_map(|host| {
+                let v4 = host.v4.iter().copied().map(IpAddr::V4);
+                v4.chain(host.v6.iter().copied().map(IpAddr::V6))
+            });
+            Group {
+                name: Arc::clone(&group.name),
                 location: group.location,
                 bias_km: group.bias_km,
-                addresses: Vec::new(),
-            })
-            .collect();
-        groups.sort_by(|one, other| one.name.cmp(&other.name));
-        let own = (&local.host.group, &local.host.addresses);
-        let peers = desired.peers.iter().map(|it| (&it.group, &it.addresses));
-        for (name, addresses) in [own].into_iter().chain(peers) {
-            let Some(name) = name else {
-                continue;
-            };
-            let place = groups.binary_search_by(|group| group.name.cmp(name));
-            let place = place.unwrap_or_else(|place| {
-                let undeclared = Group {
-                    name: name.clone(),
-                    location: None,
-                    bias_km: 0,
-                    addresses: Vec::new(),
-                };
-                groups.insert(place, undeclared);
-                place
-            });
-            groups[place].addresses.extend(addresses);
-        }
-        groups
+                addresses: addresses.collect(),
+            }
+        });
+        groups.collect()
     }
 
     /// Where it stands, and whether the database had to say so.
@@ -202,17 +172,21 @@ impl Rankings {
         &self.order[from..from + self.groups]
     }
 
-    /// The same, a tier at a time.
+    /// The groups of the tier that begins at `from` of the order; none behind the last.
+    pub(super) fn tier(&self, id: RankingId, from: usize) -> &[GroupIndex] {
+        let at = id.0 as usize * self.groups + from;
+        let rest = self.groups(id).get(from..).unwrap_or_default();
+        let more = (1..rest.len()).take_while(|more| !self.begins_tier(at + more));
+        &rest[..rest.len().min(1 + more.count())]
+    }
+
+    /// All tiers.
     pub(super) fn tiers(&self, id: RankingId) -> impl Iterator<Item = &[GroupIndex]> {
-        let mut rest = self.groups(id);
-        let mut at = id.0 as usize * self.groups;
+        let mut from = 0;
         std::iter::from_fn(move || {
-            let others = rest.get(1..)?;
-            let more = (0..others.len()).take_while(|more| !self.begins_tier(at + 1 + more));
-            let (tier, behind) = rest.split_at(1 + more.count());
-            at += tier.len();
-            rest = behind;
-            Some(tier)
+            let tier = self.tier(id, from);
+            from += tier.len();
+            (!tier.is_empty()).then_some(tier)
         })
     }
 

@@ -1,11 +1,13 @@
 //! The geographic table against databases that a writer of the tests' own makes, and against a
 //! slow reference that looks at the networks themselves.
 
+#[path = "city.rs"]
+mod city;
 #[path = "writer.rs"]
 mod writer;
 
 use ipnet::{IpNet, Ipv4Net};
-use meridian_model::geo::{Database, Geography, Group, RankingId, Source, Standing};
+use meridian_model::geo::{Database, Explanation, Geography, Group, RankingId, Source, Standing};
 use meridian_model::local::GeoOverride;
 use meridian_model::location::Location;
 use meridian_model::name::Name;
@@ -28,7 +30,7 @@ const TOKYO: Location = Location {
 
 fn group(name: &str, location: Option<Location>) -> Group {
     Group {
-        name: Name::parse(name).unwrap(),
+        name: name.into(),
         location,
         bias_km: 0,
         addresses: Vec::new(),
@@ -73,7 +75,7 @@ fn built(file: &[u8], overrides: &[GeoOverride]) -> Geography {
 
 fn closest(geography: &Geography, id: RankingId) -> &str {
     let first = geography.ranking(id)[0];
-    geography.groups()[first.index()].name.as_str()
+    &geography.groups()[first.index()].name
 }
 
 #[test]
@@ -171,6 +173,44 @@ fn a_group_without_a_location_stands_where_the_database_has_its_hosts() {
 }
 
 #[test]
+fn without_groups_there_is_nothing_to_rank_and_nothing_fails() {
+    let places = Database::Embedded.places().unwrap();
+    let geography = Geography::build(&places, Vec::new(), &[], 0).unwrap();
+    for visitor in ["133.1.0.0", "10.0.0.0", "2001:200::"] {
+        let found = geography.decide(Some((address(visitor), 24)), address("18.0.0.1"));
+        assert!(geography.ranking(found.ranking).is_empty());
+        assert_eq!(geography.tier(found.ranking, 0), []);
+    }
+}
+
+#[test]
+fn equally_close_groups_are_one_tier() {
+    let places = Database::Embedded.places().unwrap();
+    let tokyo_too = group(
+        "osaka",
+        Some(Location {
+            lat: 34.7,
+            lon: 135.5,
+        }),
+    );
+    let groups = three().into_iter().chain([tokyo_too]).collect();
+    let geography = Geography::build(&places, groups, &[], 500).unwrap();
+    let found = geography.lookup(address("133.1.0.0"), 24);
+    let tiers: Vec<Vec<usize>> = geography
+        .tiers(found.ranking)
+        .map(|tier| tier.iter().map(|it| it.index()).collect())
+        .collect();
+    assert_eq!(tiers, [vec![1, 3], vec![2], vec![0]]);
+    let mut from = 0;
+    for tier in &tiers {
+        let same = geography.tier(found.ranking, from);
+        assert_eq!(same.len(), tier.len());
+        from += same.len();
+    }
+    assert_eq!(geography.tier(found.ranking, from), []);
+}
+
+#[test]
 fn an_explanation_names_source_place_and_distances() {
     let file = writer::write(4, &[(network("20.0.0.0/8"), flat(TOKYO))]);
     let geography = built(&file, &[to("20.9.0.0/16", "europe")]);
@@ -187,11 +227,34 @@ fn an_explanation_names_source_place_and_distances() {
     let office = explain("20.9.1.0");
     assert_eq!(office.source, Source::Override(network("20.9.0.0/16")));
     assert_eq!(office.matched, network("20.9.0.0/16"));
+    assert_eq!(
+        serde_json::to_value(&office).unwrap(),
+        json!({
+            "decision": {"scope": 16, "standing": "located"},
+            "matched": "20.9.0.0/16",
+            "source": {"override": "20.9.0.0/16"},
+            "place": {"location": {"lat": 35.7, "lon": 139.7}, "country": null, "basis": "coordinates"},
+            "ranking": [
+                ranked("europe", 0, AMSTERDAM, &office),
+                ranked("america", 1, CHICAGO, &office),
+                ranked("asia", 2, TOKYO, &office),
+            ],
+        })
+    );
     assert_eq!(explain("80.0.0.0").source, Source::None);
     assert_eq!(
         explain("10.0.0.0").source,
         Source::Reserved(network("10.0.0.0/8"))
     );
+}
+
+/// A group as an explanation shows it. Where an override decides, distances are the place's still.
+fn ranked(name: &str, tier: u16, location: Location, of: &Explanation) -> Value {
+    let from = of.place.unwrap().location;
+    json!({
+        "name": name, "tier": tier, "location": {"lat": location.lat, "lon": location.lon},
+        "distance_km": from.distance_km(location), "bias_km": 0,
+    })
 }
 
 #[test]
@@ -249,7 +312,7 @@ fn expected(
         Some(name) => {
             three()
                 .iter()
-                .find(|it| it.name.as_str() == name)
+                .find(|it| *it.name == *name)
                 .unwrap()
                 .location
         }
@@ -263,7 +326,7 @@ fn expected(
     let mut order: Vec<_> = three()
         .into_iter()
         .map(|it| {
-            let is_first = first == Some(it.name.as_str());
+            let is_first = first == Some(&*it.name);
             let distance = place.map_or(0.0, |place| haversine_km(place, it.location.unwrap()));
             (!is_first, distance, it.name.to_string())
         })
@@ -318,7 +381,7 @@ proptest! {
             .iter()
             .map(|(prefix, group)| GeoOverride {
                 prefix: *prefix,
-                group: three()[*group].name.clone(),
+                group: Name::parse(&three()[*group].name).unwrap(),
             })
             .collect();
         let file = writer::write(6, &written);
