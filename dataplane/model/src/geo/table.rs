@@ -1,6 +1,6 @@
 //! From a cell to the number that stands for it, and to how far around it holds.
 //! `cargo run --release -p meridian-model --example geo-table` measures it
-//! (docs/decisions/0041-geographic-table.md).
+//! (docs/decisions/0045-geographic-table.md).
 //!
 //! Ranges that touch have different numbers. They are kept in blocks of few bytes: where each
 //! begins, counted from the beginning of the block, and then their numbers. A look-up finds the
