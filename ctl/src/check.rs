@@ -1,13 +1,14 @@
 //! `meridianctl check`: is this manifest right?
 
 use meridian_model::availability::unavailable;
-use meridian_model::{Desired, Problem, compile};
+use meridian_model::{Desired, Problem, Problems, compile};
 use serde_json::{Value, json};
 
-use crate::certificates::reading::Known;
+use crate::certificates::reading::{Known, ReadCertificates};
 use crate::certificates::{self, reading};
 use crate::cli;
 use crate::failure::Failure;
+use crate::geographic_database;
 use crate::manifest_file;
 use crate::output::Output;
 
@@ -27,7 +28,8 @@ pub(crate) fn run(call: &cli::Check, output: Output) -> Result<(), Failure> {
     // Nothing is known of any: what has expired is wrong.
     let unjudged = reading::read(&manifest, |_| false);
     let judged = unjudged.judge(&manifest, &file, &Known::new(), now);
-    let read = judged.map_err(wrong)?;
+    let located = geographic_database::check(&manifest, &file);
+    let read = both(judged, located).map_err(wrong)?;
     let (local, mut desired) = manifest.into_parts();
     read.fill(&mut desired);
     desired.assign_ids(None);
@@ -47,6 +49,21 @@ pub(crate) fn run(call: &cli::Check, output: Output) -> Result<(), Failure> {
         || json(&file, &desired, &not_available, &expiring),
     );
     Ok(())
+}
+
+/// What was read, when nothing is wrong with it nor with the geographic database.
+fn both(
+    read: Result<ReadCertificates, Problems>,
+    located: Result<(), Problem>,
+) -> Result<ReadCertificates, Problems> {
+    match (read, located) {
+        (read, Ok(())) => read,
+        (Ok(_), Err(problem)) => Err(problem.into()),
+        (Err(problems), Err(problem)) => {
+            let all = problems.iter().cloned().chain([problem]).collect();
+            Problems::refuse_any(all).and(Err(problems))
+        }
+    }
 }
 
 fn text(file: &str, desired: &Desired) -> String {

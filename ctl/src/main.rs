@@ -16,6 +16,7 @@ mod failure;
 mod failures;
 mod file_limit;
 mod fleet_secret;
+mod geographic_database;
 mod ledger;
 mod limits;
 mod lines;

@@ -80,3 +80,25 @@ fn what_is_not_available_yet_is_a_note_for_check_and_a_fault_for_up() {
     let ended = host.run(&["up", "-f", "h1.toml"]);
     ended.expect(1, &["not available in this version", "site.pool.tls"]);
 }
+
+#[test]
+fn a_geographic_database_is_read_and_what_is_wrong_with_it_told_at_its_line() {
+    let host = Host::new();
+    let named = |database: &str| {
+        host.write_manifest(&format!(
+            "{}\n[geo]\ndatabase = {database}\n",
+            host.manifest()
+        ));
+        host.run(&["check", "-f", "h1.toml"])
+    };
+    let line = host.manifest().lines().count() + 3;
+    let line = format!("h1.toml:{line}: geo.database: ");
+    std::fs::write(host.path("bytes.mmdb"), b"no database").unwrap();
+    named("\"embedded\"").expect(0, &[]);
+    named("\"none.mmdb\"").expect(1, &[&line, "/none.mmdb: No such file"]);
+    named("\"bytes.mmdb\"").expect(1, &[&line, "/bytes.mmdb: it is no sound database"]);
+    named("[\"bytes.mmdb\", \"none.mmdb\"]").expect(1, &[&line, "/none.mmdb: No such file"]);
+    std::fs::create_dir(host.path("elsewhere")).unwrap();
+    let from_elsewhere = host.run(&["check", "-f", "elsewhere/../h1.toml"]);
+    from_elsewhere.expect(1, &["none.mmdb: No such file"]);
+}

@@ -19,6 +19,7 @@ pub mod config_log;
 pub mod desired;
 pub mod fields;
 pub mod fleet_secret;
+pub mod geo;
 mod ids;
 pub mod limits;
 pub mod local;

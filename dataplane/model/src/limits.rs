@@ -324,6 +324,19 @@ pub const ADDRESSES_PER_SITE_MAX: usize = 2048;
 /// has, in microseconds: a hundred times what a change costs.
 pub const SITE_RENEWAL_GAP_US_PER_BACKEND: u64 = 500;
 
+// --- geography ---
+
+/// A geographic database, in bytes. The largest city databases have a third of it.
+pub const GEO_DATABASE_BYTES_MAX: usize = 1024 * 1024 * 1024;
+
+/// Different places in a geographic database, for each family of addresses. A city database has
+/// half a million.
+pub const GEO_PLACES_MAX: usize = 4 * 1024 * 1024;
+
+/// Groups that are ranked. Each ranking that occurs has all of them, and there may be as many
+/// rankings as places.
+pub const GEO_GROUPS_MAX: usize = 256;
+
 // --- health checks ---
 
 /// Checks under way at a time, each with a connection. A tenant has as many at most as are left, so

@@ -13,15 +13,32 @@ pub struct Location {
 }
 
 impl Location {
-    /// Great-circle distance in kilometres, by the haversine formula on a sphere: off
+    /// Great-circle distance in kilometres, from the chord on a sphere: off
     /// by at most half a percent, which never decides between two data centres.
     pub fn distance_km(self, other: Location) -> f64 {
+        self.on_sphere().distance_km(other.on_sphere())
+    }
+
+    /// The same point in a form that distances are quick to tell from.
+    pub fn on_sphere(self) -> SpherePoint {
+        let (lat, lon) = (self.lat.to_radians(), self.lon.to_radians());
+        SpherePoint([lat.cos() * lon.cos(), lat.cos() * lon.sin(), lat.sin()])
+    }
+}
+
+/// A point on the sphere of radius 1. Where many places are compared with the same groups, what
+/// takes a sine is done once for each and not once for each pair.
+#[derive(Clone, Copy, Debug)]
+pub struct SpherePoint([f64; 3]);
+
+impl SpherePoint {
+    /// See [`Location::distance_km`].
+    pub fn distance_km(self, other: SpherePoint) -> f64 {
         const EARTH_RADIUS_KM: f64 = 6371.0;
-        let (lat, other_lat) = (self.lat.to_radians(), other.lat.to_radians());
-        let half_lat = (other_lat - lat) / 2.0;
-        let half_lon = (other.lon - self.lon).to_radians() / 2.0;
-        let chord = half_lat.sin().powi(2) + lat.cos() * other_lat.cos() * half_lon.sin().powi(2);
-        2.0 * EARTH_RADIUS_KM * chord.sqrt().min(1.0).asin()
+        let SpherePoint([x, y, z]) = self;
+        let SpherePoint([other_x, other_y, other_z]) = other;
+        let chord = (x - other_x).powi(2) + (y - other_y).powi(2) + (z - other_z).powi(2);
+        2.0 * EARTH_RADIUS_KM * (chord.sqrt() / 2.0).min(1.0).asin()
     }
 }
 
@@ -57,5 +74,11 @@ mod tests {
         // Across the date line the short way counts.
         assert!(suva.distance_km(apia) < 1_300.0);
         assert_eq!(suva.distance_km(suva), 0.0);
+        // The other side of the earth is half its circumference away.
+        let antipode = Location {
+            lat: -amsterdam.lat,
+            lon: amsterdam.lon - 180.0,
+        };
+        assert!((amsterdam.distance_km(antipode) - 20_015.0).abs() < 1.0);
     }
 }

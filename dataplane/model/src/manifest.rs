@@ -12,6 +12,7 @@
 
 mod certificates;
 mod conversion;
+mod geography;
 mod grammar;
 mod parts;
 mod reader;
@@ -101,6 +102,7 @@ impl Manifest {
         if let Some(secret) = &mut self.written.fleet.secret {
             *secret = directory.join(&secret).to_string_lossy().into_owned();
         }
+        self.move_geo_database(directory);
         for certificate in &mut self.written.certificates {
             for file in [&mut certificate.chain, &mut certificate.key]
                 .into_iter()

@@ -22,6 +22,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use crate::desired::Steering;
+use crate::location::Location;
 use crate::snapshot::SiteId;
 
 pub use find::{Found, Referral};
@@ -74,15 +75,26 @@ pub struct Zones {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupIndex(pub u16);
 
+impl GroupIndex {
+    /// As an index.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
 /// The place of a host in [`Zones::hosts`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostIndex(pub u16);
 
 /// Hosts that stand in one place.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Group {
     /// Its name.
     pub name: Arc<str>,
+    /// Where it stands, as the operator says.
+    pub location: Option<Location>,
+    /// Added to every visitor's distance to it, in kilometres.
+    pub bias_km: i32,
     /// In the order of their names.
     pub hosts: Box<[HostIndex]>,
 }

@@ -40,6 +40,27 @@ fn in_routes_and_fields() {
     );
 }
 
+#[test]
+fn in_geography() {
+    check(
+        include_str!("golden/problems/geography.toml"),
+        include_str!("golden/problems/geography.txt"),
+    );
+}
+
+#[test]
+fn of_more_groups_than_are_ranked() {
+    let groups: Vec<String> = (0..257)
+        .map(|it| format!("[[group]]\nname = \"g{it}\"\n"))
+        .collect();
+    let all = problems(&of_site("").replace("[[tenant]]", &(groups.concat() + "[[tenant]]")));
+    let said = all.to_string();
+    assert!(
+        said.contains("group.name: 257 groups; at most 256 can be"),
+        "{said}"
+    );
+}
+
 /// A manifest whose one site has these further lines.
 fn of_site(lines: &str) -> String {
     format!(

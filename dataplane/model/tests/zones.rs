@@ -1,6 +1,7 @@
 //! Zones: what the manifest says, as the responder finds it.
 
 use meridian_model::config_log::{FORMAT, Header, encode};
+use meridian_model::geo;
 use meridian_model::zones::{Found, GroupIndex, WireName, Zones, rtype};
 use meridian_model::{Desired, Local, Manifest};
 
@@ -20,6 +21,7 @@ secret = "fleet.key"
 [[group]]
 name = "ams"
 location = { lat = 52.37, lon = 4.90 }
+bias_km = -300
 
 [[group]]
 name = "nyc"
@@ -152,6 +154,41 @@ fn a_zone_has_a_soa_name_servers_and_their_addresses() {
     assert_eq!(of_host, "types Some([1, 28]) service None");
     let of_host = found(&zones, "nyc-1.lb.example.net", rtype::A);
     assert_eq!(of_host, "types Some([1]) service None");
+}
+
+/// A group exists when it is declared, and also when a host stands in it; the geographic table
+/// numbers the same groups.
+#[test]
+fn groups_are_those_that_the_geographic_table_ranks() {
+    let more = r#"
+[[peer]]
+name = "fra-1"
+group = "fra"
+addresses = ["198.51.100.7"]
+"#;
+    let (local, desired) = parts(&format!("{FLEET}{more}"));
+    let zones = Zones::compile(&local, &desired, 7).unwrap_or_else(|it| panic!("{it}"));
+    let names: Vec<&str> = zones.groups.iter().map(|it| &*it.name).collect();
+    assert_eq!(names, ["ams", "empty", "fra", "nyc"]);
+    let ranked = geo::Group::of_zones(&zones);
+    let told: Vec<_> = ranked
+        .iter()
+        .map(|it| {
+            (
+                &*it.name,
+                it.location.is_some(),
+                it.bias_km,
+                it.addresses.len(),
+            )
+        })
+        .collect();
+    let expected = [
+        ("ams", true, -300, 2),
+        ("empty", true, 0, 0),
+        ("fra", false, 0, 1),
+        ("nyc", true, 0, 1),
+    ];
+    assert_eq!(told, expected);
 }
 
 #[test]

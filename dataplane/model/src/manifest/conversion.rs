@@ -133,12 +133,12 @@ fn convert_geo(geo: written::Geo) -> Geo {
     let overrides = overrides.into_iter().map(|geo_override| {
         let written::GeoOverride { prefix, group } = geo_override;
         GeoOverride {
-            prefix,
+            prefix: prefix.value,
             group: group.value,
         }
     });
     Geo {
-        database,
+        database: database.map(|it| it.value).unwrap_or_default(),
         overrides: overrides.collect(),
         tie_km,
     }

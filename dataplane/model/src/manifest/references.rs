@@ -12,7 +12,7 @@ use super::reader::{Located, Reader, closest};
 use super::written::{Backend, Certificate, Host, Outcome, Pool, Site, Tenant, Written};
 use crate::address_policy::{AddressPolicy, Refusal, common_networks};
 use crate::desired::{BackendAddress, SiteName};
-use crate::limits::BACKENDS_PER_POOL_MAX;
+use crate::limits::{BACKENDS_PER_POOL_MAX, GEO_GROUPS_MAX};
 use crate::name::Name;
 use crate::parallel;
 
@@ -46,6 +46,7 @@ fn check_names(reader: &mut Reader<'_>, written: &Written, host: Option<&Host>) 
     check_fleet(reader, written, host);
     check_unique(reader, written);
     check_groups(reader, written, host);
+    check_overrides(reader, written);
     check_zones(reader, written, host);
     check_tenants(reader, written);
 }
@@ -203,6 +204,22 @@ fn check_groups(reader: &mut Reader<'_>, written: &Written, host: Option<&Host>)
     let backends = written.sites.iter().flat_map(|site| &site.backends);
     for group in backends.filter_map(|backend| backend.group.as_ref()) {
         check_exists(reader, "site.backend.group", group, &groups, declare);
+    }
+    if groups.len() > GEO_GROUPS_MAX {
+        let what = format!("{} groups; at most {GEO_GROUPS_MAX} can be", groups.len());
+        let line = written.groups.last().map(|group| group.name.line);
+        let hint = "join hosts that stand close to each other into one group";
+        reader.report(line, "group.name", what, hint);
+    }
+}
+
+/// One prefix can not go to two groups.
+fn check_overrides(reader: &mut Reader<'_>, written: &Written) {
+    let mut prefixes = Declared::new();
+    for geo_override in &written.geo.overrides {
+        let Located { value, line } = geo_override.prefix;
+        let shown = value.to_string();
+        prefixes.add(reader, "geo.overrides.prefix", value, &shown, line);
     }
 }
 

@@ -109,14 +109,14 @@ pub(super) struct Fleet {
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Geo {
-    pub(super) database: GeoDatabase,
+    pub(super) database: Option<Located<GeoDatabase>>,
     pub(super) overrides: Vec<GeoOverride>,
     pub(super) tie_km: u32,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct GeoOverride {
-    pub(super) prefix: IpNet,
+    pub(super) prefix: Located<IpNet>,
     pub(super) group: Located<Name>,
 }
 

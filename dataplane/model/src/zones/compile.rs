@@ -1,6 +1,6 @@
 //! From the desired state to [`Zones`], and a change of it on top.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -177,8 +177,6 @@ fn service_labels(tenant: &Name, site: &Name) -> Box<[u8]> {
 
 /// All groups and hosts, each in the order of the names.
 fn places(local: &Local, desired: &Desired) -> (Vec<Group>, Vec<Host>) {
-    let mut names: Vec<&Name> = desired.groups.iter().map(|group| &group.name).collect();
-    names.sort_unstable();
     let mut all: Vec<(&Name, Option<&Name>, &[IpAddr])> = (desired.peers.iter())
         .map(|peer| (&peer.name, peer.group.as_ref(), &peer.addresses[..]))
         .collect();
@@ -187,6 +185,16 @@ fn places(local: &Local, desired: &Desired) -> (Vec<Group>, Vec<Host>) {
     all.retain(|(name, ..)| **name != host.name);
     all.push((&host.name, host.group.as_ref(), &host.addresses));
     all.sort_unstable_by_key(|(name, ..)| *name);
+    // A group exists when it is declared, and also when a host stands in it.
+    let of_hosts = all
+        .iter()
+        .filter_map(|(_, group, _)| Some(((*group)?, None)));
+    let declared = desired
+        .groups
+        .iter()
+        .map(|group| (&group.name, Some(group)));
+    let named: BTreeMap<&Name, Option<&desired::Group>> = of_hosts.chain(declared).collect();
+    let names: Vec<&Name> = named.keys().copied().collect();
     let hosts: Vec<Host> = all
         .into_iter()
         .map(|(name, group, addresses)| Host {
@@ -198,15 +206,20 @@ fn places(local: &Local, desired: &Desired) -> (Vec<Group>, Vec<Host>) {
             v6: addresses.iter().filter_map(v6).collect(),
         })
         .collect();
-    let groups = names.into_iter().enumerate().map(|(index, name)| {
-        let here = Some(GroupIndex(index as u16));
-        let of_group = |(_, host): &(usize, &Host)| host.group == here;
-        let hosts = hosts.iter().enumerate().filter(of_group);
-        Group {
-            name: name.shared(),
-            hosts: hosts.map(|(index, _)| HostIndex(index as u16)).collect(),
-        }
-    });
+    let groups = named
+        .into_iter()
+        .enumerate()
+        .map(|(index, (name, declared))| {
+            let here = Some(GroupIndex(index as u16));
+            let of_group = |(_, host): &(usize, &Host)| host.group == here;
+            let hosts = hosts.iter().enumerate().filter(of_group);
+            Group {
+                name: name.shared(),
+                location: declared.and_then(|group| group.location),
+                bias_km: declared.map_or(0, |group| group.bias_km),
+                hosts: hosts.map(|(index, _)| HostIndex(index as u16)).collect(),
+            }
+        });
     (groups.collect(), hosts)
 }
 

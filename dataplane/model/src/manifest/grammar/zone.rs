@@ -1,9 +1,13 @@
 //! `[geo]`, `[dns]` and `[[zone]]`.
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 use toml::de::DeValue;
 
 use super::plain;
 use crate::desired::{Record, RecordType, SiteName};
+use crate::geo::finest_of;
 use crate::limits::HOSTNAME_BYTES_MAX;
 use crate::local::{Dns, DnsRate, DnsTcp, GeoDatabase};
 use crate::manifest::reader::{Reader, Section};
@@ -36,7 +40,7 @@ pub(super) fn read_geo(reader: &mut Reader<'_>, mut section: Section<'_>) -> Geo
     let tie_km = section.take_or(reader, "tie_km", values::integer(1, 20_000), (0, "none"));
     section.finish(reader);
     Geo {
-        database: database.map(|located| located.value).unwrap_or_default(),
+        database,
         overrides: super::read_each(reader, overrides, read_override),
         tie_km,
     }
@@ -64,13 +68,31 @@ fn geo_database(value: &DeValue<'_>) -> Result<GeoDatabase, Malformed> {
 
 fn read_override(reader: &mut Reader<'_>, mut section: Section<'_>) -> Option<GeoOverride> {
     let example = "prefix = \"203.0.113.0/24\"";
-    let prefix = section.require(reader, "prefix", values::network, example);
+    let prefix = section.require(reader, "prefix", visitors, example);
     let group = section.require(reader, "group", values::name, "group = \"ams\"");
     section.finish(reader);
     Some(GeoOverride {
-        prefix: prefix?.value,
+        prefix: prefix?,
         group: group?,
     })
+}
+
+/// A network that is no finer than what is ever decided (DNS.md).
+fn visitors(value: &DeValue<'_>) -> Result<IpNet, Malformed> {
+    let hint = |network: IpNet| format!("write \"{}\"", finest_of(network).0);
+    if let Ok(address) = values::text(value)?.parse::<IpAddr>() {
+        let what = format!("\"{address}\" is not a network");
+        return Err(malformed(what, hint(address.into())));
+    }
+    let network = values::network(value)?;
+    let (_, bits) = finest_of(network);
+    match network.prefix_len() > bits {
+        false => Ok(network),
+        true => {
+            let what = format!("{network} is finer than a /{bits}, and decisions are not");
+            Err(malformed(what, hint(network)))
+        }
+    }
 }
 
 pub(super) fn read_dns(reader: &mut Reader<'_>, mut section: Section<'_>) -> Dns {
