@@ -51,13 +51,17 @@ struct Failed {
     reused: bool,
     /// All that was read of the request's body is still here.
     body_held: bool,
+    /// The client could have gone on as well as the backend.
+    held_by_both: bool,
 }
 
 impl Failed {
     /// Whether it says something of the backend: a pooled connection may have been closed in
-    /// between, and want of descriptors is ours.
+    /// between, want of descriptors is ours, and who waits for a body may get none.
     fn is_of_backend(&self) -> bool {
-        !self.reused && !matches!(self.reject, Reject::Resources | Reject::ShareLimit)
+        !self.reused
+            && !self.held_by_both
+            && !matches!(self.reject, Reject::Resources | Reject::ShareLimit)
     }
 }
 
@@ -284,6 +288,7 @@ impl<'c> Exchange<'c> {
                         reject,
                         reused: false,
                         body_held: true,
+                        held_by_both: false,
                     };
                     if failure.is_of_backend() {
                         self.observe(picked, Outcome::Failed, began_ns);
@@ -312,11 +317,13 @@ impl<'c> Exchange<'c> {
                 Attempt::Over(Next::Tunnel(Box::new(opening)))
             }
             Err(ended) => {
+                let held_by_both = self.upload.is_held_by_both();
                 let ended = match ended {
                     Attempt::Failed(Failed { reject, .. }) => Attempt::Failed(Failed {
                         reject,
                         reused,
                         body_held: self.upload.take_back(&socket),
+                        held_by_both: held_by_both && reject == Reject::FirstByteSlow,
                     }),
                     ended => ended,
                 };
@@ -324,7 +331,9 @@ impl<'c> Exchange<'c> {
                     Attempt::Failed(failure) if failure.is_of_backend() => {
                         self.observe(picked, Outcome::Failed, began_ns);
                     }
-                    Attempt::Gone(_) => self.observe(picked, Outcome::Abandoned, began_ns),
+                    Attempt::Gone(_) if !held_by_both => {
+                        self.observe(picked, Outcome::Abandoned, began_ns);
+                    }
                     _ => {}
                 }
                 upstream.close(socket);
@@ -696,5 +705,6 @@ fn failed(reject: Reject) -> Attempt {
         reject,
         reused: false,
         body_held: false,
+        held_by_both: false,
     })
 }

@@ -153,9 +153,12 @@ impl PoolQueue {
         if granted.is_none() && line.remove(&waiter.wish, waiter.place).is_some() {
             self.waiting.fetch_sub(1, Ordering::SeqCst);
             // Where it found something without being given it, there may be more.
-            if let Some((_, first)) = line.kind(&waiter.wish).and_then(Kind::first_key_value) {
-                first.call();
-            }
+            let kind = line.kind(&waiter.wish);
+            let first = kind
+                .and_then(Kind::first_key_value)
+                .map(|(_, first)| Arc::clone(first));
+            drop(line);
+            first.iter().for_each(Waiter::call);
         }
         granted.cloned()
     }
@@ -175,6 +178,7 @@ impl PoolQueue {
         if line.remove(&first.wish, first.place).is_some() {
             self.waiting.fetch_sub(1, Ordering::SeqCst);
             let _ = first.granted.set(key.clone());
+            drop(line);
             first.call();
         }
     }

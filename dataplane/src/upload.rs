@@ -99,6 +99,13 @@ impl Upload {
         self.reader.is_done()
     }
 
+    /// Whether the client waits for a 100 (Continue), and would have sent something to do without:
+    /// it may send at any time (RFC 9110 §10.1.1), so a backend that says nothing is not the only one
+    /// who could go on.
+    pub(crate) fn is_held_by_both(&self) -> bool {
+        self.awaits_continue && !self.reader.is_done()
+    }
+
     /// Whether the backend was given all of it.
     pub(crate) fn is_whole(&self) -> bool {
         self.reader.is_done() && self.next.is_none() && !self.broken

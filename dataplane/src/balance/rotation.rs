@@ -8,7 +8,8 @@
 //!
 //! One that may not be picked when it is due stands aside, with its turn. It is asked again with
 //! the next picks, and has that turn as soon as it may: what it missed is not made up for, and
-//! what its weight says it has at once, whatever that is.
+//! what its weight says it has at once, whatever that is. Only picks are time: a look that finds
+//! nobody leaves everybody's turn where it was.
 
 use super::WHOLE;
 use super::lots::Dice;
@@ -30,8 +31,8 @@ const ASKED_PER_PICK: usize = 2;
 pub(crate) struct Rotation {
     due: BinaryHeap<Reverse<(u64, u32)>>,
     /// Those whose turn it was when they might not be picked, the next to be asked first.
-    aside: VecDeque<u32>,
-    /// When the last turn was due.
+    aside: VecDeque<(u64, u32)>,
+    /// When the last turn that was taken was due.
     now: u64,
     weights: Box<[u32]>,
     /// For places that may be picked only sometimes.
@@ -79,14 +80,14 @@ impl Rotation {
                 continue;
             };
             let Reverse((due, index)) = *front;
-            self.now = due;
             let place = index as usize;
             let share_of_place = share(place);
             if share_of_place == 0 {
                 PeekMut::pop(front);
-                self.aside.push_back(index);
+                self.aside.push_back((due, index));
                 continue;
             }
+            self.now = due;
             *front = Reverse((due + PERIOD / u64::from(self.weights[place]), index));
             drop(front);
             if due > u64::MAX / 2 {
@@ -106,13 +107,13 @@ impl Rotation {
     /// Asks so many of those that stand aside: who may be picked has the turn that it missed.
     fn ask_aside(&mut self, count: usize, share: impl Fn(usize) -> u32) {
         for _ in 0..count.min(self.aside.len()) {
-            let Some(index) = self.aside.pop_front() else {
+            let Some((due, index)) = self.aside.pop_front() else {
                 return;
             };
             if share(index as usize) > 0 {
-                self.due.push(Reverse((self.now, index)));
+                self.due.push(Reverse((due.max(self.now), index)));
             } else {
-                self.aside.push_back(index);
+                self.aside.push_back((due, index));
             }
         }
     }
@@ -124,6 +125,9 @@ impl Rotation {
             .drain()
             .map(|Reverse((due, index))| Reverse((due.saturating_sub(now), index)))
             .collect();
+        for (due, _) in &mut self.aside {
+            *due = due.saturating_sub(now);
+        }
     }
 }
 
@@ -200,6 +204,35 @@ mod tests {
         let mut picked = vec![0; backends];
         (0..2 * backends).for_each(|_| picked[rotation.next(|_| WHOLE).expect("all are")] += 1);
         assert!(picked.iter().all(|&it| (1..=3).contains(&it)), "{picked:?}");
+    }
+
+    /// All are full now and then, or all were tried.
+    #[test]
+    fn looks_that_find_nobody_leave_shares_as_they_are() {
+        for (weights, every) in [
+            (vec![100, 1], 20),
+            (vec![100, 1], 5),
+            (vec![1; 10], 5),
+            (vec![1; 10], 7),
+        ] {
+            let whole: u32 = weights.iter().sum();
+            let rounds = 20 * whole;
+            let mut rotation = Rotation::new(weights.iter().copied(), 0);
+            let mut picked = vec![0; weights.len()];
+            for at in 0..rounds {
+                if at % every == 0 {
+                    assert_eq!(rotation.next(|_| 0), None);
+                }
+                picked[rotation.next(|_| WHOLE).expect("all are")] += 1;
+            }
+            for (picked, weight) in picked.iter().zip(&weights) {
+                let wanted = i64::from(rounds / whole * weight);
+                assert!(
+                    (i64::from(*picked) - wanted).abs() <= 1,
+                    "{weights:?}, {every}: {picked}"
+                );
+            }
+        }
     }
 
     /// What is full each time but one that it is looked at has less than its share, and not much.

@@ -29,11 +29,13 @@ impl Chosen {
         let all = self.order.iter().copied().chain(new);
         let all: Vec<(SiteId, TenantId)> =
             all.filter_map(|site| Some((site, tenant(site)?))).collect();
-        let mut wanted: HashMap<TenantId, usize> = HashMap::new();
-        for (_, tenant) in &all {
+        let (mut wanted, mut before): (HashMap<TenantId, usize>, HashMap<TenantId, usize>) =
+            Default::default();
+        for (site, tenant) in &all {
             *wanted.entry(*tenant).or_default() += 1;
+            *before.entry(*tenant).or_default() += usize::from(self.known.contains(site));
         }
-        let mut left = shares(wanted, METRICS_SITES_MAX);
+        let mut left = shares(wanted, |tenant| before[&tenant], METRICS_SITES_MAX);
         self.order.clear();
         self.order.extend(all.iter().filter_map(|(site, tenant)| {
             let left = left.get_mut(tenant)?;
@@ -84,6 +86,19 @@ mod tests {
         assert!(!chosen.has(SiteId(7)) && chosen.has(SiteId(1)));
         assert_eq!(chosen.sites()[0], SiteId(3));
         assert_eq!(chosen.sites().len(), METRICS_SITES_MAX);
+    }
+
+    #[test]
+    fn more_tenants_than_there_are_series_for_do_not_push_each_other_out() {
+        let most = METRICS_SITES_MAX as u64;
+        let tenant = |site: SiteId| Some(TenantId(site.0));
+        let mut chosen = Chosen::default();
+        let mut with_traffic = sites(most..2 * most);
+        assert_eq!(chosen.update(&with_traffic, tenant), 0);
+        let before = chosen.sites().to_vec();
+        with_traffic.extend(sites(1..100));
+        assert_eq!(chosen.update(&with_traffic, tenant), 99);
+        assert_eq!(chosen.sites(), before);
     }
 
     #[test]

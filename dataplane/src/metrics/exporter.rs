@@ -188,7 +188,7 @@ fn backend_rows(routing: &Routing, chosen: &Chosen) -> (Vec<BackendRow>, u64) {
     for site in of_chosen().map(|served| served.site()) {
         *wanted.entry(site.tenant_id).or_default() += backends(site).count();
     }
-    let mut left = shares(wanted, METRICS_BACKENDS_MAX);
+    let mut left = shares(wanted, |_| 0, METRICS_BACKENDS_MAX);
     let mut rows = Vec::new();
     let mut left_out = 0;
     for served in of_chosen() {

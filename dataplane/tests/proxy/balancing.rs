@@ -312,6 +312,47 @@ fn a_client_that_sends_slowly_does_not_make_its_backend_slow_by_peak_ewma() {
     plane.finish();
 }
 
+/// Nor one that waits for a 100 (Continue) which it does not need, and that this backend never says.
+#[test]
+fn a_client_that_waits_for_continue_does_not_make_its_backend_slow_by_peak_ewma() {
+    let fast = named_reader("fast", Duration::ZERO);
+    let slow = named_reader("slow", Duration::from_millis(200));
+    let declared = with_pool([fast, slow], "algorithm = \"peak-ewma\"");
+    let mut plane = Plane::start(&declared.timeouts("{ first_byte = \"1s\" }"));
+    let mut clients = connect_to_both(&plane);
+    picks(&mut clients, 10);
+    // Over new connections: one that was used before may just have been closed.
+    for ends in [true, true, false, false] {
+        let mut waiting: Vec<Peer> = (0..4).map(|_| Peer::connect(plane.address())).collect();
+        for client in &mut waiting {
+            client.send(
+                b"POST / HTTP/1.1\r\nHost: shop.test\r\nExpect: 100-continue\r\n\
+                  Content-Length: 4\r\n\r\n",
+            );
+        }
+        if ends {
+            for client in &mut waiting {
+                assert_eq!(status(&client.receive_response().0), 504);
+            }
+        } else {
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        drop(waiting);
+        let picked = picks(&mut clients, 10);
+        assert!(picked["fast"] >= 15, "{ends}: {picked:?}");
+    }
+    assert_eq!(
+        plane.backend(0, "failures") + plane.backend(1, "failures"),
+        0
+    );
+    drop(clients);
+    plane.reload(&Declared {
+        workers: 2,
+        ..Declared::default()
+    });
+    plane.finish();
+}
+
 /// A try that fails quickly is no reason to ask again.
 #[test]
 fn a_backend_that_refuses_is_not_the_fastest_by_peak_ewma() {

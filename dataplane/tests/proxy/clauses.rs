@@ -473,6 +473,11 @@ const CLAUSES_OF_TESTS: &[(&str, &str, &str)] = &[
         "a_client_that_sends_slowly_does_not_make_its_backend_slow_by_peak_ewma",
     ),
     (
+        "Balancing: peak-EWMA, a client that waits for 100 (Continue)",
+        "balancing",
+        "a_client_that_waits_for_continue_does_not_make_its_backend_slow_by_peak_ewma",
+    ),
+    (
         "Balancing: slow start",
         "balancing",
         "a_backend_that_is_ready_again_comes_to_its_weight_slowly",
