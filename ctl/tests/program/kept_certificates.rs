@@ -413,7 +413,7 @@ fn on_a_full_disk_the_certificate_stays_as_it_was() {
         return;
     };
     authority.write(&host.path(""), "web", NAMES);
-    let up = self::up(&host);
+    let up = up(&host);
     let before = get(&host, "acme/web");
     let ballast = disk.0.join("ballast");
     let mut file = std::fs::File::create(&ballast).unwrap();

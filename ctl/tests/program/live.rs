@@ -405,7 +405,13 @@ fn a_backend_may_be_set_by_name() {
     host.run(&set).expect(0, &[]);
     // At once: a request waits for the name's first lookup.
     assert_eq!(served(&host, "live.test"), (200, "two".to_string()));
-    let set = ["set", "backend", "live/shop/default/b", &address, "weight=3"];
+    let set = [
+        "set",
+        "backend",
+        "live/shop/default/b",
+        &address,
+        "weight=3",
+    ];
     host.run(&set).expect(0, &[]);
     let found = host.run(&["get", "backend", "live/shop/default/b", "--format", "json"]);
     let found = found.expect(0, &[]).json();

@@ -9,7 +9,6 @@ use crate::problem::Problem;
 
 const NOT_BUILT: &[&str] = &[
     "host.probe",
-    "listen.https",
     "listen.dns",
     "listen.api",
     "probe",
