@@ -6,6 +6,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use meridian_model::Problems;
+use meridian_model::local::Listen;
 use serde_json::{Value, json};
 
 /// One thing that happened.
@@ -18,10 +19,7 @@ pub(crate) enum Event<'a> {
     /// Something is amiss and serving goes on.
     Warning(String),
     /// Every worker serves, for the first time.
-    Ready {
-        revision: u64,
-        http: &'a [SocketAddr],
-    },
+    Ready { revision: u64, listen: &'a Listen },
     /// A plane ended by itself and is started again after `wait`.
     Died {
         plane: &'static str,
@@ -66,9 +64,16 @@ impl Event<'_> {
                 )
             }
             Event::Warning(what) => format!("meridianctl: {what}"),
-            Event::Ready { revision, http } => {
-                let http: Vec<String> = http.iter().map(SocketAddr::to_string).collect();
-                format!("ready revision={revision} http={}", http.join(","))
+            Event::Ready { revision, listen } => {
+                let named = |kind: &str, addresses: &[SocketAddr]| {
+                    let all: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+                    match all.is_empty() {
+                        true => String::new(),
+                        false => format!(" {kind}={}", all.join(",")),
+                    }
+                };
+                let (http, https) = (named("http", &listen.http), named("https", &listen.https));
+                format!("ready revision={revision}{http}{https}")
             }
             Event::Died { plane, how, wait } if wait.is_zero() => {
                 format!("meridianctl: {plane} {how}; starting it again")
@@ -94,8 +99,9 @@ impl Event<'_> {
                 json!({"event": "manifest_refused", "problems": listed(problems), "revision": revision})
             }
             Event::Warning(what) => json!({"event": "warning", "what": what}),
-            Event::Ready { revision, http } => {
-                json!({"event": "ready", "revision": revision, "http": http})
+            Event::Ready { revision, listen } => {
+                let (http, https) = (&listen.http, &listen.https);
+                json!({"event": "ready", "revision": revision, "http": http, "https": https})
             }
             Event::Died { plane, how, wait } => json!({
                 "event": "died", "plane": plane, "how": how.to_string(),

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use meridian_model::local::Listen;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::failure::Failure;
@@ -14,6 +15,7 @@ use crate::limits::BACKLOG;
 
 /// The keys of the manifest that have addresses.
 const HTTP: &str = "listen.http";
+const HTTPS: &str = "listen.https";
 const METRICS: &str = "listen.metrics";
 
 /// How long the port of a plane that was killed may take to be free.
@@ -28,31 +30,36 @@ pub(crate) struct Listeners {
 }
 
 impl Listeners {
-    /// Opens `workers` sockets on each address of `http`. The kernel spreads new
-    /// connections over them (SO_REUSEPORT). Metrics have one socket.
+    /// Opens `workers` sockets on each address of `listen.http` and of `listen.https`. The kernel
+    /// spreads new connections over them (SO_REUSEPORT). Metrics have one socket.
     ///
     /// # Errors
     /// Names the address, the reason and the remedy.
-    pub(crate) fn open(
-        http: &[SocketAddr],
-        metrics: Option<SocketAddr>,
-        workers: usize,
-    ) -> Result<Listeners, Failure> {
-        let mut named = Vec::with_capacity(http.len() * workers);
-        for &address in http {
-            // SO_REUSEPORT would let us share the port with another program
-            // of this user, each getting a part of the clients, and nobody
-            // would be told. A socket without it finds that program.
-            await_free(address).map_err(|error| refused(HTTP, address, &error))?;
-        }
-        for (listener, &address) in http.iter().enumerate() {
-            for worker in 0..workers {
-                let socket = bound(address, true)
-                    .and_then(|socket| socket.listen(BACKLOG).map(|()| socket))
-                    .map_err(|error| refused(HTTP, address, &error))?;
-                named.push((format!("http-{listener}-{worker}"), socket));
+    pub(crate) fn open(listen: &Listen, workers: usize) -> Result<Listeners, Failure> {
+        let kinds = [
+            ("http", HTTP, &listen.http),
+            ("https", HTTPS, &listen.https),
+        ];
+        let mut named = Vec::new();
+        for (_, key, addresses) in kinds {
+            for &address in addresses {
+                // SO_REUSEPORT would let us share the port with another program
+                // of this user, each getting a part of the clients, and nobody
+                // would be told. A socket without it finds that program.
+                await_free(address).map_err(|error| refused(key, address, &error))?;
             }
         }
+        for (kind, key, addresses) in kinds {
+            for (listener, &address) in addresses.iter().enumerate() {
+                for worker in 0..workers {
+                    let socket = bound(address, true)
+                        .and_then(|socket| socket.listen(BACKLOG).map(|()| socket))
+                        .map_err(|error| refused(key, address, &error))?;
+                    named.push((format!("{kind}-{listener}-{worker}"), socket));
+                }
+            }
+        }
+        let metrics = listen.metrics;
         if let Some(address) = metrics {
             let socket = await_free(address)
                 .and_then(|()| bound(address, false))
@@ -157,17 +164,30 @@ mod tests {
         free.local_addr().unwrap()
     }
 
+    fn http_and_metrics(http: &[SocketAddr], metrics: Option<SocketAddr>) -> Listen {
+        Listen {
+            http: http.to_vec(),
+            metrics,
+            ..Listen::default()
+        }
+    }
+
     #[test]
     fn each_worker_has_a_socket_of_its_own_on_each_address() {
         let http = [free_address("127.0.0.1"), free_address("127.0.0.1")];
         let metrics = free_address("127.0.0.1");
-        let listeners = Listeners::open(&http, Some(metrics), 2).unwrap();
+        let https = free_address("127.0.0.1");
+        let listen = Listen {
+            https: vec![https],
+            ..http_and_metrics(&http, Some(metrics))
+        };
+        let listeners = Listeners::open(&listen, 2).unwrap();
         assert_eq!(
             listeners.names(),
-            "http-0-0:http-0-1:http-1-0:http-1-1:metrics"
+            "http-0-0:http-0-1:http-1-0:http-1-1:https-0-0:https-0-1:metrics"
         );
-        assert_eq!(listeners.duplicates().unwrap().len(), 5);
-        for address in http.into_iter().chain([metrics]) {
+        assert_eq!(listeners.duplicates().unwrap().len(), 7);
+        for address in http.into_iter().chain([https, metrics]) {
             TcpStream::connect(address).unwrap();
         }
     }
@@ -179,35 +199,41 @@ mod tests {
             SocketAddr::new("0.0.0.0".parse().unwrap(), port),
             SocketAddr::new("::".parse().unwrap(), port),
         ];
-        let listeners = Listeners::open(&both, None, 1).unwrap();
+        let listeners = Listeners::open(&http_and_metrics(&both, None), 1).unwrap();
         assert!(listeners.named[0].1.tcp_nodelay().unwrap());
     }
 
     #[test]
     fn a_port_that_shares_itself_counts_as_taken_too() {
         let address = free_address("127.0.0.1");
-        let first = Listeners::open(&[address], None, 1).unwrap();
-        let refused = Listeners::open(&[address], None, 1).err().unwrap();
+        let first = Listeners::open(&http_and_metrics(&[address], None), 1).unwrap();
+        let refused = Listeners::open(&http_and_metrics(&[address], None), 1)
+            .err()
+            .unwrap();
         assert!(
             refused.message.contains(&address.to_string()) && refused.message.contains("ss -ltnp"),
             "{}",
             refused.message
         );
         let http = [free_address("127.0.0.1")];
-        let refused = Listeners::open(&http, Some(address), 1).err().unwrap();
+        let refused = Listeners::open(&http_and_metrics(&http, Some(address)), 1)
+            .err()
+            .unwrap();
         assert!(
             refused.message.starts_with("listen.metrics: "),
             "{}",
             refused.message
         );
         drop(first);
-        Listeners::open(&[address], None, 1).unwrap();
+        Listeners::open(&http_and_metrics(&[address], None), 1).unwrap();
     }
 
     #[test]
     fn an_address_of_another_host_is_named() {
         let elsewhere = "192.0.2.77:8080".parse().unwrap();
-        let refused = Listeners::open(&[elsewhere], None, 1).err().unwrap();
+        let refused = Listeners::open(&http_and_metrics(&[elsewhere], None), 1)
+            .err()
+            .unwrap();
         assert!(
             refused.message.contains("ip address"),
             "{}",

@@ -1,12 +1,12 @@
 //! Keeps a plane running: starts it, waits until it serves, starts it again
 //! when it dies, and drains it when it is told to.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, ExitStatus};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
+use meridian_model::local::Listen;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::backoff::Backoff;
@@ -39,7 +39,7 @@ pub(crate) struct Supervisor<'a> {
     /// The plane's local socket.
     pub(crate) socket: PathBuf,
     /// What the ready line names.
-    pub(crate) http: &'a [SocketAddr],
+    pub(crate) listen: &'a Listen,
     /// How long the plane itself lets a drain last.
     pub(crate) drain: Duration,
     pub(crate) signals: Signals,
@@ -222,8 +222,8 @@ impl Supervisor<'_> {
             let plane = DATAPLANE;
             Event::ReadyAgain { plane, revision }
         } else {
-            let http = self.http;
-            Event::Ready { revision, http }
+            let listen = self.listen;
+            Event::Ready { revision, listen }
         };
         self.output.event(&event);
         self.was_ready = true;

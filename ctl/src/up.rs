@@ -231,12 +231,11 @@ fn serve(state: &StateDirectory, served: Served, output: Output) -> Result<(), F
         &bookkeeper,
         output,
     )?;
-    let http = &local.listen.http;
     let plane = PlaneProcess::new(state.path(), listeners)?;
     let ended = Supervisor {
         plane,
         socket: state.dataplane_socket(),
-        http,
+        listen: &local.listen,
         drain: local.host.timeouts.drain,
         signals: Signals::take()?,
         output,
@@ -482,14 +481,14 @@ struct Settled {
 }
 
 fn open_listeners(local: &Local) -> Result<Listeners, Failure> {
-    let http = &local.listen.http;
-    if http.is_empty() {
+    let listen = &local.listen;
+    if listen.http.is_empty() && listen.https.is_empty() {
         return Err(Failure::input(
-            "listen.http: the manifest has no http listener, so there is nothing to start; add \
-             one, such as http = [\"0.0.0.0:80\"]",
+            "listen.http: the manifest has no http and no https listener, so there is nothing to \
+             start; add one, such as http = [\"0.0.0.0:80\"]",
         ));
     }
-    Listeners::open(http, local.listen.metrics, workers(local))
+    Listeners::open(listen, workers(local))
 }
 
 /// A manifest that compiles, with the revision that it is or becomes.

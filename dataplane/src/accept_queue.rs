@@ -27,6 +27,8 @@ pub(crate) struct Accepted {
     pub(crate) descriptor: OwnedFd,
     /// The port that the client connected to.
     pub(crate) port: u16,
+    /// Whether it begins with a handshake.
+    pub(crate) secure: bool,
     /// What it is.
     pub(crate) arrival: Arrival,
 }

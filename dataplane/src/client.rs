@@ -22,6 +22,8 @@ use crate::request_id::REQUEST_ID_BYTES;
 use crate::route::{Routed, route};
 use crate::site::LocalSite;
 use crate::sticky::Visitor;
+use crate::stream::Stream;
+use crate::tls::{self, Parked, Session};
 use crate::tunnel::Opening;
 use crate::worker::Worker;
 use meridian_model::limits::{
@@ -30,12 +32,17 @@ use meridian_model::limits::{
 use meridian_model::snapshot::{Forward, HostField, SiteId};
 use meridian_model::usage::{Column, NO_SITE};
 use meridian_sys::{RecvBuf, Runtime, Socket};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
 use std::mem;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
+
+/// How long a connection that ends may take.
+const LINGER: Duration = Duration::from_millis(LINGER_MS);
 
 /// What happens to a connection after a request.
 #[derive(Debug)]
@@ -59,6 +66,8 @@ pub(crate) struct Known {
     pub(crate) port: u16,
     /// It was counted to a site already.
     pub(crate) counted: bool,
+    /// How far it is with TLS.
+    pub(crate) tls: Tls,
     /// Until then a header of the PROXY protocol must come before anything else, in milliseconds
     /// on the worker's clock; 0 where none must.
     pub(crate) header_due_ms: u64,
@@ -66,12 +75,23 @@ pub(crate) struct Known {
     pub(crate) seat: Option<Seat>,
 }
 
+/// How far a client's connection is with TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tls {
+    /// It speaks none.
+    Off,
+    /// It begins with a handshake, which was not made yet.
+    Awaited,
+    /// Its handshake was made. While it is parked, this is where its session is.
+    Session(u32),
+}
+
 /// A client's connection with what is known of it.
 #[derive(Debug)]
 pub(crate) struct ClientConnection {
     worker: Rc<Worker>,
     /// There until the connection is parked or dropped.
-    socket: Option<Socket>,
+    stream: Option<Stream>,
     known: Known,
     /// Whose it is by now.
     seat: Cell<Option<Seat>>,
@@ -87,11 +107,19 @@ pub(crate) struct ClientConnection {
 
 impl ClientConnection {
     /// A connection of which so much is known.
-    pub(crate) fn new(worker: Rc<Worker>, socket: Socket, known: Known) -> ClientConnection {
+    pub(crate) fn new(worker: Rc<Worker>, socket: Socket, mut known: Known) -> ClientConnection {
+        let session = match known.tls {
+            Tls::Session(place) => {
+                let parked = worker.tls().unpark(place);
+                known.seat = parked.seat;
+                Some(parked.session)
+            }
+            Tls::Off | Tls::Awaited => None,
+        };
         ClientConnection {
             began_ns: worker.runtime.now_ns(),
             worker,
-            socket: Some(socket),
+            stream: Some(Stream::new(socket, session)),
             seat: Cell::new(known.seat),
             known,
             site: None,
@@ -115,11 +143,34 @@ impl ClientConnection {
         &self.worker
     }
 
-    /// Its socket.
-    pub(crate) fn socket(&self) -> &Socket {
-        self.socket
+    /// What its requests come from and its responses go to.
+    pub(crate) fn stream(&self) -> &Stream {
+        self.stream
             .as_ref()
             .expect("a connection has its socket until it is parked")
+    }
+
+    /// What stands below that: whoever reads and writes there speaks no TLS.
+    pub(crate) fn socket(&self) -> &Socket {
+        self.stream().socket()
+    }
+
+    /// Whether a handshake must come before anything else.
+    pub(crate) fn awaits_handshake(&self) -> bool {
+        self.known.tls == Tls::Awaited && self.stream().session().is_none()
+    }
+
+    /// Its handshake is over: from here on it speaks TLS.
+    pub(crate) fn secure(&mut self, session: Session) {
+        self.began_ns = self.worker.runtime.now_ns();
+        if let Some(stream) = &mut self.stream {
+            stream.secure(session);
+        }
+    }
+
+    /// Whether its requests come by TLS.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.known.tls != Tls::Off
     }
 
     /// When the header that its proxy owes must be whole, on the worker's clock.
@@ -143,25 +194,90 @@ impl ClientConnection {
         // It was accepted when a drain had begun, or said since then whose it is: its request may
         // be on its way. If none is, nothing else would end it before the drain's time is over.
         let keep_alive = match self.worker.is_draining() {
-            true => keep_alive.min(Duration::from_millis(LINGER_MS)),
+            true => keep_alive.min(LINGER),
             false => keep_alive,
         };
-        if let Some(socket) = self.socket.take() {
-            let deadline_ns = self.worker.runtime.deadline(keep_alive);
-            let known = Known {
+        let deadline_ns = self.worker.runtime.deadline(keep_alive);
+        if let Some(session) = self.stream().session() {
+            session.borrow_mut().idle_until_ns = deadline_ns;
+        }
+        if !self.is_idle() {
+            // The runtime knows only of what it has itself.
+            let worker = Rc::clone(&self.worker);
+            let seat = self.seat.get();
+            return worker.serve(ClientConnection {
+                known: Known { seat, ..self.known },
+                site: None,
+                responding: Cell::new(false),
+                record: Record::default(),
+                began_ns: worker.runtime.now_ns(),
+                seat: Cell::new(seat),
+                stream: self.stream.take(),
+                worker: Rc::clone(&worker),
+            });
+        }
+        self.park_until(deadline_ns);
+    }
+
+    /// Whether something of a request has come by TLS; what did not is taken in. May wait for a
+    /// buffer.
+    async fn has_come(&self) -> bool {
+        poll_fn(|_| match self.stream().poll_recv() {
+            Poll::Ready(Ok(Some(buffer))) => {
+                self.stream().unread(buffer);
+                Poll::Ready(true)
+            }
+            // Parked it would not be looked at again.
+            Poll::Pending if self.has_unread() => Poll::Pending,
+            Poll::Ready(Ok(None) | Err(_)) | Poll::Pending => Poll::Ready(false),
+        })
+        .await
+    }
+
+    /// Whether something came by TLS that the runtime has given out.
+    fn has_unread(&self) -> bool {
+        let has_unread = |session: &RefCell<Session>| session.borrow().has_unread();
+        self.stream().session().is_some_and(has_unread)
+    }
+
+    /// Whether it is for the runtime to say when there is something to do.
+    fn is_idle(&self) -> bool {
+        let is_open = |session: &RefCell<Session>| session.borrow().is_open();
+        !self.has_unread() && self.stream().session().is_none_or(is_open)
+    }
+
+    /// What came by TLS is no part of a request, or not enough of a record: it waits for as long as it
+    /// would have without that. It ends where that was the client's end.
+    async fn wait_on(mut self) {
+        let idle_until_ns = match self.stream().session() {
+            Some(session) if session.borrow().is_open() => session.borrow().idle_until_ns,
+            _ => return linger(self.stream(), &self.worker.runtime).await,
+        };
+        self.park_until(idle_until_ns);
+    }
+
+    /// Leaves it to the runtime until its next byte, or until then.
+    fn park_until(&mut self, deadline_ns: u64) {
+        if let Some(stream) = self.stream.take() {
+            let (socket, session) = stream.into_parts();
+            let mut known = Known {
                 seat: self.seat.get(),
                 ..self.known
             };
+            if let Some(session) = session {
+                let seat = known.seat.take();
+                known.tls = Tls::Session(self.worker.tls().park(Parked { session, seat }));
+            }
             socket.park(deadline_ns, Worker::client_tag(known));
         }
     }
 
     /// Gives its socket and its seat away; what becomes of these, and that it is closed one day
     /// ([`Worker::connection_closed`]), is somebody else's business from now on.
-    fn into_socket(mut self) -> (Socket, Option<Seat>) {
-        let socket = self.socket.take();
-        let socket = socket.expect("a connection has its socket until it is parked");
-        (socket, self.seat.get())
+    fn into_stream(mut self) -> (Stream, Option<Seat>) {
+        let stream = self.stream.take();
+        let stream = stream.expect("a connection has its socket until it is parked");
+        (stream, self.seat.get())
     }
 
     /// As which it is counted.
@@ -187,6 +303,9 @@ impl ClientConnection {
         if !self.known.counted {
             self.known.counted = true;
             site.counters().add(Column::Connections, 1);
+            if self.is_secure() {
+                site.counters().add(Column::TlsHandshakes, 1);
+            }
         }
     }
 
@@ -289,10 +408,11 @@ impl ClientConnection {
             request_id: kept_id.as_deref().unwrap_or(&own_id),
             site: site.map_or(("-", "-"), |site| (&site.tenant, &site.name)),
             worker: self.worker.index,
-            client: self.socket().peer_address().ok(),
+            client: self.stream().peer_address().ok(),
             wall_us: wall.map_or(0, |since| since.as_micros() as u64),
             span_ns: (self.began_ns, self.worker.runtime.clock_ns()),
-            sent_bytes: self.socket().sent_bytes(),
+            sent_bytes: self.stream().sent_bytes(),
+            tls: self.stream().tls().map(|(_, version)| version),
         };
         let id = site.map_or(NO_SITE, |site| site.id);
         self.record.describe(&known, |entry| each(id, entry));
@@ -311,21 +431,21 @@ impl ClientConnection {
 
 impl Drop for ClientConnection {
     fn drop(&mut self) {
-        if self.site.is_some() && self.socket.is_some() {
+        if self.site.is_some() && self.stream.is_some() {
             self.end_unfinished();
         }
-        if let Some(socket) = self.socket.take() {
+        if let Some(stream) = self.stream.take() {
             // Of a send that did not end well, what the kernel took has gone all the same.
             let counters = match &self.site {
                 Some(site) => site.counters(),
                 None => self.worker.counters_of_no_site(),
             };
-            counters.add(Column::BytesOut, socket.sent_bytes());
+            counters.add(Column::BytesOut, stream.sent_bytes());
             if self.responding.get() {
                 // Whatever ended it, a stop of the plane too: nobody may take it for complete.
-                socket.reset_on_close();
+                stream.reset_on_close();
             }
-            drop(socket);
+            drop(stream);
             if let Some(seat) = self.seat.get() {
                 self.worker.seats().leave(seat);
             }
@@ -399,6 +519,17 @@ impl Admitted {
     }
 }
 
+/// Closes a connection by TLS at once and in order: the client is to know that it was us. What it
+/// sends meanwhile is lost, as it is without TLS.
+pub(crate) async fn end(connection: ClientConnection) {
+    end_stream(connection.stream(), &connection.worker.runtime).await;
+}
+
+/// As [`end`]. Whoever closes it behind that closes it in order.
+pub(crate) async fn end_stream(stream: &Stream, runtime: &Runtime) {
+    let _ = shut_down(stream, runtime.deadline(LINGER), runtime).await;
+}
+
 /// Serves one request of a connection whose first byte has arrived.
 ///
 /// A task's state is in nobody's cache when something comes for it, so it is kept small: an `async
@@ -413,12 +544,21 @@ pub(crate) fn serve(mut connection: ClientConnection) -> impl Future<Output = ()
                 None => return,
             }
         }
+        if connection.awaits_handshake() {
+            match Box::pin(tls::handshake::make(connection)).await {
+                Some(secured) => connection = secured,
+                None => return,
+            }
+        } else if connection.is_secure() && !connection.has_come().await {
+            // Once for what is no part of a request.
+            return Box::pin(connection.wait_on()).await;
+        }
         let next = serve_request(&mut connection).await;
         let worker = Rc::clone(connection.worker());
         if let Next::Tunnel(opening) = next {
             let told_later = connection.finish_later();
-            let (socket, seat) = connection.into_socket();
-            return opening.open(worker, socket, seat, told_later);
+            let (stream, seat) = connection.into_stream();
+            return opening.open(worker, stream, seat, told_later);
         }
         connection.finish();
         match next {
@@ -430,10 +570,14 @@ pub(crate) fn serve(mut connection: ClientConnection) -> impl Future<Output = ()
                 connection.park(keep_alive);
             }
             // Nor has who waits for the end more than its share.
-            Next::Keep | Next::Linger if !worker.has_share(connection.socket().class()) => {}
-            Next::Keep | Next::Linger => linger(connection.socket(), &worker.runtime).await,
-            Next::Close => {}
-            Next::Reset => connection.socket().reset_on_close(),
+            Next::Keep | Next::Linger if worker.has_share(connection.stream().class()) => {
+                linger(connection.stream(), &worker.runtime).await;
+            }
+            Next::Keep | Next::Linger | Next::Close if connection.is_secure() => {
+                Box::pin(end(connection)).await;
+            }
+            Next::Keep | Next::Linger | Next::Close => {}
+            Next::Reset => connection.stream().reset_on_close(),
             Next::Tunnel(_) => unreachable!("looked at before"),
         }
     }
@@ -474,7 +618,7 @@ async fn receive_head(connection: &ClientConnection) -> Result<(Admitted, RecvBu
     // the worker's buffers is held.
     let mut parts: Vec<u8> = Vec::new();
     loop {
-        let received = connection.socket().recv(deadline_ns).await;
+        let received = connection.stream().recv(deadline_ns).await;
         if !matches!(received, Ok(Some(_))) {
             // They never became a request, and have no site.
             count_in(connection, parts.len());
@@ -540,16 +684,22 @@ fn admit(connection: &ClientConnection, head: &RequestHead<'_>) -> Admitted {
         keep_alive,
         head_only: head.method == Method::Head,
     };
-    if let Err(reject) = head.check_scheme(false) {
+    if let Err(reject) = head.check_scheme(connection.is_secure()) {
         return refused(connection, head, context, reject.into(), None);
     }
     if head.target == Target::Asterisk || head.max_forwards == Some(0) {
         return Admitted::Options(context);
     }
-    let Some(site) = site_of(worker, head.host) else {
-        return refused(connection, head, context, Reject::NoSite.into(), None);
+    let site = match (site_of(worker, head.host), connection.stream().tls()) {
+        (Some(site), None) => site,
+        (Some(site), Some((asked_for, _))) if site.site().id == asked_for => site,
+        // Whether another tenant has this name is nobody's business.
+        (_, Some(_)) => {
+            return refused(connection, head, context, Reject::Misdirected.into(), None);
+        }
+        (None, None) => return refused(connection, head, context, Reject::NoSite.into(), None),
     };
-    let Ok(client) = connection.socket().peer_address() else {
+    let Ok(client) = connection.stream().peer_address() else {
         keep_asked(connection, head);
         return Admitted::Gone;
     };
@@ -637,7 +787,7 @@ fn refused(
     site: Option<Rc<LocalSite>>,
 ) -> Admitted {
     keep_asked(connection, head);
-    let client = connection.socket().peer_address();
+    let client = connection.stream().peer_address();
     if let (Some(site), Ok(client)) = (&site, client)
         && (site.site().trusted_networks).contains(client.ip().to_canonical())
     {
@@ -680,7 +830,10 @@ fn write_forwarded(
         let context = RequestContext {
             client: asker.address,
             trusted: asker.trusted,
-            forwarded_proto: "http",
+            forwarded_proto: match connection.is_secure() {
+                true => "https",
+                false => "http",
+            },
             listener_port: connection.known.port,
             via: site.via(),
             request_id: match keeps_id {
@@ -778,16 +931,16 @@ impl<'c> Course<'c> {
 /// tenant's; `rest` is what came behind the head. Whether the connection is new to its tenant.
 fn enter_class(connection: &ClientConnection, site: Option<&Rc<LocalSite>>, rest: RecvBuf) -> bool {
     let Some(class) = site.map(|site| site.class()) else {
-        connection.socket().unread(rest);
+        connection.stream().unread(rest);
         return false;
     };
     rest.charge(class);
-    connection.socket().unread(rest);
-    if connection.socket().class() == class {
+    connection.stream().unread(rest);
+    if connection.stream().class() == class {
         return false;
     }
     connection.worker().runtime.set_class(class);
-    connection.socket().set_class(class);
+    connection.stream().set_class(class);
     true
 }
 
@@ -833,12 +986,12 @@ async fn send_answer(connection: &ClientConnection, answer: Vec<u8>, keep_alive:
         None => worker.with_routing(|routing| routing.snapshot.timeouts.write),
     };
     match connection
-        .socket()
+        .stream()
         .send(answer, write.as_nanos() as u64)
         .await
     {
         Ok(sent) => {
-            connection.traffic().went(sent.len());
+            connection.traffic().went(sent);
             if keep_alive { Next::Keep } else { Next::Linger }
         }
         Err(error) => {
@@ -855,14 +1008,22 @@ async fn send_answer(connection: &ClientConnection, answer: Vec<u8>, keep_alive:
 
 /// Ends our side and reads on for a while: a client that still sends would otherwise get a reset
 /// that takes our last answer with it (RFC 9112 §9.6).
-pub(crate) async fn linger(socket: &Socket, runtime: &Runtime) {
-    socket.shutdown_write();
-    let deadline_ns = runtime.deadline(Duration::from_millis(LINGER_MS));
+pub(crate) async fn linger(stream: &Stream, runtime: &Runtime) {
+    let deadline_ns = runtime.deadline(LINGER);
+    if shut_down(stream, deadline_ns, runtime).await.is_err() {
+        return;
+    }
     let mut left = LINGER_BYTES_MAX;
-    while let Ok(Some(bytes)) = socket.recv(deadline_ns).await {
+    // What comes is not looked at.
+    while let Ok(Some(bytes)) = stream.socket().recv(deadline_ns).await {
         left = left.saturating_sub(bytes.len());
         if left == 0 {
             return;
         }
     }
+}
+
+/// Ends our side.
+async fn shut_down(stream: &Stream, deadline_ns: u64, runtime: &Runtime) -> io::Result<()> {
+    poll_fn(|_| runtime.or_timeout(deadline_ns, stream.poll_shutdown().map(Ok))).await
 }

@@ -8,6 +8,7 @@ use crate::counters::Cut;
 use crate::http::response::ResponseFraming;
 use crate::record::Traffic;
 use crate::stall::Stall;
+use crate::stream::Stream;
 use meridian_model::snapshot::Timeouts;
 use meridian_sys::{RecvBuf, SendBuf, Socket};
 use std::task::Poll;
@@ -68,14 +69,14 @@ impl Download {
 
     /// Sends the beginning of the response. What it counts as was counted before; its bytes are
     /// counted when the kernel has taken them, as all are.
-    pub(crate) fn start(&self, first: SendBuf, client: &Socket) {
+    pub(crate) fn start(&self, first: SendBuf, client: &Stream) {
         client.start_send(first, self.next.is_some());
     }
 
     /// Moves the body on, as far as both sides let it. Says whether all of it was sent.
     pub(crate) fn pump(
         &mut self,
-        client: &Socket,
+        client: &Stream,
         upstream: &Socket,
         traffic: Traffic<'_>,
         now_ns: u64,
@@ -97,7 +98,7 @@ impl Download {
             }
             match client.poll_sent() {
                 Poll::Pending => return Ok(false),
-                Poll::Ready(Ok(sent)) => traffic.went(sent.len()),
+                Poll::Ready(Ok(sent)) => traffic.went(sent),
                 Poll::Ready(Err(_)) => return Err(Cut::ClientAbort),
             }
             match self.next.take() {
@@ -114,13 +115,13 @@ impl Download {
     /// When to look again at the side that is waited for; an error when its time is over.
     pub(crate) fn deadline_ns(
         &mut self,
-        client: &Socket,
+        client: &Stream,
         timeouts: &Timeouts,
         now_ns: u64,
     ) -> Result<u64, Cut> {
         if client.is_sending() {
             let write_ns = timeouts.write.as_nanos() as u64;
-            let deadline_ns = self.stall.deadline_ns(client, write_ns, now_ns);
+            let deadline_ns = self.stall.deadline_ns(client.socket(), write_ns, now_ns);
             return deadline_ns.ok_or(Cut::WriteTimeout);
         }
         let deadline_ns = self.progress_ns + timeouts.response_gap.as_nanos() as u64;

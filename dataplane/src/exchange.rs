@@ -23,6 +23,7 @@ use crate::http::response::{self, Parsed, ResponseFraming, ResponseHead};
 use crate::proxy_protocol::{self, Ends};
 use crate::site::Pick;
 use crate::sticky::Tag;
+use crate::stream::Stream;
 use crate::tunnel::Opening;
 use crate::upload::{Pumped, Upload, UploadFault};
 use crate::upstream::Upstream;
@@ -89,7 +90,7 @@ enum Ended {
 /// A request that is forwarded, and its response.
 pub(crate) struct Exchange<'c> {
     connection: &'c ClientConnection,
-    client: &'c Socket,
+    client: &'c Stream,
     worker: &'c Worker,
     request: Request,
     upload: Upload,
@@ -146,7 +147,7 @@ impl<'c> Exchange<'c> {
         let upload = Upload::new(&request, worker.runtime.now_ns());
         Exchange {
             connection,
-            client: connection.socket(),
+            client: connection.stream(),
             worker,
             request,
             upload,
@@ -502,7 +503,7 @@ impl<'c> Exchange<'c> {
         self.client
             .send(head, stall_ns)
             .await
-            .map(|sent| self.connection.traffic().went(sent.len()))
+            .map(|sent| self.connection.traffic().went(sent))
             .map_err(|error| {
                 Attempt::Gone(if error.kind() == io::ErrorKind::TimedOut {
                     Cut::WriteTimeout

@@ -1,6 +1,7 @@
 //! The plane's listeners: adopted from the supervisor, or bound here.
 
 use crate::worker::WorkerListener;
+use meridian_model::local::Listen;
 use meridian_sys::listener::{address_of, adopt_passed, bind};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,7 +16,7 @@ const METRICS: &str = "metrics";
 /// Listeners that were passed to this process.
 #[derive(Debug)]
 pub(crate) struct Passed {
-    /// For HTTP.
+    /// For HTTP and HTTPS.
     pub(crate) by_worker: ByWorker,
     /// For metrics.
     pub(crate) metrics: Option<OwnedFd>,
@@ -24,7 +25,7 @@ pub(crate) struct Passed {
 /// Takes the listeners that LISTEN_FDS and LISTEN_FDNAMES pass (sd_listen_fds(3)); `None` when
 /// none are passed to this process.
 ///
-/// Names are `http-<listener>-<worker>` and `metrics`. Call it before anything else opens a descriptor.
+/// Names are `http-<listener>-<worker>`, `https-<listener>-<worker>` and `metrics`. Call it before anything else opens a descriptor.
 pub(crate) fn adopt() -> Result<Option<Passed>, String> {
     let Some(count) = passed_count()? else {
         return Ok(None);
@@ -47,14 +48,18 @@ pub(crate) fn adopt() -> Result<Option<Passed>, String> {
             metrics = Some(socket);
             continue;
         }
-        let worker = worker_of(name).ok_or_else(|| {
-            format!("LISTEN_FDNAMES: {name:?} is neither http-<listener>-<worker> nor {METRICS}")
+        let (secure, worker) = worker_of(name).ok_or_else(|| {
+            format!(
+                "LISTEN_FDNAMES: {name:?} is neither http-<listener>-<worker> nor \
+                 https-<listener>-<worker> nor {METRICS}"
+            )
         })?;
         let address = address_of(&socket).map_err(|error| format!("listener {name}: {error}"))?;
-        workers
-            .entry(worker)
-            .or_default()
-            .push(WorkerListener { socket, address });
+        workers.entry(worker).or_default().push(WorkerListener {
+            socket,
+            address,
+            secure,
+        });
     }
     if workers.keys().copied().ne(0..workers.len()) {
         return Err("LISTEN_FDNAMES: the workers are not numbered from 0 on".to_owned());
@@ -80,28 +85,39 @@ fn passed_count() -> Result<Option<u32>, String> {
     Ok((count > 0).then_some(count))
 }
 
-fn worker_of(name: &str) -> Option<usize> {
-    let (listener, worker) = name.strip_prefix("http-")?.split_once('-')?;
+/// Whether a listener of this name is for TLS, and whose it is.
+fn worker_of(name: &str) -> Option<(bool, usize)> {
+    let (kind, rest) = name.split_once('-')?;
+    let secure = match kind {
+        "http" => false,
+        "https" => true,
+        _ => return None,
+    };
+    let (listener, worker) = rest.split_once('-')?;
     listener.parse::<usize>().ok()?;
-    worker.parse().ok()
+    Some((secure, worker.parse().ok()?))
 }
 
 /// Binds every address once for each worker.
-pub(crate) fn bind_all(addresses: &[SocketAddr], workers: usize) -> Result<ByWorker, String> {
-    (0..workers)
-        .map(|_| {
-            addresses
-                .iter()
-                .map(|&address| {
-                    let socket = bind(address)
-                        .map_err(|error| format!("listen.http: {address}: {error}"))?;
-                    // Port 0 is the kernel's choice.
-                    let address = address_of(&socket)
-                        .map_err(|error| format!("listen.http: {address}: {error}"))?;
-                    Ok(WorkerListener { socket, address })
-                })
-                .collect()
+pub(crate) fn bind_all(listen: &Listen, workers: usize) -> Result<ByWorker, String> {
+    let of = |secure: bool, addresses: &[SocketAddr]| -> Vec<(bool, SocketAddr)> {
+        addresses.iter().map(|&address| (secure, address)).collect()
+    };
+    let all = [of(false, &listen.http), of(true, &listen.https)].concat();
+    let bound = |&(secure, address): &(bool, SocketAddr)| {
+        let key = if secure { "https" } else { "http" };
+        let fault = |error| format!("listen.{key}: {address}: {error}");
+        let socket = bind(address).map_err(fault)?;
+        // Port 0 is the kernel's choice.
+        let address = address_of(&socket).map_err(fault)?;
+        Ok(WorkerListener {
+            socket,
+            address,
+            secure,
         })
+    };
+    (0..workers)
+        .map(|_| all.iter().map(bound).collect())
         .collect()
 }
 
@@ -116,8 +132,9 @@ mod tests {
 
     #[test]
     fn names_of_listeners() {
-        assert_eq!(worker_of("http-0-3"), Some(3));
-        assert_eq!(worker_of("https-0-3"), None);
+        assert_eq!(worker_of("http-0-3"), Some((false, 3)));
+        assert_eq!(worker_of("https-1-3"), Some((true, 3)));
+        assert_eq!(worker_of("httpx-0-3"), None);
         assert_eq!(worker_of("http-0"), None);
         assert_eq!(worker_of("http-x-3"), None);
     }

@@ -6,6 +6,7 @@ use crate::configuration::Configuration;
 use crate::control;
 use crate::drains::Drains;
 use crate::entrance::Entrance;
+use crate::fleet_secret;
 use crate::limits::Meters;
 use crate::listeners::{self, ByWorker, Passed};
 use crate::metrics;
@@ -16,6 +17,7 @@ use crate::routing::{Joint, Routing};
 use crate::shared::{Means, Registers, Shared};
 use crate::slots_file::SlotsFile;
 use crate::sticky::StickyKey;
+use crate::tls::{Loader, TicketSecret};
 use crate::usage::{Closing, Usage};
 use crate::worker::{Equipment, Worker};
 use meridian_model::Local;
@@ -70,11 +72,14 @@ pub fn run(state: &Path) -> Result<(), String> {
         lock: _alive,
     } = Counting::start(state, &local.host.name, workers, wall_seconds)?;
     let names = Names::new().map_err(|error| format!("making an eventfd: {error}"))?;
+    let secret = fleet_secret::read(state)?;
     let registers = Registers {
         names: Arc::clone(&names),
         meters: Meters::default(),
         drains: Drains::read(state)?,
-        sticky_key: StickyKey::read(state)?,
+        sticky_key: StickyKey::of_secret(&secret),
+        certificates: Loader::start(state, TicketSecret::of_secret(&secret))
+            .map_err(|error| format!("starting the thread of certificates: {error}"))?,
     };
     let joint = Joint {
         names: &registers.names,
@@ -186,7 +191,7 @@ fn listeners_of(passed: Option<Passed>, local: &Local, cpus: usize) -> Result<Pa
     let mut passed = match passed {
         Some(passed) => passed,
         None => Passed {
-            by_worker: listeners::bind_all(&local.listen.http, workers)?,
+            by_worker: listeners::bind_all(&local.listen, workers)?,
             metrics: None,
         },
     };

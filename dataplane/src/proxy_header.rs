@@ -24,8 +24,12 @@ pub(crate) async fn take(mut connection: ClientConnection) -> Option<ClientConne
         worker.runtime.set_class(line);
     }
     if connection.socket().is_quiet() {
-        let keep_alive = worker.with_routing(|routing| routing.snapshot.timeouts.keep_alive);
-        connection.park(keep_alive);
+        let timeouts = worker.with_routing(|routing| routing.snapshot.timeouts);
+        let idle = match connection.awaits_handshake() {
+            true => timeouts.handshake,
+            false => timeouts.keep_alive,
+        };
+        connection.park(idle);
         return None;
     }
     Some(connection)

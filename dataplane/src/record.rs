@@ -7,7 +7,7 @@ use crate::request_id::{RequestIds, RequestNumber};
 use crate::upstream::Upstream;
 use crate::worker::Worker;
 use meridian_model::limits::FAILURE_TEXT_BYTES_MAX;
-use meridian_model::snapshot::SiteId;
+use meridian_model::snapshot::{SiteId, TlsVersion};
 use meridian_model::usage::Column;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -164,6 +164,8 @@ pub(crate) struct Circumstances<'c> {
     pub(crate) span_ns: (u64, u64),
     /// What the kernel took of a send that did not end well.
     pub(crate) sent_bytes: u64,
+    /// The version of TLS that the client speaks; none where it speaks none.
+    pub(crate) tls: Option<TlsVersion>,
 }
 
 impl Record {
@@ -199,6 +201,7 @@ impl Record {
             bytes_in: self.bytes_in.get(),
             bytes_out: self.bytes_out.get() + known.sent_bytes,
             cut: CutTexts::default(),
+            tls: known.tls,
         });
     }
 }

@@ -11,6 +11,7 @@ use crate::limits::Meters;
 use crate::names::Names;
 use crate::routing::{Joint, Routing};
 use crate::sticky::StickyKey;
+use crate::tls::Loader;
 use crate::usage::Usage;
 use arc_swap::ArcSwap;
 use meridian_model::limits::{
@@ -66,6 +67,22 @@ pub(crate) struct WorkerBoard {
     pub(crate) proxy_headers_bad: Counter,
     /// Connections of proxies whose header did not come in time.
     pub(crate) proxy_headers_late: Counter,
+    /// Handshakes of TLS that were made.
+    pub(crate) tls_handshakes: Counter,
+    /// Of these, the ones that resumed a session.
+    pub(crate) tls_resumed: Counter,
+    /// Handshakes that were refused for what the client sent.
+    pub(crate) tls_refused: Counter,
+    /// Handshakes that asked for no site with certificates.
+    pub(crate) tls_unknown_names: Counter,
+    /// Handshakes that took too long.
+    pub(crate) tls_late: Counter,
+    /// Handshakes whose clients went away.
+    pub(crate) tls_gone: Counter,
+    /// Handshakes that were not begun, for too many were under way.
+    pub(crate) tls_over_limit: Counter,
+    /// Handshakes with sites whose certificates could not be had.
+    pub(crate) tls_without_certificate: Counter,
     /// Connections to backends refused by the address policy.
     pub(crate) policy_refusals: Counter,
     /// Entries of the access log for which there was no room.
@@ -135,6 +152,8 @@ pub(crate) struct Shared {
     pub(crate) drains: Drains,
     /// What cookies are made with.
     pub(crate) sticky_key: StickyKey,
+    /// Reads certificates.
+    pub(crate) certificates: Loader,
     /// Grows with each question for the numbers that workers publish.
     pub(crate) questions: AtomicU64,
     /// Questions for failures that are open: looked at when `questions` grew.
@@ -162,6 +181,8 @@ pub(crate) struct Registers {
     pub(crate) drains: Drains,
     /// What cookies are made with.
     pub(crate) sticky_key: StickyKey,
+    /// Reads certificates.
+    pub(crate) certificates: Loader,
 }
 
 /// Workers that were asked to publish their numbers.
@@ -240,6 +261,7 @@ impl Shared {
             meters: registers.meters,
             drains: registers.drains,
             sticky_key: registers.sticky_key,
+            certificates: registers.certificates,
             origin: Instant::now(),
             questions: AtomicU64::new(0),
             failure_questions: Mutex::default(),

@@ -273,9 +273,9 @@ impl LocalSite {
     }
 
     /// The line that sets a pool's cookie to the backend of this tag.
-    pub(crate) fn set_cookie_line(&self, pool: usize, tag: Tag) -> Vec<u8> {
+    pub(crate) fn set_cookie_line(&self, pool: usize, tag: Tag, secure: bool) -> Vec<u8> {
         let sticky = self.pools[pool].sticky.as_deref();
-        sticky.map_or_else(Vec::new, |sticky| set_cookie_line(sticky, tag))
+        sticky.map_or_else(Vec::new, |sticky| set_cookie_line(sticky, tag, secure))
     }
 
     /// A request came: it earns its part of a retry.

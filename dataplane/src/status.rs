@@ -136,6 +136,8 @@ fn workers(shared: &Shared, facts: &Facts<'_>) -> Vec<Value> {
                 "requests": board.requests.get(),
                 "queued": board.queued.get(),
                 "waiting": board.waiting.get(),
+                "tls_handshakes": board.tls_handshakes.get(),
+                "tls_resumed": board.tls_resumed.get(),
                 "sticky_kept": board.sticky_kept.get(),
                 "sticky_set": board.sticky_set.get(),
                 "turns": board.turns.get(),
@@ -324,6 +326,30 @@ pub(crate) fn limits(shared: &Shared) -> Vec<Met> {
         (
             "proxy_header_timeout",
             sum(&|worker| shared.workers[worker].proxy_headers_late.get()),
+        ),
+        (
+            "tls_handshake_refused",
+            sum(&|worker| shared.workers[worker].tls_refused.get()),
+        ),
+        (
+            "tls_unknown_name",
+            sum(&|worker| shared.workers[worker].tls_unknown_names.get()),
+        ),
+        (
+            "tls_handshake_timeout",
+            sum(&|worker| shared.workers[worker].tls_late.get()),
+        ),
+        (
+            "tls_handshake_aborted",
+            sum(&|worker| shared.workers[worker].tls_gone.get()),
+        ),
+        (
+            "tls_handshakes_over_limit",
+            sum(&|worker| shared.workers[worker].tls_over_limit.get()),
+        ),
+        (
+            "tls_without_certificate",
+            sum(&|worker| shared.workers[worker].tls_without_certificate.get()),
         ),
         (
             "receive_without_buffer",

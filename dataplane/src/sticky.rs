@@ -10,15 +10,12 @@
 use crate::http::field::FieldName;
 use crate::http::section::Section;
 use hmac::{Hmac, KeyInit, Mac};
-use meridian_model::fleet_secret;
 use meridian_model::limits::STICKY_COOKIES_MAX;
 use meridian_model::snapshot::{BackendKey, Site, Sticky};
-use meridian_sys::process::random_bytes;
 use sha2::Sha256;
 use std::hint::black_box;
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::net::IpAddr;
-use std::path::Path;
 
 /// Bytes of a tag.
 const TAG_BYTES: usize = 16;
@@ -46,29 +43,8 @@ pub(crate) enum Visitor {
 }
 
 impl StickyKey {
-    /// By the secret in the state directory `state`.
-    ///
-    /// # Errors
-    /// In words, when the secret can not be read or is none.
-    pub(crate) fn read(state: &Path) -> Result<StickyKey, String> {
-        let path = state.join(fleet_secret::FILE);
-        let fault = |what: String| format!("{}: {what}", path.display());
-        match std::fs::read(&path) {
-            Ok(bytes) => {
-                let secret = fleet_secret::of_file(&bytes).map_err(fault)?;
-                Ok(StickyKey::of_secret(secret))
-            }
-            // `up` makes one: somebody started this plane apart, who may not need any.
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                let random = random_bytes::<32>();
-                let random = random.map_err(|error| format!("asking for random bytes: {error}"))?;
-                Ok(StickyKey::of_secret(&random))
-            }
-            Err(error) => Err(fault(error.to_string())),
-        }
-    }
-
-    fn of_secret(secret: &[u8]) -> StickyKey {
+    /// By the secret of the fleet.
+    pub(crate) fn of_secret(secret: &[u8]) -> StickyKey {
         let derived = keyed(secret).chain_update(PURPOSE).finalize();
         StickyKey(keyed(&derived.into_bytes()))
     }
@@ -184,14 +160,17 @@ fn values_of<'v>(name: &[u8], value: &'v [u8]) -> impl Iterator<Item = &'v [u8]>
 }
 
 /// The line that sets a pool's cookie to the backend of this tag (RFC 6265 §4.1; SameSite is of RFC
-/// 6265bis §4.1.2.7).
-pub(crate) fn set_cookie_line(sticky: &Sticky, tag: Tag) -> Vec<u8> {
+/// 6265bis §4.1.2.7). One that was set by TLS does not come back without it.
+pub(crate) fn set_cookie_line(sticky: &Sticky, tag: Tag, secure: bool) -> Vec<u8> {
     let mut line = Vec::with_capacity(128 + sticky.cookie.len());
     line.extend_from_slice(b"Set-Cookie: ");
     line.extend_from_slice(sticky.cookie.as_bytes());
     line.push(b'=');
     tag.write(&mut line);
     line.extend_from_slice(b"; Path=/; HttpOnly; SameSite=Lax");
+    if secure {
+        line.extend_from_slice(b"; Secure");
+    }
     if let Some(lifetime) = sticky.lifetime {
         write!(line, "; Max-Age={}", lifetime.as_secs()).expect("a Vec takes every byte");
     }

@@ -11,6 +11,7 @@ use crate::limits::Seat;
 use crate::record::TunnelRecord;
 use crate::site::{Load, LocalSite};
 use crate::stall::Stall;
+use crate::stream::Stream;
 use crate::upstream::Upstream;
 use crate::worker::Worker;
 use meridian_model::usage::Column;
@@ -31,7 +32,7 @@ pub(crate) struct Opening {
 /// The backend's connection, counted as in use for as long as it is a tunnel.
 #[derive(Debug)]
 struct BackendEnd {
-    socket: Socket,
+    stream: Stream,
     upstream: Rc<Upstream>,
     /// It counts to that, where its pool looks at it.
     _load: Option<Load>,
@@ -40,7 +41,7 @@ struct BackendEnd {
 /// See the module.
 #[derive(Debug)]
 struct Tunnel {
-    client: Socket,
+    client: Stream,
     seat: Option<Seat>,
     backend: BackendEnd,
     worker: Rc<Worker>,
@@ -66,6 +67,8 @@ struct Direction {
 enum Flow {
     /// The sender may send more.
     Open,
+    /// The sender ended its side, and the reader is being told.
+    Ending,
     /// The sender ended its side, and so we did towards the reader.
     Ended,
     /// The sender's connection broke.
@@ -103,7 +106,7 @@ impl Opening {
         upstream.begin_tunnel();
         Opening {
             backend: BackendEnd {
-                socket,
+                stream: Stream::new(socket, None),
                 upstream,
                 _load: load,
             },
@@ -119,12 +122,12 @@ impl Opening {
     pub(crate) fn open(
         self,
         worker: Rc<Worker>,
-        client: Socket,
+        client: Stream,
         seat: Option<Seat>,
         record: TunnelRecord,
     ) {
         // How much will come nobody knows: whoever reads slowly is to hold the other back at once.
-        for sender in [&client, &self.backend.socket] {
+        for sender in [&client, &self.backend.stream] {
             sender.set_mode(RecvMode::OnDemand);
         }
         let now_ns = worker.runtime.now_ns();
@@ -167,7 +170,10 @@ impl Tunnel {
             // What was on its way is lost.
             Cut::WriteTimeout | Cut::TunnelWriteTimeout => {
                 self.client.reset_on_close();
-                self.backend.socket.reset_on_close();
+                self.backend.stream.reset_on_close();
+            }
+            _ if self.client.session().is_some() => {
+                client::end_stream(&self.client, &self.worker.runtime).await;
             }
             _ => {}
         }
@@ -188,7 +194,7 @@ impl Tunnel {
 
     /// Moves bytes as far as they go. Gives when to look again, or how the tunnel ended.
     fn pump(&mut self) -> Result<u64, End> {
-        let (client, backend) = (&self.client, &self.backend.socket);
+        let (client, backend) = (&self.client, &self.backend.stream);
         let moved = self.up.pump(client, backend);
         self.counters.add(Column::BytesIn, moved.received);
         self.bytes_in += moved.received;
@@ -200,7 +206,7 @@ impl Tunnel {
             (_, Flow::Broken) => return Err(End::Cut(Cut::TunnelReset)),
             (Flow::Ended, Flow::Ended) => return Err(End::Complete),
             // The other side of the reader that takes no more may still have something to say.
-            (Flow::Open, _) | (_, Flow::Open) => {}
+            (Flow::Open | Flow::Ending, _) | (_, Flow::Open | Flow::Ending) => {}
             (Flow::Refused, _) => return Err(End::Cut(Cut::TunnelReset)),
             (Flow::Ended, Flow::Refused) => return Err(End::Cut(Cut::ClientAbort)),
         }
@@ -210,7 +216,7 @@ impl Tunnel {
     /// When to look again at whoever is waited for; an error when its time is over.
     fn look_ns(&mut self) -> Result<u64, Cut> {
         let now_ns = self.worker.runtime.now_ns();
-        let (client, backend) = (&self.client, &self.backend.socket);
+        let (client, backend) = (&self.client, &self.backend.stream);
         // Whatever is received is sent on at once.
         let moved_ns = client.send_progress_ns().max(backend.send_progress_ns());
         let mut look_ns = moved_ns + self.idle_ns;
@@ -223,7 +229,7 @@ impl Tunnel {
         ] {
             if reader.is_sending() {
                 let stall = &mut direction.stall;
-                let end_ns = stall.deadline_ns(reader, self.write_ns, now_ns);
+                let end_ns = stall.deadline_ns(reader.socket(), self.write_ns, now_ns);
                 look_ns = look_ns.min(end_ns.ok_or(cut)?);
             }
         }
@@ -239,12 +245,12 @@ impl Direction {
         }
     }
 
-    fn pump(&mut self, sender: &Socket, reader: &Socket) -> Moved {
+    fn pump(&mut self, sender: &Stream, reader: &Stream) -> Moved {
         let mut moved = Moved::default();
         while self.flow == Flow::Open {
             match reader.poll_sent() {
                 Poll::Pending => break,
-                Poll::Ready(Ok(sent)) => moved.sent += sent.len() as u64,
+                Poll::Ready(Ok(sent)) => moved.sent += sent as u64,
                 Poll::Ready(Err(_)) => {
                     self.flow = Flow::Refused;
                     break;
@@ -256,12 +262,12 @@ impl Direction {
                     moved.received += bytes.len() as u64;
                     reader.start_send(bytes, false);
                 }
-                Poll::Ready(Ok(None)) => {
-                    reader.shutdown_write();
-                    self.flow = Flow::Ended;
-                }
+                Poll::Ready(Ok(None)) => self.flow = Flow::Ending,
                 Poll::Ready(Err(_)) => self.flow = Flow::Broken,
             }
+        }
+        if self.flow == Flow::Ending && reader.poll_shutdown().is_ready() {
+            self.flow = Flow::Ended;
         }
         moved
     }

@@ -8,6 +8,7 @@ use crate::client::Request;
 use crate::http::reject::Reject;
 use crate::http::request::BodyFraming;
 use crate::record::Traffic;
+use crate::stream::Stream;
 use meridian_sys::{SendBuf, Socket};
 use std::rc::Rc;
 use std::task::Poll;
@@ -120,7 +121,7 @@ impl Upload {
     pub(crate) fn begin(
         &mut self,
         head: Rc<Vec<u8>>,
-        client: &Socket,
+        client: &Stream,
         upstream: &Socket,
         traffic: Traffic<'_>,
     ) -> Result<(), UploadFault> {
@@ -156,7 +157,7 @@ impl Upload {
     /// Moves the body on, as far as both sides let it.
     pub(crate) fn pump(
         &mut self,
-        client: &Socket,
+        client: &Stream,
         upstream: &Socket,
         traffic: Traffic<'_>,
         now_ns: u64,
@@ -213,7 +214,7 @@ impl Upload {
     }
 
     /// Makes the next piece ready, when the client has sent it.
-    fn fill(&mut self, client: &Socket, traffic: Traffic<'_>) -> Result<(), UploadFault> {
+    fn fill(&mut self, client: &Stream, traffic: Traffic<'_>) -> Result<(), UploadFault> {
         while self.next.is_none() && !self.reader.is_done() {
             let buffer = match client.poll_recv() {
                 Poll::Pending => return Ok(()),

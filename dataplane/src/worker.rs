@@ -4,7 +4,7 @@ mod room;
 
 use crate::accept_queue::Accepted;
 use crate::access_log::{Entry, LogQueue};
-use crate::client::{self, ClientConnection, Known};
+use crate::client::{self, ClientConnection, Known, Tls};
 use crate::counters::{Causes, SiteCounters};
 use crate::entrance::{Arrival, Entrance};
 use crate::failures::Failures;
@@ -18,6 +18,7 @@ use crate::routing::{Routing, ServedSite};
 use crate::shared::{Shared, WorkerBoard};
 use crate::site::LocalSite;
 use crate::sticky::StickyKey;
+use crate::tls::Terminator;
 use crate::upstream::Upstream;
 use arc_swap::{ArcSwap, Cache};
 use meridian_model::limits::{
@@ -49,6 +50,10 @@ const SITE_WORK: usize = 16;
 const TAG_VALUE_MASK: u64 = (1 << 40) - 1;
 /// The bit of a tag that says that it is a seat.
 const TAG_SEAT: u64 = 1 << 57;
+/// The bit that says that a handshake must come.
+const TAG_AWAITED: u64 = 1 << 58;
+/// The bit that says that it is where the connection's session is.
+const TAG_SESSION: u64 = 1 << 59;
 
 /// A listener of this worker.
 #[derive(Debug)]
@@ -57,6 +62,8 @@ pub(crate) struct WorkerListener {
     pub(crate) socket: OwnedFd,
     /// The address it is bound to.
     pub(crate) address: SocketAddr,
+    /// Whether its connections speak TLS.
+    pub(crate) secure: bool,
 }
 
 /// What is known of a connection between its requests, packed into the tag of a parked socket.
@@ -76,13 +83,16 @@ impl Tag {
                 counted,
                 header_due_ms,
                 seat,
+                tls,
             }) => {
                 // Milliseconds of 34 years, and nobody has a seat who has not said whose it is.
                 debug_assert!(header_due_ms <= TAG_VALUE_MASK);
                 debug_assert!(header_due_ms == 0 || seat.is_none());
-                let value = match seat {
-                    Some(seat) => TAG_SEAT | u64::from(seat.number()) << 17,
-                    None => (header_due_ms & TAG_VALUE_MASK) << 17,
+                let value = match (tls, seat) {
+                    (Tls::Session(place), _) => TAG_SESSION | u64::from(place) << 17,
+                    (_, Some(seat)) => TAG_SEAT | u64::from(seat.number()) << 17,
+                    (Tls::Awaited, None) => TAG_AWAITED | (header_due_ms & TAG_VALUE_MASK) << 17,
+                    (Tls::Off, None) => (header_due_ms & TAG_VALUE_MASK) << 17,
                 };
                 value | u64::from(port) << 1 | u64::from(counted)
             }
@@ -96,9 +106,16 @@ impl Tag {
         } else {
             let value = bits >> 17 & TAG_VALUE_MASK;
             let is_seat = bits & TAG_SEAT != 0;
+            let tls = match bits & (TAG_AWAITED | TAG_SESSION) {
+                0 => Tls::Off,
+                TAG_AWAITED => Tls::Awaited,
+                _ => Tls::Session(value as u32),
+            };
+            let is_due = !is_seat && !matches!(tls, Tls::Session(_));
             Tag::Client(Known {
                 port: (bits >> 1) as u16,
-                header_due_ms: if is_seat { 0 } else { value },
+                tls,
+                header_due_ms: if is_due { value } else { 0 },
                 seat: is_seat.then(|| Seat::of_number(value as u32)),
                 counted: bits & 1 == 1,
             })
@@ -137,7 +154,9 @@ pub(crate) struct Worker {
     seats: RefCell<Seats>,
     upstreams: RefCell<Vec<Option<Rc<Upstream>>>>,
     free_upstreams: RefCell<Vec<u32>>,
-    ports: RefCell<Vec<u16>>,
+    /// Of its listeners: the port, and whether it is for TLS.
+    ports: RefCell<Vec<(u16, bool)>>,
+    tls: Terminator,
     spare_heads: RefCell<Vec<Rc<Vec<u8>>>>,
     scratch: RefCell<Vec<u8>>,
     request_ids: RequestIds,
@@ -174,6 +193,7 @@ impl Worker {
         let routing = Cache::new(Arc::clone(&shared.routing));
         let seats = Seats::new(shared.workers.len());
         let calls = Calls::new(runtime.notifier());
+        let tls = Terminator::new(shared.certificates.clone());
         let worker = Rc::new(Worker {
             index,
             runtime,
@@ -188,6 +208,7 @@ impl Worker {
             upstreams: RefCell::default(),
             free_upstreams: RefCell::default(),
             ports: RefCell::default(),
+            tls,
             spare_heads: RefCell::default(),
             scratch: RefCell::default(),
             request_ids,
@@ -203,7 +224,8 @@ impl Worker {
         queues.open(index, worker.runtime.notifier());
         for listener in listeners {
             worker.runtime.listen(listener.socket);
-            worker.ports.borrow_mut().push(listener.address.port());
+            let port = listener.address.port();
+            worker.ports.borrow_mut().push((port, listener.secure));
         }
         worker.take_up_routing();
         Ok(worker)
@@ -230,10 +252,10 @@ impl Worker {
                     if why == Stir::Deadline && known.header_due_ms > 0 {
                         self.board().proxy_headers_late.add(1);
                     }
-                    if why == Stir::Bytes {
-                        // A connection that was served before is its tenant's.
-                        let class = connection.socket().class();
-                        self.runtime.spawn(class, client::serve(connection));
+                    match why {
+                        Stir::Bytes => self.serve(connection),
+                        Stir::Deadline => self.end_idle(connection),
+                        Stir::Ended => {}
                     }
                 }
             },
@@ -241,10 +263,25 @@ impl Worker {
         }
     }
 
+    /// Lets a connection of which bytes have come be served.
+    pub(crate) fn serve(&self, connection: ClientConnection) {
+        // One that was served before is its tenant's.
+        let class = connection.stream().class();
+        self.runtime.spawn(class, client::serve(connection));
+    }
+
+    /// Closes a connection that waits for a request.
+    fn end_idle(&self, connection: ClientConnection) {
+        if connection.stream().session().is_some() {
+            let class = connection.stream().class();
+            self.runtime.spawn(class, client::end(connection));
+        }
+    }
+
     /// This worker accepted a connection: it is served here, or by a worker that has fewer.
     fn accepted(self: &Rc<Self>, listener: ListenerId, socket: Socket) {
         let ports = self.ports.borrow();
-        let port = ports.get(listener.0 as usize).copied().unwrap_or(0);
+        let (port, secure) = ports.get(listener.0 as usize).copied().unwrap_or_default();
         drop(ports);
         let arrival = self.shared.entrance.look_at(&socket);
         let queues = &self.shared.accept_queues;
@@ -256,12 +293,13 @@ impl Worker {
             let accepted = Accepted {
                 descriptor: socket.into_descriptor(),
                 port,
+                secure,
                 arrival,
             };
             self.hand_over(other, accepted);
         } else {
             queues.enter(self.index);
-            self.take_in(socket, port, arrival);
+            self.take_in(socket, (port, secure), arrival);
         }
     }
 
@@ -280,11 +318,12 @@ impl Worker {
     /// Takes in a connection that has been on its way between workers.
     fn take_over(self: &Rc<Self>, accepted: Accepted) {
         let socket = self.runtime.adopt(accepted.descriptor);
-        self.take_in(socket, accepted.port, accepted.arrival);
+        let Accepted { port, secure, .. } = accepted;
+        self.take_in(socket, (port, secure), accepted.arrival);
     }
 
     /// A connection that is counted to this worker begins.
-    fn take_in(self: &Rc<Self>, socket: Socket, port: u16, arrival: Arrival) {
+    fn take_in(self: &Rc<Self>, socket: Socket, (port, secure): (u16, bool), arrival: Arrival) {
         self.connections.set(self.connections.get() + 1);
         self.board().accepted.add(1);
         if let Ok(peer) = socket.peer_address() {
@@ -298,6 +337,7 @@ impl Worker {
             port,
             counted: false,
             seat: None,
+            tls: if secure { Tls::Awaited } else { Tls::Off },
             header_due_ms: match arrival {
                 Arrival::Proxy => self.runtime.deadline(timeouts.head).div_ceil(1_000_000),
                 Arrival::Client | Arrival::Denied | Arrival::Gone => 0,
@@ -311,6 +351,8 @@ impl Worker {
         match arrival {
             // A browser opens connections ahead of need: until its first byte a connection
             // is idle, and the time for a head has not begun.
+            // By TLS it has said something before that.
+            Arrival::Client if secure => connection.park(timeouts.handshake),
             Arrival::Client => connection.park(timeouts.keep_alive),
             // A proxy has its client already, so nothing keeps it from saying so.
             Arrival::Proxy => connection.park(timeouts.head),
@@ -335,6 +377,7 @@ impl Worker {
     /// backend for a request that waits.
     fn notified(self: &Rc<Self>) {
         self.wake_called();
+        self.tls.wake_waiting(&self.runtime);
         self.take_up_routing();
         self.sweep();
         if self.shared.draining.load(Ordering::Acquire) && !self.draining.get() {
@@ -416,6 +459,9 @@ impl Worker {
             return 1;
         }
         let work = SITE_WORK + local.upstreams().count();
+        if replacement.is_none_or(|served| served.site().tls != local.site().tls) {
+            self.tls.forget(id);
+        }
         let replacement =
             replacement.map(|served| Rc::new(LocalSite::new(self, routing, served, Some(&local))));
         match &replacement {
@@ -572,6 +618,11 @@ impl Worker {
         self.draining.get()
     }
 
+    /// Its part of TLS.
+    pub(crate) fn tls(&self) -> &Terminator {
+        &self.tls
+    }
+
     /// Who may come in.
     pub(crate) fn entrance(&self) -> &Entrance {
         &self.shared.entrance
@@ -687,7 +738,9 @@ impl Worker {
         self.draining.set(true);
         self.runtime.stop_listening();
         for (id, tag) in self.runtime.parked() {
-            self.close_idle_client(id, tag);
+            if let Some(connection) = self.take_idle_client(id, tag) {
+                self.end_idle(connection);
+            }
         }
         let worker = Rc::clone(self);
         let ends_ns = self
@@ -750,14 +803,29 @@ mod tests {
                     (0, Some(0)),
                     (0, Some(u32::MAX)),
                 ] {
-                    let known = Known {
-                        port,
-                        counted,
-                        header_due_ms,
-                        seat: seat.map(Seat::of_number),
-                    };
-                    let tag = Tag::Client(known);
-                    assert_eq!(Tag::unpack(tag.pack()), tag);
+                    for tls in [
+                        Tls::Off,
+                        Tls::Awaited,
+                        Tls::Session(0),
+                        Tls::Session(u32::MAX),
+                    ] {
+                        let is_session = matches!(tls, Tls::Session(_));
+                        // A session keeps its seat itself.
+                        if is_session && (header_due_ms > 0 || seat.is_some())
+                            || tls == Tls::Awaited && seat.is_some()
+                        {
+                            continue;
+                        }
+                        let known = Known {
+                            port,
+                            counted,
+                            header_due_ms,
+                            seat: seat.map(Seat::of_number),
+                            tls,
+                        };
+                        let tag = Tag::Client(known);
+                        assert_eq!(Tag::unpack(tag.pack()), tag);
+                    }
                 }
             }
         }

@@ -6,11 +6,11 @@ use std::process::{Command, Stdio};
 use crate::host::Host;
 use crate::live::{backend, up};
 
-const BROWSER: &str = "chromium";
+pub(crate) const BROWSER: &str = "chromium";
 const SITE: &str = "shop.example.com";
 const BACKENDS: [&str; 3] = ["one", "two", "three"];
 
-fn is_installed() -> bool {
+pub(crate) fn is_installed() -> bool {
     let asked = Command::new(BROWSER).arg("--version").output();
     let is_installed = asked.is_ok_and(|asked| asked.status.success());
     if !is_installed {

@@ -284,23 +284,6 @@ fn what_does_not_hold_now_is_refused_and_what_will_not_soon_is_told() {
 }
 
 #[test]
-fn nothing_serves_them_in_this_version() {
-    let host = host_with_certificate();
-    Authority::new("test").write(&host.path(""), "web", NAMES);
-    let not_available = ["not available in this version", "site.certificates"];
-    check(&host).expect(0, &not_available);
-    host.run(&["up", "-f", "h1.toml"]).expect(1, &not_available);
-    host.run(&[
-        "set",
-        "certificate",
-        "acme/web",
-        "chain=web.pem",
-        "key=web.key",
-    ])
-    .expect(1, &["certificates are not available in this version"]);
-}
-
-#[test]
 fn keys_that_nobody_can_use_are_refused() {
     let host = host_with_certificate();
     let directory = host.path("");

@@ -583,10 +583,10 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// A small file system of its own; unmounted at the end.
-struct SmallDisk(PathBuf);
+pub(crate) struct SmallDisk(pub(crate) PathBuf);
 
 impl SmallDisk {
-    fn mount(at: PathBuf) -> Option<SmallDisk> {
+    pub(crate) fn mount(at: PathBuf) -> Option<SmallDisk> {
         std::fs::create_dir_all(&at).unwrap();
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", "size=256k,mode=700", "none"])

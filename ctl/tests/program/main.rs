@@ -9,6 +9,8 @@ mod check;
 mod draining;
 mod failures;
 mod host;
+mod https;
+mod kept_certificates;
 mod last_good;
 mod live;
 mod metrics;

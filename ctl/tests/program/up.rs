@@ -34,7 +34,7 @@ fn it_says_so_in_json() {
     let http = host.http.to_string();
     assert_eq!(
         ready,
-        json!({"event": "ready", "revision": 1, "http": [http]})
+        json!({"event": "ready", "revision": 1, "http": [http], "https": []})
     );
     up.stop();
 }

@@ -9,7 +9,6 @@ use crate::problem::Problem;
 
 const NOT_BUILT: &[&str] = &[
     "host.probe",
-    "listen.https",
     "listen.dns",
     "listen.api",
     "probe",
@@ -18,9 +17,6 @@ const NOT_BUILT: &[&str] = &[
     "group.bias_km",
     "peer.probe",
     "zone",
-    "certificate",
-    "site.certificates",
-    "site.minimum_tls",
     "site.redirect_to_https",
     "site.hsts",
     "site.pool.tls",

@@ -215,6 +215,37 @@ pub const LINGER_MS: u64 = 2_000;
 /// Bytes that are read and thrown away in that time.
 pub const LINGER_BYTES_MAX: usize = 1024 * 1024;
 
+/// The first message of a client that speaks TLS, in bytes; a longer one is refused, counted as
+/// `tls_handshake_refused`. Browsers send 0.5 to 2 KiB, and nobody sends more than 16 KiB in good faith.
+pub const TLS_HELLO_BYTES_MAX: usize = 16 * 1024;
+
+/// All that a client sends until its handshake is made, in bytes. Longer: as above. A certificate of
+/// its own would be the longest part of it.
+pub const TLS_HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
+
+/// What is kept of a record that came in part, in bytes; who sends messages in longer parts is told
+/// so by an alert, and closed. A record has 16 KiB and a little (RFC 8446 §5.2), and behind it may stand the
+/// beginning of a message.
+pub const TLS_PARTIAL_BYTES_MAX: usize = 20 * 1024;
+
+/// Handshakes that a worker has under way at a time. A further connection is closed, counted as
+/// `tls_handshakes_over_limit`. Each takes 6 KiB and as much as the client has sent so far.
+pub const TLS_HANDSHAKES_PER_WORKER_MAX: usize = 8192;
+
+/// Of these, those of one client: an address, or with IPv6 a /64. Counted as above. Behind one
+/// address may be many people, whose handshakes last for two round trips.
+pub const TLS_HANDSHAKES_PER_CLIENT_MAX: usize = 512;
+
+/// Sites whose certificates and rules a worker keeps at hand; those that were not asked for lately are
+/// read anew. Each has some 5 KiB with its certificate, once for all workers.
+pub const SITE_CONFIGS_PER_WORKER_MAX: usize = 16 * 1024;
+
+/// How long certificates that could not be read are not tried again, in milliseconds.
+pub const CERTIFICATE_RETRY_MS: u64 = 1_000;
+
+/// How long one key of session tickets gives tickets, in seconds; it takes them for as long again.
+pub const TICKET_KEY_S: u32 = 6 * 60 * 60;
+
 /// Idle connections that a worker keeps to one backend; more are closed after use.
 pub const IDLE_UPSTREAM_CONNECTIONS_MAX: usize = 1024;
 
@@ -501,6 +532,12 @@ const _: () = {
     assert!(RATE_REQUESTS_MAX <= 1_000_000_000);
     assert!(HEAD_LIMIT_BYTES_MIN < REQUEST_HEAD_BYTES_MAX);
     assert!(4 * CERTIFICATE_CONTENT_BYTES_MAX / 3 < CERTIFICATE_FILE_BYTES_MAX);
+    // A whole record fits what is kept of one.
+    assert!(TLS_PARTIAL_BYTES_MAX > 5 + (1 << 14) + 2048);
+    assert!(TLS_HELLO_BYTES_MAX <= TLS_HANDSHAKE_BYTES_MAX);
+    assert!(TLS_HANDSHAKES_PER_CLIENT_MAX < TLS_HANDSHAKES_PER_WORKER_MAX);
+    // A ticket may be used for a week at most (RFC 8446 §4.6.1).
+    assert!(TICKET_KEY_S <= 604_800);
     // Shards are picked by the low bits of a checksum.
     assert!(CERTIFICATE_SHARDS.is_power_of_two());
     // Hours and days are sums of slots.

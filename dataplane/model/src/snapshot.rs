@@ -370,6 +370,13 @@ pub struct Timeouts {
     pub tunnel_idle: Duration,
     /// For requests to end once a stop was asked for.
     pub drain: Duration,
+    /// For the whole handshake of a client that speaks TLS, from its first byte; and for that byte.
+    #[serde(default = "handshake_default")]
+    pub handshake: Duration,
+}
+
+fn handshake_default() -> Duration {
+    Duration::from_secs(10)
 }
 
 impl Default for Timeouts {
@@ -385,6 +392,7 @@ impl Default for Timeouts {
             upstream_idle: Duration::from_secs(30),
             tunnel_idle: Duration::from_secs(60 * 60),
             drain: Duration::from_secs(30),
+            handshake: handshake_default(),
         }
     }
 }

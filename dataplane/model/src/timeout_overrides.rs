@@ -22,6 +22,8 @@ pub struct TimeoutOverrides {
     pub upstream_idle: Option<Duration>,
     pub tunnel_idle: Option<Duration>,
     pub drain: Option<Duration>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handshake: Option<Duration>,
 }
 
 impl Usual for TimeoutOverrides {
@@ -36,6 +38,7 @@ impl Usual for TimeoutOverrides {
         upstream_idle: None,
         tunnel_idle: None,
         drain: None,
+        handshake: None,
     };
 }
 
@@ -53,6 +56,7 @@ impl TimeoutOverrides {
             upstream_idle,
             tunnel_idle,
             drain,
+            handshake,
         } = *self;
         Timeouts {
             head: head.unwrap_or(base.head),
@@ -65,6 +69,7 @@ impl TimeoutOverrides {
             upstream_idle: upstream_idle.unwrap_or(base.upstream_idle),
             tunnel_idle: tunnel_idle.unwrap_or(base.tunnel_idle),
             drain: drain.unwrap_or(base.drain),
+            handshake: handshake.unwrap_or(base.handshake),
         }
     }
 }

@@ -114,9 +114,7 @@ fn a_hosts_own_listener_is_no_backend_at_connect_either() {
 fn what_is_not_built_is_refused_from_the_log_too() {
     let text = include_str!("fixtures/every_key.toml");
     let manifest = Manifest::parse(text, "every_key.toml").unwrap();
-    // These are compiled: what is missing is who does TLS by what comes of it.
-    let compiled = ["site.certificates", "site.minimum_tls"];
-    let of_sites = |key: &str| key.starts_with("site.") && !compiled.contains(&key);
+    let of_sites = |key: &str| key.starts_with("site.");
     let named: BTreeSet<String> = unavailable(&manifest)
         .into_iter()
         .map(|problem| problem.key)

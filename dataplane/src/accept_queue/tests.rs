@@ -14,6 +14,7 @@ fn connection() -> (Accepted, TcpStream) {
     let accepted = Accepted {
         descriptor: stream.into(),
         port: 80,
+        secure: false,
         arrival: Arrival::Client,
     };
     (accepted, other)

@@ -3,11 +3,12 @@
 
 use crate::counters::Cause;
 use jiff::Timestamp;
+use meridian_model::snapshot::TlsVersion;
 use std::io::Write;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Numbers of an entry in bytes.
-const NUMBERS: usize = 17;
+const NUMBERS: usize = 18;
 /// Texts of an entry in bytes.
 const TEXTS: usize = 8;
 /// What a text that was cut ends with.
@@ -84,6 +85,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) bytes_out: u64,
     /// Of method, host and path.
     pub(crate) cut: CutTexts,
+    /// The version of TLS that the client spoke; none where it spoke none.
+    pub(crate) tls: Option<TlsVersion>,
 }
 
 impl<'a> Entry<'a> {
@@ -129,6 +132,7 @@ impl<'a> Entry<'a> {
             self.bytes_in,
             self.bytes_out,
             self.cut.bits(),
+            tls_number(self.tls),
         ];
         let texts: [&[u8]; TEXTS] = [
             self.request_id,
@@ -180,6 +184,7 @@ impl<'a> Entry<'a> {
             bytes_in: number()?,
             bytes_out: number()?,
             cut: CutTexts::of_bits(number()?),
+            tls: tls_of(number()?),
             request_id: text()?,
             tenant: text()?,
             site: text()?,
@@ -227,8 +232,9 @@ impl<'a> Entry<'a> {
         write_number(out, "total_us", Some(self.total_us));
         write_number(out, "bytes_in", Some(self.bytes_in));
         write_number(out, "bytes_out", Some(self.bytes_out));
-        // There is no TLS yet.
-        out.extend_from_slice(b",\"tls\":null}");
+        let tls = self.tls.map_or("", tls_word);
+        write_text(out, "tls", tls.as_bytes());
+        out.push(b'}');
     }
 
     /// The backend's full name, as `status` has it.
@@ -238,6 +244,30 @@ impl<'a> Entry<'a> {
         }
         let name = [self.tenant, self.site, self.pool, self.backend].join(&b'/');
         write_text(out, "backend", &name);
+    }
+}
+
+/// A version of TLS, as OpenSSL calls it.
+fn tls_word(version: TlsVersion) -> &'static str {
+    match version {
+        TlsVersion::V1_2 => "TLSv1.2",
+        TlsVersion::V1_3 => "TLSv1.3",
+    }
+}
+
+fn tls_number(version: Option<TlsVersion>) -> u64 {
+    match version {
+        None => 0,
+        Some(TlsVersion::V1_2) => 1,
+        Some(TlsVersion::V1_3) => 2,
+    }
+}
+
+fn tls_of(number: u64) -> Option<TlsVersion> {
+    match number {
+        1 => Some(TlsVersion::V1_2),
+        2 => Some(TlsVersion::V1_3),
+        _ => None,
     }
 }
 
@@ -325,6 +355,7 @@ mod tests {
             bytes_in: 60,
             bytes_out: 70,
             cut: CutTexts::default(),
+            tls: None,
         }
     }
 

@@ -152,6 +152,7 @@ mod tests {
             bytes_in: 1,
             bytes_out: 1,
             cut: CutTexts::default(),
+            tls: None,
         }
     }
 

@@ -303,7 +303,7 @@ impl<'c> Exchange<'c> {
                 if matches!(visitor, Visitor::Unknown(_)) {
                     board.sticky_unknown.add(1);
                 }
-                site.set_cookie_line(pool, tag)
+                site.set_cookie_line(pool, tag, self.connection.is_secure())
             }
             None => {
                 board.sticky_kept.add(1);

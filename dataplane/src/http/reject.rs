@@ -56,6 +56,8 @@ pub enum Reject {
     Path,
     /// The scheme of an absolute target does not fit the listener.
     Scheme,
+    /// The host is none of the site that the client made its handshake with.
+    Misdirected,
     /// The chunked coding of the body is broken.
     Chunk,
     /// The trailer section is too long or has too many fields.
@@ -104,7 +106,7 @@ pub enum Reject {
 
 impl Reject {
     /// Every variant, in their order.
-    pub const ALL: [Reject; 35] = [
+    pub const ALL: [Reject; 36] = [
         Reject::RequestLine,
         Reject::RequestLineLong,
         Reject::Version,
@@ -118,6 +120,7 @@ impl Reject {
         Reject::MaxForwards,
         Reject::Path,
         Reject::Scheme,
+        Reject::Misdirected,
         Reject::Chunk,
         Reject::TrailersLong,
         Reject::HeadSlow,
@@ -159,7 +162,7 @@ impl Reject {
             Reject::HeadSlow | Reject::BodySlow => 408,
             Reject::BodyLong => 413,
             Reject::RequestLineLong => 414,
-            Reject::Scheme => 421,
+            Reject::Scheme | Reject::Misdirected => 421,
             Reject::RateLimit => 429,
             Reject::HeadLong | Reject::FieldsMany | Reject::TrailersLong | Reject::HeadLimit => 431,
             Reject::Coding => 501,
@@ -207,6 +210,7 @@ impl Reject {
             // There is to be one less.
             | Reject::ShareLimit => true,
             Reject::Path
+            | Reject::Misdirected
             | Reject::NoSite
             | Reject::Denied
             | Reject::Suspended
@@ -241,6 +245,7 @@ impl Reject {
             Reject::MaxForwards => "bad_max_forwards",
             Reject::Path => "bad_path",
             Reject::Scheme => "wrong_scheme",
+            Reject::Misdirected => "misdirected",
             Reject::Chunk => "bad_chunk",
             Reject::TrailersLong => "trailers_long",
             Reject::HeadSlow => "head_timeout",

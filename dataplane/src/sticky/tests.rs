@@ -143,7 +143,14 @@ fn a_tag_is_of_one_backend_of_one_pool_of_one_secret() {
 
 #[test]
 fn a_cookie_is_for_the_whole_site_and_for_no_script() {
-    let line = |lifetime| String::from_utf8(set_cookie_line(&sticky(lifetime), TAG)).unwrap();
+    let line_by = |lifetime, secure| {
+        String::from_utf8(set_cookie_line(&sticky(lifetime), TAG, secure)).unwrap()
+    };
+    let line = |lifetime| line_by(lifetime, false);
+    assert_eq!(
+        line_by(Some(Duration::from_secs(5)), true),
+        format!("Set-Cookie: MSRV={TEXT}; Path=/; HttpOnly; SameSite=Lax; Secure; Max-Age=5\r\n")
+    );
     assert_eq!(
         line(None),
         format!("Set-Cookie: MSRV={TEXT}; Path=/; HttpOnly; SameSite=Lax\r\n")

@@ -66,7 +66,7 @@ impl Worker {
     /// Closes some, and says how many.
     fn close_idle_clients(self: &Rc<Self>) -> u64 {
         let idlest = self.idlest(Origin::Accepted).into_iter();
-        let closed = idlest.filter(|&(id, tag)| self.close_idle_client(id, tag));
+        let closed = idlest.filter(|&(id, tag)| self.take_idle_client(id, tag).is_some());
         let closed = closed.count() as u64;
         self.board().client_connections_closed.add(closed);
         closed
@@ -79,14 +79,16 @@ impl Worker {
         self.runtime.idlest(origin, count.max(1) as usize)
     }
 
-    pub(super) fn close_idle_client(self: &Rc<Self>, id: SocketId, tag: u64) -> bool {
-        if let Tag::Client(known) = Tag::unpack(tag)
-            && let Some(socket) = self.runtime.unpark(id)
-        {
-            let worker = Rc::clone(self);
-            drop(ClientConnection::new(worker, socket, known));
-            return true;
-        }
-        false
+    /// The client's connection that is parked there, if one is.
+    pub(super) fn take_idle_client(
+        self: &Rc<Self>,
+        id: SocketId,
+        tag: u64,
+    ) -> Option<ClientConnection> {
+        let Tag::Client(known) = Tag::unpack(tag) else {
+            return None;
+        };
+        let socket = self.runtime.unpark(id)?;
+        Some(ClientConnection::new(Rc::clone(self), socket, known))
     }
 }

@@ -211,6 +211,51 @@ impl Pool {
         grown
     }
 
+    /// Takes a buffer that nobody received into, charged to `class`. None where all are in use.
+    fn take_blank(&self, class: ClassId) -> Option<u16> {
+        let on_stack = self.stack.borrow_mut().pop();
+        let buffer = on_stack.or_else(|| self.circulate_one())?;
+        let mut held = self.held_by_class.borrow_mut();
+        let index = class.0 as usize;
+        if held.len() <= index {
+            held.resize(index + 1, 0);
+        }
+        held[index] += 1;
+        self.received.borrow_mut()[usize::from(buffer)] = Received {
+            class,
+            start: 0,
+            end: RECV_BUFFER_BYTES as u32,
+            next: NO_BUFFER,
+        };
+        self.peak_in_use
+            .set(self.peak_in_use.get().max(self.in_use()));
+        Some(buffer)
+    }
+
+    /// Puts one buffer more into circulation, in nobody's hands.
+    fn circulate_one(&self) -> Option<u16> {
+        let circulating = self.circulating.get() + 1;
+        if circulating > self.ceiling {
+            return None;
+        }
+        let withdrawn = self.withdrawn.borrow_mut().pop();
+        let buffer = withdrawn.unwrap_or_else(|| {
+            let buffer = self.untouched.get();
+            self.untouched.set(buffer + 1);
+            buffer
+        });
+        self.circulating.set(circulating);
+        self.wanted.set(self.wanted.get().max(circulating));
+        Some(buffer)
+    }
+
+    /// Makes the owned form of a buffer to write into.
+    pub(crate) fn blank(self: &Rc<Self>, class: ClassId, headroom: usize) -> Option<RecvBuf> {
+        let mut blank = self.take_blank(class).map(|buffer| self.own(buffer))?;
+        blank.advance(headroom);
+        Some(blank)
+    }
+
     /// Lends buffers of the stack until the kernel has `count`. Says whether it got any.
     fn lend_from_stack(&self, count: u16) -> bool {
         let before = self.published.get();
@@ -500,14 +545,18 @@ impl RecvBuf {
     /// Puts `bytes` behind what is there. `false`, and nothing done, when they do not fit.
     #[must_use]
     pub fn append(&mut self, bytes: &[u8]) -> bool {
-        let room = RECV_BUFFER_BYTES - self.end as usize;
-        if bytes.len() > room {
+        if bytes.len() > self.room() {
             return false;
         }
         let at = self.len();
         self.end += bytes.len() as u32;
         self[at..].copy_from_slice(bytes);
         true
+    }
+
+    /// How many bytes [`RecvBuf::append`] has room for.
+    pub fn room(&self) -> usize {
+        RECV_BUFFER_BYTES - self.end as usize
     }
 
     /// Charges the buffer to a class, when the tenant it belongs to became known.
@@ -603,5 +652,28 @@ mod tests {
         }
         assert_eq!(pool.in_use(), 0);
         assert!(pool.published.get() <= LENT_MAX);
+    }
+
+    #[test]
+    fn a_blank_buffer_is_one_that_nobody_else_has() {
+        let pool = Pool::new(128).expect("it maps");
+        pool.publish_first();
+        let class = ClassId(3);
+        let mut blanks: Vec<RecvBuf> = std::iter::from_fn(|| pool.blank(class, 16)).collect();
+        // What the kernel was lent stays there.
+        assert_eq!(blanks.len(), 128 - usize::from(BUFFERS_MIN));
+        assert_eq!(pool.in_use(), blanks.len() as u16);
+        assert!(pool.is_over_share(class, true) && !pool.is_over_share(ClassId(2), true));
+        for (number, blank) in blanks.iter_mut().enumerate() {
+            assert_eq!((blank.len(), blank.room()), (RECV_BUFFER_BYTES - 16, 0));
+            blank.truncate(0);
+            assert!(blank.append(&[number as u8; 100]) && blank.prepend(&[number as u8; 16]));
+        }
+        for (number, blank) in blanks.iter().enumerate() {
+            assert_eq!(blank[..], [number as u8; 116]);
+        }
+        drop(blanks);
+        assert_eq!(pool.in_use(), 0);
+        assert!(pool.blank(class, 0).is_some());
     }
 }

@@ -1,7 +1,7 @@
 //! The loop of one worker: reap, run, submit.
 
 use crate::bounded_receive::has_bounded_receives;
-use crate::buffers::{BUFFER_GROUP, NO_BUFFER, Pool, PoolStatistics};
+use crate::buffers::{BUFFER_GROUP, NO_BUFFER, Pool, PoolStatistics, RecvBuf};
 use crate::busy_poll::BusyPoll;
 use crate::clock::Clock;
 use crate::crowd::{Crowd, Origin};
@@ -419,6 +419,29 @@ impl Runtime {
             Poll::Ready(())
         })
         .await;
+    }
+
+    /// A receive buffer that nothing was received into, charged to `class`: all of it but its first
+    /// `headroom` bytes, which hold whatever they held. It is for bytes that stand for received ones
+    /// or for what is sent, such as those that were decrypted or encrypted. `None` while all are in
+    /// use.
+    pub fn blank_buffer(&self, class: ClassId, headroom: usize) -> Option<RecvBuf> {
+        self.core.pool.blank(class, headroom)
+    }
+
+    /// What is pending fails with [`io::ErrorKind::TimedOut`] after `deadline_ns` (0: never), and is
+    /// looked at again then.
+    pub fn or_timeout<T>(
+        &self,
+        deadline_ns: u64,
+        state: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        self.core.or_timeout(deadline_ns, state)
+    }
+
+    /// Has the task that runs now run again at `at_ns` at the latest.
+    pub fn look_again(&self, at_ns: u64) {
+        self.core.set_task_deadline(at_ns);
     }
 
     /// The task that runs now.

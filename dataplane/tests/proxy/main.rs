@@ -11,6 +11,7 @@ mod connections;
 mod crowding;
 mod handshakes;
 mod health;
+mod https;
 mod limits;
 mod log;
 mod metrics;

@@ -1,9 +1,11 @@
 //! Plays a conversation against a plane of its own, and looks at what was counted.
 
+use super::identity;
 use super::manifest::Declared;
 use super::peer::{Backend, End, PATIENCE, Peer};
 use super::plane::{Plane, Reserved, hits, number};
 use super::script::{Act, Reachable, Script, Step, Who};
+use super::secure::{self, Bridge};
 use super::told;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -31,13 +33,21 @@ const SITE_COUNTERS: [&str; 9] = [
 /// Numbers among the limits that say nothing of what was asked.
 const NOT_COUNTED: [&str; 2] = ["receive_without_buffer", "receive_over_share"];
 
+/// How clients come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    Plain,
+    /// By TLS.
+    Secure,
+}
+
 /// Plays it; the error says what was seen instead.
-pub(crate) fn play(script: &Script) -> Result<(), String> {
+pub(crate) fn play(script: &Script, way: Way) -> Result<(), String> {
     let backends = script.backends.iter();
     let backends: Vec<Place> = backends.map(|(_, it)| Place::new(*it)).collect();
     let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
     let log = directory.path().join("access.log");
-    let declared = Declared {
+    let mut declared = Declared {
         log: Some(log.clone()),
         timeouts: script.timeouts.clone(),
         site_timeouts: script.site_timeouts.clone(),
@@ -52,9 +62,29 @@ pub(crate) fn play(script: &Script) -> Result<(), String> {
         listen: script.listen.clone(),
         ..Declared::default()
     };
-    let plane = Plane::start(&declared);
+    let plane = match way {
+        Way::Plain => Plane::start(&declared),
+        Way::Secure => {
+            let names: Vec<&str> = script.hostnames.iter().map(String::as_str).collect();
+            let kind = &rcgen::PKCS_ECDSA_P256_SHA256;
+            declared.more += &identity::write(directory.path(), "web", &names, kind);
+            declared.site_keys = format!("certificates = [\"web\"]\n{}", declared.site_keys);
+            Plane::start_secure(&declared)
+        }
+    };
+    let (door, port) = match way {
+        Way::Plain => (plane.address(), plane.address().port()),
+        Way::Secure => {
+            let name = script.hostnames[0].replace('*', "any");
+            let plane = plane.secure_address();
+            let bridge = Bridge::to(plane, &name, secure::config(secure::VERSIONS));
+            (bridge.address, plane.port())
+        }
+    };
     let mut stage = Stage {
-        plane: &plane,
+        way,
+        door,
+        port,
         backends,
         peers: BTreeMap::new(),
         sent: 0,
@@ -69,7 +99,13 @@ pub(crate) fn play(script: &Script) -> Result<(), String> {
     let (sent, received) = (stage.sent, stage.received);
     stage.peers.clear();
     let status = plane.settle();
-    check_counters(script, &status, sent, received)?;
+    let mut wanted = script.counters.clone();
+    if way == Way::Secure
+        && let Some(count) = wanted.remove("no_site")
+    {
+        wanted.insert("misdirected".to_owned(), count);
+    }
+    check_counters(wanted, &status, sent, received)?;
     let failures = told::failures(&plane)?;
     told::check_failures(&failures, &status)?;
     plane.finish();
@@ -97,8 +133,12 @@ impl Place {
     }
 }
 
-struct Stage<'p> {
-    plane: &'p Plane,
+struct Stage {
+    way: Way,
+    /// Where clients connect to.
+    door: SocketAddr,
+    /// Of the listener.
+    port: u16,
     backends: Vec<Place>,
     peers: BTreeMap<Who, Peer>,
     /// By clients.
@@ -107,7 +147,7 @@ struct Stage<'p> {
     received: u64,
 }
 
-impl Stage<'_> {
+impl Stage {
     fn step(&mut self, step: &Step) -> Result<(), String> {
         match step {
             Step::WaitMs(ms) => std::thread::sleep(Duration::from_millis(*ms)),
@@ -181,7 +221,7 @@ impl Stage<'_> {
     fn peer(&mut self, who: Who) -> Result<&mut Peer, String> {
         if !self.peers.contains_key(&who) {
             let peer = match who {
-                Who::Client(_) => Peer::connect(self.plane.address()),
+                Who::Client(_) => Peer::connect(self.door),
                 Who::Backend(_) => self.accept(who, PATIENCE)?,
             };
             self.peers.insert(who, peer);
@@ -226,7 +266,11 @@ impl Stage<'_> {
     }
 
     fn fill_in(&self, bytes: &[u8]) -> Vec<u8> {
-        let port = self.plane.address().port().to_string();
+        let port = self.port.to_string();
+        let proto = match self.way {
+            Way::Plain => "http",
+            Way::Secure => "https",
+        };
         let mut out = Vec::with_capacity(bytes.len());
         let mut rest = bytes;
         while let Some(open) = rest.iter().position(|&byte| byte == b'{') {
@@ -236,14 +280,15 @@ impl Stage<'_> {
             rest = &rest[close + 1..];
             let text = match word.split_once(' ') {
                 Some(("forwarding", host)) => format!(
-                    "X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\n\
+                    "X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: {proto}\r\n\
                      X-Forwarded-Host: {host}\r\nX-Forwarded-Port: {port}\r\n\
-                     Forwarded: for=127.0.0.1;host={host};proto=http\r\nVia: 1.1 meridian-wire\r\n\
+                     Forwarded: for=127.0.0.1;host={host};proto={proto}\r\nVia: 1.1 meridian-wire\r\n\
                      X-Request-Id: {ID}"
                 ),
-                Some(("answer", status)) => own_answer(status, ""),
-                Some(("keeping", status)) => own_answer(status, "Connection: keep-alive\r\n"),
-                Some(("closing", status)) => own_answer(status, "Connection: close\r\n"),
+                Some(("answer", status)) => self.own_answer(status, ""),
+                Some(("keeping", status)) => self.own_answer(status, "Connection: keep-alive\r\n"),
+                Some(("closing", status)) => self.own_answer(status, "Connection: close\r\n"),
+                None if word == "proto" => proto.to_owned(),
                 None if word == "port" => port.clone(),
                 None if word == "date" => "{date}".to_owned(),
                 None if word == "id" => ID.to_owned(),
@@ -256,15 +301,20 @@ impl Stage<'_> {
         // As long as what will stand there.
         replace(&out, b"{date}", DATE.as_bytes())
     }
-}
 
-/// An answer of the proxy itself; its body is one line, the status.
-fn own_answer(status: &str, connection: &str) -> String {
-    let length = status.len() + 1;
-    format!(
-        "HTTP/1.1 {status}\r\nDate: {{date}}\r\nContent-Type: text/plain; charset=utf-8\r\n\
-         Content-Length: {length}\r\nX-Request-Id: {ID}\r\n{connection}\r\n{status}\n"
-    )
+    /// An answer of the proxy itself; its body is one line, the status. By TLS a host that no site has
+    /// is answered as one of another site.
+    fn own_answer(&self, status: &str, connection: &str) -> String {
+        let status = match (self.way, status) {
+            (Way::Secure, "404 Not Found") => "421 Misdirected Request",
+            _ => status,
+        };
+        let length = status.len() + 1;
+        format!(
+            "HTTP/1.1 {status}\r\nDate: {{date}}\r\nContent-Type: text/plain; charset=utf-8\r\n\
+             Content-Length: {length}\r\nX-Request-Id: {ID}\r\n{connection}\r\n{status}\n"
+        )
+    }
 }
 
 fn replace(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
@@ -317,9 +367,13 @@ fn show(bytes: &[u8]) -> String {
     format!("    {lines} ({} bytes)", bytes.len())
 }
 
-fn check_counters(script: &Script, status: &Value, sent: u64, received: u64) -> Result<(), String> {
+fn check_counters(
+    mut wanted: BTreeMap<String, u64>,
+    status: &Value,
+    sent: u64,
+    received: u64,
+) -> Result<(), String> {
     let site = &status["sites"][0];
-    let mut wanted = script.counters.clone();
     let mut wrong = Vec::new();
     let mut compare = |name: &str, got: u64, wanted: u64| {
         if got != wanted {

@@ -1,9 +1,12 @@
 //! Manifests of the tests, as text, and the state directory that a plane reads.
 
+use super::identity;
 use meridian_model::certificate::Digest;
 use meridian_model::config_log::journal;
 use meridian_model::limits::CERTIFICATE_EXPIRES_SOON_S;
+use meridian_model::name::Name;
 use meridian_model::{Desired, Local, Manifest, config_log};
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -139,7 +142,7 @@ pub(crate) fn write_config(
     revision: u64,
     previous: Option<&Desired>,
 ) -> Desired {
-    let (local, mut desired) = parts_of(manifest);
+    let (local, mut desired) = parts_of(state, manifest);
     desired.assign_ids(previous);
     let directory = state.join("config");
     fs::create_dir_all(&directory).expect("the state directory takes files");
@@ -178,7 +181,7 @@ pub(crate) fn append_change(
     revision: u64,
     previous: &Desired,
 ) -> Desired {
-    let (_, mut desired) = parts_of(manifest);
+    let (_, mut desired) = parts_of(state, manifest);
     desired.assign_ids(Some(previous));
     let change = previous.change_to(&desired, revision);
     let path = state.join(format!("config/journal.{generation}"));
@@ -193,16 +196,22 @@ pub(crate) fn append_change(
 
 /// Writes the host's own settings of `manifest` only.
 pub(crate) fn write_local(state: &Path, manifest: &str) {
-    let (local, _) = parts_of(manifest);
+    let (local, _) = parts_of(state, manifest);
     let path = state.join("config/local");
     fs::write(path, config_log::encode_local(&local)).expect("the state directory takes files");
 }
 
-fn parts_of(manifest: &str) -> (Local, Desired) {
-    let (local, mut desired) = Manifest::parse(manifest, "test.toml")
-        .unwrap_or_else(|problems| panic!("{problems}\nof\n{manifest}"))
-        .into_parts();
+/// What a manifest says. Certificates whose files are there are put into the state directory.
+fn parts_of(state: &Path, manifest: &str) -> (Local, Desired) {
+    let manifest = Manifest::parse(manifest, "test.toml")
+        .unwrap_or_else(|problems| panic!("{problems}\nof\n{manifest}"));
+    let files: HashMap<Name, (PathBuf, PathBuf)> = manifest
+        .certificates()
+        .map(|it| (it.name.clone(), (it.chain.into(), it.key.into())))
+        .collect();
+    let (local, mut desired) = manifest.into_parts();
     for certificate in &mut desired.certificates {
+        let (chain, key) = &files[&certificate.name];
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let now = now.unwrap_or_default().as_secs() as i64;
         let content = &mut certificate.content;
@@ -212,10 +221,12 @@ fn parts_of(manifest: &str) -> (Local, Desired) {
             "soon" => now + CERTIFICATE_EXPIRES_SOON_S / 2,
             _ => now + 2 * CERTIFICATE_EXPIRES_SOON_S,
         };
+        if chain.exists() {
+            identity::keep(state, &identity::read(chain, key, content));
+        }
     }
     (local, desired)
 }
 
-/// When the certificate `expired` ended; `soon` ends soon, and others do not. No file was read for
-/// any.
+/// When the certificate `expired` ended; `soon` ends soon, and others do not.
 pub(crate) const EXPIRED: i64 = 1_000_000_000;

@@ -1,12 +1,14 @@
 //! A real data plane on loopback, scripted peers around it, and conversations in text files.
 
 pub(crate) mod conversation;
+pub(crate) mod identity;
 pub(crate) mod manifest;
 pub(crate) mod message;
 pub(crate) mod name_server;
 pub(crate) mod peer;
 pub(crate) mod plane;
 pub(crate) mod script;
+pub(crate) mod secure;
 pub(crate) mod told;
 
 /// Runs `check` again and again until it holds, for `seconds` at most. Whether it ever held.

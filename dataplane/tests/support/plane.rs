@@ -57,6 +57,8 @@ pub(crate) struct Plane {
     child: Option<Child>,
     state: TempDir,
     listeners: Vec<Reserved>,
+    /// For HTTPS.
+    secure: Option<Reserved>,
     declared: Declared,
     desired: Desired,
     revision: u64,
@@ -116,14 +118,26 @@ impl Plane {
         plane
     }
 
+    /// Starts a plane with a listener for HTTPS besides.
+    pub(crate) fn start_secure(declared: &Declared) -> Plane {
+        let mut plane = Plane::made(declared, vec![Reserved::new()], Some(Reserved::new()));
+        plane.spawn();
+        plane
+    }
+
     fn prepare(declared: &Declared, listeners: Vec<Reserved>) -> Plane {
+        Plane::made(declared, listeners, None)
+    }
+
+    fn made(declared: &Declared, listeners: Vec<Reserved>, secure: Option<Reserved>) -> Plane {
         let state = tempfile::tempdir().expect("there is room for files");
-        let addresses: Vec<SocketAddr> = listeners.iter().map(|it| it.address).collect();
-        let desired = write_config(state.path(), &declared.text(&addresses), 1, 1, None);
+        let text = text(declared, &listeners, secure.as_ref());
+        let desired = write_config(state.path(), &text, 1, 1, None);
         Plane {
             child: None,
             state,
             listeners,
+            secure,
             declared: declared.clone(),
             desired,
             revision: 1,
@@ -193,6 +207,11 @@ impl Plane {
     /// Where it accepts connections.
     pub(crate) fn address(&self) -> SocketAddr {
         self.listeners[0].address
+    }
+
+    /// Where it accepts connections by TLS.
+    pub(crate) fn secure_address(&self) -> SocketAddr {
+        self.secure.as_ref().expect("it has one").address
     }
 
     /// Where its listener with this index accepts connections.
@@ -386,8 +405,7 @@ impl Plane {
     }
 
     fn text(&self, declared: &Declared) -> String {
-        let addresses: Vec<SocketAddr> = self.listeners.iter().map(|it| it.address).collect();
-        declared.text(&addresses)
+        text(declared, &self.listeners, self.secure.as_ref())
     }
 
     /// Writes the next revision as a generation of its own, and a byte of it wrong.
@@ -470,6 +488,16 @@ impl Drop for Plane {
             let _ = child.wait();
         }
     }
+}
+
+fn text(declared: &Declared, listeners: &[Reserved], secure: Option<&Reserved>) -> String {
+    let addresses: Vec<SocketAddr> = listeners.iter().map(|it| it.address).collect();
+    let Some(secure) = secure else {
+        return declared.text(&addresses);
+    };
+    let mut declared = declared.clone();
+    declared.listen += &format!("\nhttps = [\"{}\"]\n", secure.address);
+    declared.text(&addresses)
 }
 
 /// A number of an object of the status.

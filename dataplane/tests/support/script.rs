@@ -23,7 +23,7 @@
 //! `backend2`, … a line of that backend.
 //!
 //! Peers are `client`, `client2`, … and `backend`, `backend2`, …; what they do is one of
-//! [`Act`]. In data `{x*20}` is twenty times x, `{port}` the listener's, `{date}` any date in the
+//! [`Act`]. In data `{x*20}` is twenty times x, `{port}` the listener's, `{proto}` what clients speak there, `{date}` any date in the
 //! form of RFC 9110 §5.6.7, `{id}` any id of a request, `{forwarding HOST}` the fields that the proxy adds to a request, and
 //! `{backend}` the first backend's address; `{answer STATUS}`, `{keeping STATUS}` and
 //! `{closing STATUS}` are answers of the proxy itself, the second with `Connection: keep-alive`, the

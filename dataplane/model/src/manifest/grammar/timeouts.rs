@@ -28,6 +28,7 @@ pub(super) fn read_timeouts(
         upstream_idle: read_one(reader, &mut section, "upstream_idle"),
         tunnel_idle: read_one(reader, &mut section, "tunnel_idle"),
         drain: read_one(reader, &mut section, "drain"),
+        handshake: read_one(reader, &mut section, "handshake"),
     };
     section.finish(reader);
     timeouts
