@@ -25,6 +25,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
         "dataplane/fuzz",
         &["meridian-dataplane"],
     ),
+    ("meridian-geodns", "geodns", &["meridian-model"]),
     ("meridianctl", "ctl", &["meridian-model"]),
     // The runtime alone, for the bare prototype on it (docs/decisions/0007).
     ("meridian-bench", "bench", &["meridian-sys"]),
