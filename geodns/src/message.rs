@@ -182,7 +182,8 @@ impl<'a> Message<'a> {
     /// Whether the name stands there. Pointers are ours, and lead backwards.
     fn stands_at(&self, name: &[u8], mut at: usize) -> bool {
         let mut rest = name;
-        loop {
+        // The name that is being written has no end yet, and what is behind is somebody else's.
+        while at < self.length {
             let length = self.octets[at];
             if length >= 0xc0 {
                 let pointer = u16::from_be_bytes([length, self.octets[at + 1]]);
@@ -190,8 +191,7 @@ impl<'a> Message<'a> {
                 continue;
             }
             let label = 1 + usize::from(length);
-            // The name that is being written has no end yet.
-            if at + label > self.length || rest.len() < label {
+            if rest.len() < label {
                 return false;
             }
             if !rest[..label].eq_ignore_ascii_case(&self.octets[at..at + label]) {
@@ -203,6 +203,7 @@ impl<'a> Message<'a> {
             at += label;
             rest = &rest[label..];
         }
+        false
     }
 
     pub(crate) fn put(&mut self, octets: &[u8]) -> Result<(), Full> {

@@ -23,7 +23,13 @@ pub struct State {
 impl State {
     /// For the host `identity`, with cookies of the fleet whose secret this is, at about `now_s`
     /// (Unix, in seconds).
+    ///
+    /// # Panics
+    ///
+    /// When `identity` is longer than a label can be: names of hosts are labels, and in the
+    /// shortest response there is room for no more.
     pub fn new(zones: Arc<Zones>, identity: Arc<str>, secret: &[u8], now_s: u32) -> State {
+        assert!(identity.len() <= 63, "a host's name is a label");
         State {
             zones,
             geography: None,

@@ -538,6 +538,17 @@ fn names_are_octets() {
     assert_eq!(ask(&state, &query).answer.len(), 1);
 }
 
+/// A name is not looked for behind the end of what was written of itself.
+#[test]
+fn labels_may_repeat() {
+    let state = state(&[("*", "MX", "5 a.a.a.a.mx.example.")]);
+    let seen = ask(&state, &plain("a.a.a.lb.example.net", 15));
+    assert_eq!(
+        seen.answer,
+        ["a.a.a.lb.example.net 40 MX 5 a.a.a.a.mx.example."]
+    );
+}
+
 proptest! {
     /// Never a panic, and always a response that is well formed: other octets anywhere.
     #[test]
