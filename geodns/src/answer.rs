@@ -1,6 +1,7 @@
 //! From the octets of a query to those of its response.
 
 use crate::cookie::Verdict;
+use crate::gist::Gist;
 use crate::message::{Full, Message};
 use crate::query::{Edns, HEADER_BYTES, Query, Rcode, option};
 use crate::resolution::{Circumstances, Records, Resolution};
@@ -40,6 +41,8 @@ pub struct Asked {
     pub now_s: u32,
     /// Which of several addresses comes first, modulo their number.
     pub rotation: u32,
+    /// Its sender has had enough of late: it gets no records, and is told to ask over TCP (TC).
+    pub is_over_rate: bool,
 }
 
 /// How a query came.
@@ -65,6 +68,8 @@ pub enum Outcome {
         bytes: usize,
         /// A server cookie of ours came along: the client is where it says that it is.
         is_proven: bool,
+        /// What it says.
+        gist: Gist,
     },
 }
 
@@ -118,8 +123,20 @@ impl Answerer {
             resolution: &resolution,
             options: &self.options,
         };
-        let bytes = response.write(&mut out[..room]);
-        Outcome::Response { bytes, is_proven }
+        let (bytes, is_truncated) = response.write(&mut out[..room], asked.is_over_rate);
+        let edns = parsed.edns.as_ref();
+        let gist = Gist {
+            kind: resolution.kind(),
+            site: resolution.site,
+            group: resolution.group,
+            has_subnet: edns.is_some_and(|edns| edns.options.subnet.is_some()),
+            is_truncated,
+        };
+        Outcome::Response {
+            bytes,
+            is_proven,
+            gist,
+        }
     }
 }
 
@@ -191,15 +208,19 @@ struct Counts {
 }
 
 impl Response<'_> {
-    /// Returns its length.
-    fn write(&self, out: &mut [u8]) -> usize {
+    /// Returns its length, and whether something is missing. Where it `is_empty`, all is.
+    fn write(&self, out: &mut [u8], is_empty: bool) -> (usize, bool) {
         let edns = self.query.edns.as_ref();
         let opt_bytes = edns.map_or(0, |_| OPT_FIXED_BYTES + self.options.len());
         // OPT is always there, so its room is kept; it is the last record.
         let (head, _) = out.split_at_mut(out.len() - opt_bytes);
         let mut message = Message::new(head);
         let mut counts = Counts::default();
-        let is_truncated = self.write_sections(&mut message, &mut counts).is_err();
+        let sections = match is_empty {
+            true => self.write_question(&mut message).and(Err(Full)),
+            false => self.write_sections(&mut message, &mut counts),
+        };
+        let is_truncated = sections.is_err();
         let length = message.length();
         let mut message = Message::new(out);
         message.skip_to(length);
@@ -225,15 +246,17 @@ impl Response<'_> {
             counts.authority,
             counts.additional,
         ]);
-        message.length()
+        (message.length(), is_truncated)
+    }
+
+    fn write_question(&self, message: &mut Message<'_>) -> Result<(), Full> {
+        self.question.map_or(Ok(()), |it| message.question(it))
     }
 
     /// [`Full`]: something that must not be left out is missing.
     fn write_sections(&self, message: &mut Message<'_>, counts: &mut Counts) -> Result<(), Full> {
         let resolution = self.resolution;
-        if let Some(question) = self.question {
-            message.question(question)?;
-        }
+        self.write_question(message)?;
         let class = resolution.class;
         let mut all = |records: &Records<'_>, count: &mut u16| -> Result<(), Full> {
             *count += message.records(records, class)?;

@@ -13,6 +13,8 @@ pub(crate) struct Choice {
     pub(crate) ttl: u32,
     /// Of the answer, for who asked with a subnet; 0: it is the same for everybody.
     pub(crate) scope_bits: u8,
+    /// The one group that it is of.
+    pub(crate) group: Option<GroupIndex>,
 }
 
 /// What a choice is made for.
@@ -86,14 +88,16 @@ impl Picking<'_> {
     ) -> Option<Choice> {
         let zones = &self.state.zones;
         let mut seen = Seen::default();
-        for &GroupIndex(group) in ranking {
+        for &index in ranking {
             // A table of another revision may know groups that are gone.
-            let Some(group) = zones.groups.get(usize::from(group)) else {
+            let Some(group) = zones.groups.get(usize::from(index.0)) else {
                 continue;
             };
             self.add_group(group, addresses, &mut seen);
             if !addresses.is_empty() {
-                return Some(self.choice(&seen, scope_bits));
+                let choice = self.choice(&seen, scope_bits);
+                let group = Some(index);
+                return Some(Choice { group, ..choice });
             }
         }
         // Hosts of no group stand nowhere in particular.
@@ -116,7 +120,11 @@ impl Picking<'_> {
             self.add(host, addresses);
         }
         let ttl = self.wish.ttl;
-        Some(Choice { ttl, scope_bits })
+        Some(Choice {
+            ttl,
+            scope_bits,
+            group: None,
+        })
     }
 
     fn choice(self, seen: &Seen, scope_bits: u8) -> Choice {
@@ -125,7 +133,11 @@ impl Picking<'_> {
             true => (self.wish.ttl / 2).max(1),
             false => self.wish.ttl,
         };
-        Choice { ttl, scope_bits }
+        Choice {
+            ttl,
+            scope_bits,
+            group: None,
+        }
     }
 
     fn add_group(self, group: &Group, addresses: &mut Vec<IpAddr>, seen: &mut Seen) {

@@ -3,10 +3,14 @@
 
 use crate::choice::Wish;
 use crate::geography::Visitor;
+use crate::gist::Kind;
 use crate::query::{Options, Query, Question, Rcode, class};
 use crate::state::State;
 use meridian_model::limits::CNAME_CHAIN_MAX;
-use meridian_model::zones::{Found, Node, Referral, Rrset, Service, Zone, is_within, rtype};
+use meridian_model::snapshot::SiteId;
+use meridian_model::zones::{
+    Found, GroupIndex, Node, Referral, Rrset, Service, Zone, is_within, rtype,
+};
 use std::net::IpAddr;
 
 /// Numbers of types that can only be asked for (IANA "DNS RR TYPEs").
@@ -52,6 +56,10 @@ pub(crate) struct Resolution<'a> {
     pub(crate) glue: Vec<Records<'a>>,
     /// Of those of other delegations of ours: as many as there is room for.
     pub(crate) sibling_glue: Vec<Records<'a>>,
+    /// The site whose service name was asked for, at last.
+    pub(crate) site: Option<SiteId>,
+    /// The group that was the nearest.
+    pub(crate) group: Option<GroupIndex>,
 }
 
 /// Records of one name and type.
@@ -103,6 +111,32 @@ impl<'a> Resolution<'a> {
             authority: None,
             glue: Vec::new(),
             sibling_glue: Vec::new(),
+            site: None,
+            group: None,
+        }
+    }
+
+    /// What it amounts to, to be counted.
+    pub(crate) fn kind(&self) -> Kind {
+        match self.rcode {
+            Rcode::NOERROR => {}
+            Rcode::FORMERR => return Kind::FormErr,
+            Rcode::NXDOMAIN => return Kind::NoName,
+            Rcode::NOTIMP => return Kind::NotImp,
+            Rcode::BADVERS => return Kind::BadVers,
+            Rcode::BADCOOKIE => return Kind::BadCookie,
+            _ => return Kind::Refused,
+        }
+        if self.class == class::CH {
+            return Kind::Identity;
+        }
+        let last = self.more.last().or(self.answer.as_ref());
+        match (last.map(|it| it.data), &self.authority) {
+            (Some(Data::Addresses(_)), _) => Kind::Service,
+            (None, None) => Kind::Cookie,
+            (_, Some(authority)) if authority.rtype == rtype::NS => Kind::Referral,
+            (_, Some(_)) => Kind::NoData,
+            (Some(_), None) => Kind::Record,
         }
     }
 
@@ -271,6 +305,7 @@ impl<'a> Resolving<'a> {
             service,
         } = place;
         let wanted = self.question.rtype;
+        resolution.site = service.map(|service| service.site);
         if let Some(set) = node.and_then(|node| node.set(rtype::CNAME)) {
             resolution.add(self.stored(owner, set));
             // Whoever asks for the alias itself gets that (RFC 1034 §3.6.2).
@@ -310,6 +345,7 @@ impl<'a> Resolving<'a> {
             };
             if let Some(choice) = self.state.choose(wish, addresses) {
                 resolution.scope_bits = choice.scope_bits;
+                resolution.group = choice.group;
                 let ttl = choice.ttl;
                 return Answered::Chosen(Chosen { owner, ttl });
             }

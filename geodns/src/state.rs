@@ -48,6 +48,14 @@ impl State {
         })
     }
 
+    /// The same with other zones.
+    pub(crate) fn with_zones(&self, zones: Arc<Zones>) -> State {
+        State {
+            zones,
+            ..self.clone()
+        }
+    }
+
     pub(crate) fn identity(&self) -> &str {
         &self.identity
     }

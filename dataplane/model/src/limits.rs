@@ -172,6 +172,17 @@ pub const UDP_RESPONSE_BYTES_MAX: usize = 1232;
 /// Octets of a UDP response to a client without a valid cookie, who may be somebody else (RFC 5358);
 /// what every client has to take (RFC 1035 §4.2.1).
 pub const UNPROVEN_RESPONSE_BYTES_MAX: usize = 512;
+/// Client networks whose rate of responses one worker knows; 24 bytes each.
+pub const RATE_NETWORKS_MAX: usize = 65_536;
+/// Places that connections of clients are counted in, for all workers; 4 bytes each. Many more than
+/// there are connections, so that hardly two clients share theirs.
+pub const CLIENT_PLACES: usize = 262_144;
+/// Octets of responses over TCP that are gathered before they are sent: those to a client that asks
+/// much at once.
+pub const GATHERED_RESPONSE_BYTES: usize = 16 * 1024;
+/// How long connections may go on that are in the midst of a message when a stop was asked for, in
+/// milliseconds.
+pub const DNS_DRAIN_MS: u64 = 2_000;
 
 // --- shape of the hostname table ---
 

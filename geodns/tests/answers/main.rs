@@ -1,10 +1,20 @@
 //! What DNS.md demands of answers, line by line.
 
+#[path = "../../../dataplane/fuzz/src/dns_query.rs"]
+pub mod dns_query;
+#[path = "../support/query.rs"]
+mod query;
+#[path = "../support/seen.rs"]
+mod seen;
 mod support;
 
-use meridian_geodns::{Answerer, Decision, Geography, Health, Outcome, RankingId, Unanswered};
+use meridian_geodns::{
+    Answerer, Asked, Decision, Geography, Health, Kind, Outcome, RankingId, Unanswered,
+};
 use meridian_model::zones::{GroupIndex, HostIndex};
 use proptest::prelude::*;
+use query::*;
+use seen::Seen;
 use std::net::IpAddr;
 use std::sync::Arc;
 use support::*;
@@ -479,13 +489,20 @@ fn the_host_tells_its_name_and_no_version() {
 fn cookies_are_given_and_taken() {
     let state = state(&[]);
     let seen = ask(&state, &with_options(SHOP, A, &[(COOKIE, b"01234567")]));
-    assert_eq!((seen.rcode, seen.is_proven), (NOERROR, false));
+    assert_eq!(seen.rcode, NOERROR);
+    assert!(!is_proven(
+        &state,
+        &with_options(SHOP, A, &[(COOKIE, b"01234567")])
+    ));
     let (code, cookie) = seen.options.expect("it has one").remove(0);
     assert_eq!(
         (code, cookie.len(), &cookie[..8]),
         (COOKIE, 24, &b"01234567"[..])
     );
-    assert!(ask(&state, &with_options(SHOP, A, &[(COOKIE, &cookie)])).is_proven);
+    assert!(is_proven(
+        &state,
+        &with_options(SHOP, A, &[(COOKIE, &cookie)])
+    ));
     // Without a question.
     let alone = |cookie: &[u8]| [header([0, 0, 0, 1]), opt(&[(COOKIE, cookie)])].concat();
     let mut wrong = cookie.clone();
@@ -500,7 +517,11 @@ fn cookies_are_given_and_taken() {
         assert_eq!(seen.options.map(|it| it[0].1.len()), Some(24));
     }
     let seen = ask(&state, &with_options(SHOP, A, &[(COOKIE, &wrong)]));
-    assert!(!seen.is_proven && seen.answer.len() == 2);
+    assert_eq!(seen.answer.len(), 2);
+    assert!(!is_proven(
+        &state,
+        &with_options(SHOP, A, &[(COOKIE, &wrong)])
+    ));
     for length in [0, 7, 9, 15, 41] {
         let seen = ask(
             &state,
@@ -508,6 +529,72 @@ fn cookies_are_given_and_taken() {
         );
         assert_eq!(seen.rcode, FORMERR, "{length}");
     }
+}
+
+/// Who has had enough over UDP is told to ask over TCP, and given nothing that is worth forging for.
+#[test]
+fn over_the_rate_there_are_no_records() {
+    let state = state(&[]);
+    let query = with_options(SHOP, A, &[(SUBNET, V4_24), (COOKIE, b"01234567")]);
+    let limited = Asked {
+        is_over_rate: true,
+        ..asked("198.51.100.77", UDP)
+    };
+    let (seen, _, gist) = ask_as(&state, &query, limited);
+    assert_eq!((seen.rcode, seen.tc, seen.questions), (NOERROR, true, 1));
+    assert!(seen.answer.is_empty() && seen.authority.is_empty() && seen.additional.is_empty());
+    // With the cookie that comes along the next one is not limited.
+    assert_eq!(seen.options.map(|it| it.len()), Some(2));
+    assert!(gist.is_truncated);
+}
+
+#[test]
+fn responses_are_counted_by_what_they_say() {
+    let mut state = state(&[
+        ("one", "CNAME", "shop.acme"),
+        ("t", "TXT", "\"x\""),
+        ("sub", "NS", "ns.elsewhere.example."),
+    ]);
+    for (name, rtype, kind, is_of_site) in [
+        (SHOP, A, Kind::Service, true),
+        (SHOP, TXT, Kind::NoData, true),
+        (SHOP, ANY, Kind::Record, true),
+        ("one.lb.example.net", A, Kind::Service, true),
+        ("one.lb.example.net", CNAME, Kind::Record, false),
+        ("t.lb.example.net", TXT, Kind::Record, false),
+        ("t.lb.example.net", A, Kind::NoData, false),
+        ("lb.example.net", A, Kind::Service, true),
+        ("lb.example.net", SOA, Kind::Record, true),
+        ("missing.lb.example.net", A, Kind::NoName, false),
+        ("x.sub.lb.example.net", A, Kind::Referral, false),
+        ("elsewhere.example", A, Kind::Refused, false),
+        (SHOP, 0, Kind::FormErr, false),
+        (SHOP, 252, Kind::NotImp, false),
+    ] {
+        let gist = gist(&state, &plain(name, rtype));
+        assert_eq!(
+            (gist.kind, gist.site.is_some(), gist.has_subnet),
+            (kind, is_of_site, false),
+            "{name} {rtype}"
+        );
+    }
+    let identity = [header([1, 0, 0, 0]), question("id.server", TXT, 3)].concat();
+    assert_eq!(gist(&state, &identity).kind, Kind::Identity);
+    let alone = [header([0, 0, 0, 1]), opt(&[(COOKIE, b"01234567")])].concat();
+    assert_eq!(gist(&state, &alone).kind, Kind::Cookie);
+    let later = [
+        header([1, 0, 0, 1]),
+        question(SHOP, A, 1),
+        opt_of(4096, 1, &[]),
+    ]
+    .concat();
+    assert_eq!(gist(&state, &later).kind, Kind::BadVers);
+    state.geography = Some(Arc::new(ByFirstOctet));
+    let gist = gist(&state, &with_options(SHOP, A, &[(SUBNET, V4_24)]));
+    let group = gist
+        .group
+        .map(|it| &*state.zones.groups[usize::from(it.0)].name);
+    assert_eq!((gist.has_subnet, group), (true, Some("nyc")));
 }
 
 #[test]
@@ -581,4 +668,19 @@ proptest! {
             prop_assert!(seen.octets.len() <= 1232);
         }
     }
+}
+
+/// What libFuzzer once found is found again by every run of the tests.
+#[test]
+fn the_corpus_of_the_fuzz_target_holds() {
+    let corpus =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../dataplane/fuzz/corpus/dns_query");
+    let mut count = 0;
+    for entry in std::fs::read_dir(&corpus).expect("the corpus is part of the sources") {
+        let path = entry.expect("an entry").path();
+        println!("{}", path.display());
+        dns_query::check(&std::fs::read(&path).expect("a readable sample"));
+        count += 1;
+    }
+    assert!(count >= 10, "{} has too few samples", corpus.display());
 }
