@@ -21,6 +21,8 @@ pub(crate) enum Event<'a> {
     Ready {
         revision: u64,
         http: &'a [SocketAddr],
+        /// None: DNS is not answered here.
+        dns: &'a [SocketAddr],
     },
     /// A plane ended by itself and is started again after `wait`.
     Died {
@@ -66,9 +68,20 @@ impl Event<'_> {
                 )
             }
             Event::Warning(what) => format!("meridianctl: {what}"),
-            Event::Ready { revision, http } => {
-                let http: Vec<String> = http.iter().map(SocketAddr::to_string).collect();
-                format!("ready revision={revision} http={}", http.join(","))
+            Event::Ready {
+                revision,
+                http,
+                dns,
+            } => {
+                let joined = |all: &[SocketAddr]| {
+                    let all: Vec<String> = all.iter().map(SocketAddr::to_string).collect();
+                    all.join(",")
+                };
+                let dns = match dns.is_empty() {
+                    true => String::new(),
+                    false => format!(" dns={}", joined(dns)),
+                };
+                format!("ready revision={revision} http={}{dns}", joined(http))
             }
             Event::Died { plane, how, wait } if wait.is_zero() => {
                 format!("meridianctl: {plane} {how}; starting it again")
@@ -94,8 +107,16 @@ impl Event<'_> {
                 json!({"event": "manifest_refused", "problems": listed(problems), "revision": revision})
             }
             Event::Warning(what) => json!({"event": "warning", "what": what}),
-            Event::Ready { revision, http } => {
-                json!({"event": "ready", "revision": revision, "http": http})
+            Event::Ready {
+                revision,
+                http,
+                dns,
+            } => {
+                let mut ready = json!({"event": "ready", "revision": revision, "http": http});
+                if !dns.is_empty() {
+                    ready["dns"] = json!(dns);
+                }
+                ready
             }
             Event::Died { plane, how, wait } => json!({
                 "event": "died", "plane": plane, "how": how.to_string(),
