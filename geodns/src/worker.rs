@@ -31,6 +31,9 @@ const BUFFERS_MAX: u16 = 1024;
 /// How long a query may be on its way when a stop was asked for.
 const LAST_WORD: Duration = Duration::from_millis(100);
 
+/// Batches of datagrams that are answered of a socket at the end: as many as wait there at most.
+const LAST_BATCHES: usize = 64;
+
 /// What a worker is told or asked.
 #[derive(Debug)]
 pub(crate) enum Told {
@@ -141,7 +144,9 @@ impl Worker {
     /// Answers until a stop was asked for and is done.
     pub(crate) fn run(self: &Rc<Self>) -> io::Result<()> {
         self.runtime.run(|event| match event {
-            Event::Readable(id) => self.datagrams(id),
+            Event::Readable(id) => {
+                self.datagrams(id);
+            }
             Event::Accepted(_, socket) => self.accepted(socket),
             Event::Notified => self.notified(),
             // Nothing is parked here.
@@ -149,11 +154,11 @@ impl Worker {
         })
     }
 
-    /// Answers a batch of datagrams. More are for the next turn.
-    fn datagrams(&self, id: DatagramsId) {
+    /// Answers a batch of datagrams. More are for the next turn; whether there may be.
+    fn datagrams(&self, id: DatagramsId) -> bool {
         let sockets = self.sockets.borrow();
         let Some(socket) = sockets.get(id.0 as usize) else {
-            return;
+            return false;
         };
         let mut batch = self.batch.borrow_mut();
         let received = match batch.receive(socket) {
@@ -162,7 +167,7 @@ impl Worker {
                 self.counts.borrow_mut().receive_failures += 1;
                 // It was an error of one datagram, and others may wait behind it.
                 self.runtime.look_again(id);
-                return;
+                return true;
             }
         };
         batch.answer(received, |source, query, room| {
@@ -172,9 +177,11 @@ impl Worker {
         let mut counts = self.counts.borrow_mut();
         counts.udp += received as u64;
         counts.unsent += sent.failed as u64;
-        if received == DATAGRAMS_MAX {
+        let may_be_more = received == DATAGRAMS_MAX;
+        if may_be_more {
             self.runtime.look_again(id);
         }
+        may_be_more
     }
 
     fn answer_datagram(&self, source: SocketAddr, query: &[u8], room: &mut [u8]) -> Option<usize> {
@@ -356,8 +363,11 @@ impl Worker {
         let until_ns = runtime.deadline(Duration::from_millis(DNS_DRAIN_MS));
         self.stopping_ns.set(Some(runtime.deadline(LAST_WORD)));
         runtime.stop_listening();
-        for at in 0..self.sockets.borrow().len() {
-            self.datagrams(DatagramsId(at as u32));
+        let sockets = self.sockets.borrow().len();
+        for id in (0..sockets).map(|at| DatagramsId(at as u32)) {
+            // A flood keeps nobody from ending.
+            let mut batches = 0..LAST_BATCHES;
+            while batches.next().is_some() && self.datagrams(id) {}
         }
         runtime.stop_watching();
         self.sockets.borrow_mut().clear();

@@ -90,6 +90,8 @@ struct Control([u8; CONTROL_BYTES]);
 /// It holds pointers into its own boxes, which do not move with it.
 pub struct Batch {
     received: Box<[libc::mmsghdr]>,
+    /// How many of these may say what the kernel wrote, and not what there is room for.
+    used: usize,
     replies: Box<[libc::mmsghdr]>,
     /// Of a reply: the datagram that it belongs to is found by the place of its address.
     reply_count: usize,
@@ -142,6 +144,7 @@ impl Batch {
         }
         Batch {
             received,
+            used: DATAGRAMS_MAX,
             replies,
             reply_count: 0,
             addresses,
@@ -161,7 +164,7 @@ impl Batch {
     ///
     /// Of recvmmsg(2), but that nothing is there.
     pub fn receive(&mut self, socket: &DatagramSocket) -> io::Result<usize> {
-        for header in &mut self.received {
+        for header in &mut self.received[..self.used] {
             header.msg_hdr.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
             header.msg_hdr.msg_controllen = CONTROL_BYTES;
         }
@@ -176,6 +179,7 @@ impl Batch {
                 std::ptr::null_mut(),
             )
         };
+        self.used = count.max(0) as usize;
         if count < 0 {
             let error = io::Error::last_os_error();
             return match error.kind() {
