@@ -45,8 +45,8 @@ without one the exit code is 1. A plane that dies is started again at once, then
 first ready ends the command.
 
 SIGTERM or SIGINT: finish the requests under way, then stop; a second one stops now. SIGHUP: \
-open logs anew. MERIDIAN_DATAPLANE names the meridian-dataplane to start; without it, the one \
-beside meridianctl is.")]
+open logs anew. MERIDIAN_DATAPLANE names the meridian-dataplane to start, MERIDIAN_GEODNS the \
+meridian-geodns; without them, those beside meridianctl are.")]
     Up(Up),
     /// Validate a manifest: all problems, not the first
     #[command(long_about = "Validate a manifest: all problems, not the first.

@@ -23,7 +23,7 @@ use crate::event::Event;
 use crate::limits::{ASKER_TIMEOUT, CERTIFICATE_SWEEP, WAIT_MS_MAX, WAITING_MAX};
 use crate::lines::Lines;
 use crate::output::Output;
-use crate::plane_process::DATAPLANE;
+use crate::plane_process::{DATAPLANE, GEODNS};
 use crate::plane_socket::{self, Followed, NoAnswer};
 use crate::store::{Announcement, NotMade, Store};
 use crate::suspending;
@@ -199,7 +199,7 @@ impl Drop for ControlSocket {
 struct Server {
     store: Mutex<Store>,
     keeper: Keeper,
-    plane: PathBuf,
+    planes: Sockets,
     bookkeeper: Bookkeeper,
     output: Output,
     /// But for those that only wait for the plane.
@@ -207,6 +207,40 @@ struct Server {
     waiting: AtomicUsize,
     following: Mutex<Following>,
     followed: Condvar,
+}
+
+/// Where the planes of this host answer.
+pub(crate) struct Sockets {
+    pub(crate) dataplane: PathBuf,
+    /// None: DNS is not answered here.
+    pub(crate) geodns: Option<PathBuf>,
+}
+
+impl Sockets {
+    /// Announces how far the config log reaches to each plane, and waits `within` at most for each until
+    /// it has taken that up. What all of them serve, or something newer.
+    ///
+    /// # Errors
+    /// The first plane that gives no answer, and why.
+    fn follow(&self, announced: Announcement, within: Duration) -> Result<Followed, String> {
+        let ask = |plane: &str, socket: &Path| {
+            let followed = plane_socket::follow(socket, announced, within);
+            let mut followed = followed.map_err(|why| format!("{plane}: {why}"))?;
+            let revision = followed.revision;
+            let error = followed.error.take();
+            followed.error = error.map(|it| format!("{plane}: serves revision {revision}: {it}"));
+            Ok::<_, String>(followed)
+        };
+        let served = ask(DATAPLANE, &self.dataplane)?;
+        let Some(geodns) = &self.geodns else {
+            return Ok(served);
+        };
+        let answered = ask(GEODNS, geodns)?;
+        Ok(Followed {
+            revision: served.revision.min(answered.revision),
+            error: served.error.or(answered.error),
+        })
+    }
 }
 
 /// What the plane was told and said: one announcement at a time, for all that wait.
@@ -228,7 +262,7 @@ pub(crate) fn start(
     path: &Path,
     open: impl FnOnce() -> Option<Store> + Send + 'static,
     keeper: Keeper,
-    plane: PathBuf,
+    planes: Sockets,
     bookkeeper: Bookkeeper,
     output: Output,
 ) -> io::Result<ControlSocket> {
@@ -250,7 +284,7 @@ pub(crate) fn start(
             let server = Arc::new(Server {
                 store: Mutex::new(store),
                 keeper,
-                plane,
+                planes,
                 bookkeeper,
                 output,
                 connections: AtomicUsize::new(0),
@@ -428,7 +462,7 @@ impl Server {
         answer.revision = made.revision;
         match self.await_live(made, Duration::from_millis(how.wait_ms.min(WAIT_MS_MAX))) {
             Ok(()) => answer.live_at = Some(now()),
-            Err(why) => answer.pending.push(format!("{DATAPLANE}: {why}")),
+            Err(why) => answer.pending.push(why),
         }
         Ok(json!(answer))
     }
@@ -445,8 +479,8 @@ impl Server {
             let why = match self.announce(within) {
                 Ok(Followed { revision, .. }) if revision >= made.revision => return Ok(()),
                 Ok(Followed { revision, error }) => match error {
-                    Some(error) => format!("serves revision {revision}: {error}"),
-                    None => format!("serves revision {revision}"),
+                    Some(error) => error,
+                    None => format!("{DATAPLANE}: serves revision {revision}"),
                 },
                 Err(why) => why,
             };
@@ -467,7 +501,7 @@ impl Server {
         while following.running {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(NoAnswer::TooSlow(within).to_string());
+                return Err(format!("{DATAPLANE}: {}", NoAnswer::TooSlow(within)));
             }
             following = match self.followed.wait_timeout(following, left) {
                 Ok((following, _)) => following,
@@ -484,8 +518,7 @@ impl Server {
         drop(following);
         // A newer one may have come meanwhile, in another generation.
         let newest = self.store().announcement();
-        let answer = plane_socket::follow(&self.plane, newest, within);
-        let answer = answer.map_err(|why| why.to_string());
+        let answer = self.planes.follow(newest, within);
         let mut following = lock();
         following.running = false;
         following.last = Some((number, answer.clone()));
@@ -499,7 +532,7 @@ impl Server {
         loop {
             std::thread::sleep(CERTIFICATE_SWEEP);
             let newest = self.store().announcement();
-            let followed = plane_socket::follow(&self.plane, newest, ANNOUNCE_WITHIN);
+            let followed = self.planes.follow(newest, ANNOUNCE_WITHIN);
             let is_live = followed.is_ok_and(|it| it.revision >= newest.revision);
             let store = self.store();
             // What a plane serves that is behind may be in none of the files any more.
@@ -518,7 +551,7 @@ impl Server {
                 let newest = store.announcement();
                 drop(store);
                 // Who does not hear of it goes on with the old journal, which holds the same.
-                let _ = plane_socket::follow(&self.plane, newest, ANNOUNCE_WITHIN);
+                let _ = self.planes.follow(newest, ANNOUNCE_WITHIN);
             }
             Err(error) => self.output.event(&Event::Warning(format!(
                 "the journal can not be put together: {error}; it grows until it can"

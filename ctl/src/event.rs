@@ -73,7 +73,8 @@ impl Event<'_> {
                     }
                 };
                 let (http, https) = (named("http", &listen.http), named("https", &listen.https));
-                format!("ready revision={revision}{http}{https}")
+                let dns = named("dns", &listen.dns);
+                format!("ready revision={revision}{http}{https}{dns}")
             }
             Event::Died { plane, how, wait } if wait.is_zero() => {
                 format!("meridianctl: {plane} {how}; starting it again")
@@ -101,7 +102,12 @@ impl Event<'_> {
             Event::Warning(what) => json!({"event": "warning", "what": what}),
             Event::Ready { revision, listen } => {
                 let (http, https) = (&listen.http, &listen.https);
-                json!({"event": "ready", "revision": revision, "http": http, "https": https})
+                let mut ready =
+                    json!({"event": "ready", "revision": revision, "http": http, "https": https});
+                if !listen.dns.is_empty() {
+                    ready["dns"] = json!(listen.dns);
+                }
+                ready
             }
             Event::Died { plane, how, wait } => json!({
                 "event": "died", "plane": plane, "how": how.to_string(),

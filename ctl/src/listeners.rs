@@ -16,6 +16,7 @@ use crate::limits::BACKLOG;
 /// The keys of the manifest that have addresses.
 const HTTP: &str = "listen.http";
 const HTTPS: &str = "listen.https";
+const DNS: &str = "listen.dns";
 const METRICS: &str = "listen.metrics";
 
 /// How long the port of a plane that was killed may take to be free.
@@ -46,26 +47,49 @@ impl Listeners {
                 // SO_REUSEPORT would let us share the port with another program
                 // of this user, each getting a part of the clients, and nobody
                 // would be told. A socket without it finds that program.
-                await_free(address).map_err(|error| refused(key, address, &error))?;
+                await_free(address, Kind::Tcp).map_err(|error| refused(key, address, &error))?;
             }
         }
         for (kind, key, addresses) in kinds {
             for (listener, &address) in addresses.iter().enumerate() {
                 for worker in 0..workers {
-                    let socket = bound(address, true)
-                        .and_then(|socket| socket.listen(BACKLOG).map(|()| socket))
-                        .map_err(|error| refused(key, address, &error))?;
+                    let socket =
+                        listening(address, true).map_err(|error| refused(key, address, &error))?;
                     named.push((format!("{kind}-{listener}-{worker}"), socket));
                 }
             }
         }
         let metrics = listen.metrics;
         if let Some(address) = metrics {
-            let socket = await_free(address)
-                .and_then(|()| bound(address, false))
-                .and_then(|socket| socket.listen(BACKLOG).map(|()| socket))
+            let socket = await_free(address, Kind::Tcp)
+                .and_then(|()| listening(address, false))
                 .map_err(|error| refused(METRICS, address, &error))?;
             named.push(("metrics".to_string(), socket));
+        }
+        Ok(Listeners { named })
+    }
+
+    /// Opens a UDP socket and a TCP listener for each of `workers` on each address of `dns`, both by the
+    /// name `dns-<listener>-<worker>`.
+    ///
+    /// # Errors
+    /// As [`Listeners::open`].
+    pub(crate) fn open_dns(dns: &[SocketAddr], workers: usize) -> Result<Listeners, Failure> {
+        let mut named = Vec::with_capacity(2 * dns.len() * workers);
+        for &address in dns {
+            for kind in [Kind::Udp, Kind::Tcp] {
+                await_free(address, kind).map_err(|error| refused(DNS, address, &error))?;
+            }
+        }
+        for (listener, &address) in dns.iter().enumerate() {
+            for worker in 0..workers {
+                let name = format!("dns-{listener}-{worker}");
+                let datagrams = bound(address, Kind::Udp, true);
+                for socket in [datagrams, listening(address, true)] {
+                    let socket = socket.map_err(|error| refused(DNS, address, &error))?;
+                    named.push((name.clone(), socket));
+                }
+            }
         }
         Ok(Listeners { named })
     }
@@ -98,10 +122,10 @@ impl Listeners {
 /// Waits until nobody has `address`, or it is clear that somebody keeps it. What a plane that was
 /// killed listened on is closed by the kernel a moment after the plane itself is gone, when it
 /// has ended the operations of its rings.
-fn await_free(address: SocketAddr) -> io::Result<()> {
+fn await_free(address: SocketAddr, kind: Kind) -> io::Result<()> {
     let deadline = Instant::now() + FREE_WITHIN;
     loop {
-        match bound(address, false) {
+        match bound(address, kind, false) {
             Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
                 std::thread::sleep(FREE_LOOK);
             }
@@ -110,30 +134,50 @@ fn await_free(address: SocketAddr) -> io::Result<()> {
     }
 }
 
-fn bound(address: SocketAddr, share_port: bool) -> io::Result<Socket> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+/// What an address is bound for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Tcp,
+    Udp,
+}
+
+fn listening(address: SocketAddr, share_port: bool) -> io::Result<Socket> {
+    let socket = bound(address, Kind::Tcp, share_port)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
+fn bound(address: SocketAddr, kind: Kind, share_port: bool) -> io::Result<Socket> {
+    let (of_type, protocol) = match kind {
+        Kind::Tcp => (Type::STREAM, Protocol::TCP),
+        Kind::Udp => (Type::DGRAM, Protocol::UDP),
+    };
+    let socket = Socket::new(Domain::for_address(address), of_type, Some(protocol))?;
     if address.is_ipv6() {
         // So that 0.0.0.0:80 and [::]:80 can stand side by side.
         socket.set_only_v6(true)?;
     }
-    // Connections of an earlier run that linger in TIME_WAIT must not be in the way.
-    socket.set_reuse_address(true)?;
+    if kind == Kind::Tcp {
+        // Connections of an earlier run that linger in TIME_WAIT must not be in the way. (For UDP it
+        // would mean to share the port.)
+        socket.set_reuse_address(true)?;
+        // Inherited by every accepted connection: one system call less for each.
+        socket.set_tcp_nodelay(true)?;
+    }
     socket.set_reuse_port(share_port)?;
-    // Inherited by every accepted connection: one system call less for each.
-    socket.set_tcp_nodelay(true)?;
     socket.bind(&SockAddr::from(address))?;
     Ok(socket)
 }
 
 fn refused(key: &str, address: SocketAddr, error: &io::Error) -> Failure {
     let port = address.port();
+    let kinds = match key {
+        DNS => "-ltunp",
+        _ => "-ltnp",
+    };
     let remedy = match error.kind() {
         ErrorKind::AddrInUse => format!(
-            "another program has this port: find it with `ss -ltnp 'sport = :{port}'` and stop \
+            "another program has this port: find it with `ss {kinds} 'sport = :{port}'` and stop \
              it, or listen on another port"
         ),
         ErrorKind::PermissionDenied => format!(
@@ -226,6 +270,27 @@ mod tests {
         );
         drop(first);
         Listeners::open(&http_and_metrics(&[address], None), 1).unwrap();
+    }
+
+    #[test]
+    fn dns_has_both_kinds_for_each_worker_and_a_port_of_its_own() {
+        let address = free_address("127.0.0.1");
+        let listeners = Listeners::open_dns(&[address], 2).unwrap();
+        assert_eq!(listeners.names(), "dns-0-0:dns-0-0:dns-0-1:dns-0-1");
+        let kinds = listeners.named.iter().map(|(_, socket)| socket.r#type());
+        let kinds: Vec<Type> = kinds.map(Result::unwrap).collect();
+        let both = [Type::DGRAM, Type::STREAM];
+        assert_eq!(kinds, [both, both].concat());
+        drop(listeners);
+        let udp = std::net::UdpSocket::bind(address).unwrap();
+        let refused = Listeners::open_dns(&[address], 1).err().unwrap();
+        assert!(
+            refused.message.starts_with("listen.dns: ") && refused.message.contains("ss -ltunp"),
+            "{}",
+            refused.message
+        );
+        drop(udp);
+        Listeners::open_dns(&[address], 1).unwrap();
     }
 
     #[test]

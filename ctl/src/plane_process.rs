@@ -14,40 +14,55 @@ use crate::listeners::Listeners;
 /// The dataplane's program.
 pub(crate) const DATAPLANE: &str = "meridian-dataplane";
 
+/// The DNS responder's program.
+pub(crate) const GEODNS: &str = "meridian-geodns";
+
 /// The first descriptor that a plane inherits: those before it are stdin, stdout and stderr.
 const FIRST_LISTENER_FD: i32 = 3;
 
-/// What is needed to start the dataplane, as often as it takes.
+/// What is needed to start a plane, as often as it takes.
 pub(crate) struct PlaneProcess {
+    name: &'static str,
     program: PathBuf,
     state: PathBuf,
     listeners: Listeners,
 }
 
 impl PlaneProcess {
-    /// The dataplane that MERIDIAN_DATAPLANE names, else the one beside our own program.
+    /// The program `name` that its variable names (MERIDIAN_DATAPLANE, MERIDIAN_GEODNS), else the one
+    /// beside our own.
     ///
     /// # Errors
     /// When there is none.
-    pub(crate) fn new(state: &Path, listeners: Listeners) -> Result<PlaneProcess, Failure> {
-        let program = match std::env::var_os("MERIDIAN_DATAPLANE") {
+    pub(crate) fn new(
+        name: &'static str,
+        state: &Path,
+        listeners: Listeners,
+    ) -> Result<PlaneProcess, Failure> {
+        let variable = name.to_ascii_uppercase().replace('-', "_");
+        let program = match std::env::var_os(&variable) {
             Some(named) if !named.is_empty() => PathBuf::from(named),
             _ => std::env::current_exe()
                 .map_err(|error| Failure::input(format!("our own program: {error}")))?
-                .with_file_name(DATAPLANE),
+                .with_file_name(name),
         };
         if !program.is_file() {
             return Err(Failure::input(format!(
-                "{}: there is no {DATAPLANE}; put it beside meridianctl, or name it with \
-                 MERIDIAN_DATAPLANE",
+                "{}: there is no {name}; put it beside meridianctl, or name it with {variable}",
                 program.display()
             )));
         }
         Ok(PlaneProcess {
+            name,
             program,
             state: state.to_path_buf(),
             listeners,
         })
+    }
+
+    /// The name of its program.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
     }
 
     /// Gives the listeners up: it will not be started again.

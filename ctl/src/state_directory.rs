@@ -135,6 +135,11 @@ impl StateDirectory {
         self.path.join(DATAPLANE_SOCKET)
     }
 
+    /// Where the DNS responder answers.
+    pub(crate) fn geodns_socket(&self) -> PathBuf {
+        self.run().join("geodns.sock")
+    }
+
     /// Where a running `up` answers.
     pub(crate) fn control_socket(&self) -> PathBuf {
         self.run().join("meridianctl.sock")

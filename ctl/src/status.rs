@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::cli;
+use crate::dns_status::DnsStatus;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
-use crate::plane_process::DATAPLANE;
-use crate::plane_socket::{self, NoAnswer};
+use crate::plane_process::{DATAPLANE, GEODNS};
+use crate::plane_socket::{self, Answer, NoAnswer};
 use crate::plane_status::{
     Backend, Certificate, Headroom, Limit, PlaneStatus, ResolvedName, Site, Worker,
 };
@@ -33,11 +34,46 @@ const START_LOOK: Duration = Duration::from_millis(10);
 pub(crate) fn run(call: &cli::Status, output: Output) -> Result<(), Failure> {
     let state = StateDirectory::resolve(call.state.directory.as_deref())?;
     let answer = ask_plane(&state, ANSWER_WITHIN, plane_socket::status)?;
+    let responder = ask_responder(&state);
     output.answer(
-        || text(&answer.status),
-        || json!({"state": state.path(), "processes": [answer.json]}),
+        || match &responder {
+            None => text(&answer.status),
+            Some(Ok(responder)) => text(&answer.status) + "\n" + &responder_text(responder),
+            Some(Err(why)) => format!("{}\n{GEODNS} {why}\n", text(&answer.status)),
+        },
+        || {
+            let responder = responder.as_ref().map(|responder| match responder {
+                Ok(responder) => responder.json.clone(),
+                Err(why) => json!({"program": "geodns", "ready": false, "error": why.to_string()}),
+            });
+            let processes = std::iter::once(answer.json.clone()).chain(responder);
+            json!({"state": state.path(), "processes": processes.collect::<Vec<_>>()})
+        },
     );
     Ok(())
+}
+
+/// Asks the DNS responder; none: DNS is not answered here, where `up` removes its socket.
+fn ask_responder(state: &StateDirectory) -> Option<Result<Answer, NoAnswer>> {
+    let socket = state.geodns_socket();
+    socket
+        .exists()
+        .then(|| plane_socket::status(&socket, ANSWER_WITHIN))
+}
+
+fn responder_text(responder: &Answer) -> String {
+    let dns = DnsStatus::of(&responder.json);
+    let mut text = heading(&responder.status);
+    text.push_str(&dns.lines());
+    let [zones, responses] = dns.tables();
+    for table in [zones, responses, limits(&responder.status.limits)] {
+        let table = table.render();
+        if !table.is_empty() {
+            text.push('\n');
+            text.push_str(&table);
+        }
+    }
+    text
 }
 
 /// Asks the dataplane of `state` by `ask`. One that died a moment ago is being started again by

@@ -13,10 +13,10 @@ use meridian_model::certificate::Digest;
 use meridian_model::change::ObjectName;
 use meridian_model::config_log::{self, Header};
 use meridian_model::desired::{Owner, SiteName};
+use meridian_model::limits::DNS_DRAIN_MS;
 use meridian_model::{Desired, Local, Manifest, Packed, Problem, Problems, check};
 
 use crate::applied_manifest::{AppliedManifest, stands_alone};
-use crate::backoff::Backoff;
 use crate::certificates::directory::CertificateDirectory;
 use crate::certificates::files::FileIdentity;
 use crate::certificates::keeping::Keeper;
@@ -25,7 +25,7 @@ use crate::certificates::{self, reading};
 use crate::change_request::quota_problems;
 use crate::cli;
 use crate::config_directory::{ConfigDirectory, Found};
-use crate::control_socket::{self, ControlSocket};
+use crate::control_socket::{self, ControlSocket, Sockets};
 use crate::durable_file::Staged;
 use crate::event::Event;
 use crate::failure::Failure;
@@ -37,7 +37,8 @@ use crate::lock::Lock;
 use crate::manifest_file;
 use crate::memory;
 use crate::output::Output;
-use crate::plane_process::{DATAPLANE, PlaneProcess};
+use crate::plane_life::Plane;
+use crate::plane_process::{DATAPLANE, GEODNS, PlaneProcess};
 use crate::plane_socket;
 use crate::signals::Signals;
 use crate::state_directory::StateDirectory;
@@ -75,7 +76,9 @@ pub(crate) fn run(call: &cli::Up, output: Output) -> Result<(), Failure> {
     if let Err(what) = file_limit::raise() {
         output.event(&Event::Warning(what));
     }
-    await_earlier_plane(&state)?;
+    await_earlier_planes(&state)?;
+    // Of one that was killed. Where it is missing, DNS is not answered here.
+    let _ = std::fs::remove_file(state.geodns_socket());
     let applied = AppliedManifest::new(&state.config(), &call.file);
     let (certificates, is_new) = CertificateDirectory::of(&state)?;
     // With another key nothing opens that was sealed: files are read anew.
@@ -140,7 +143,7 @@ pub(crate) fn run(call: &cli::Up, output: Output) -> Result<(), Failure> {
 /// What is served, and how a start came to it.
 struct Served {
     local: Local,
-    listeners: Listeners,
+    listeners: Opened,
     begun: Begun,
     certificates: CertificateDirectory,
     /// See [`Settled`].
@@ -231,18 +234,24 @@ fn serve(state: &StateDirectory, served: Served, output: Output) -> Result<(), F
         &bookkeeper,
         output,
     )?;
-    let plane = PlaneProcess::new(state.path(), listeners)?;
+    let drain = local.host.timeouts.drain;
+    let plane = |name, socket, listeners, drain| {
+        let process = PlaneProcess::new(name, state.path(), listeners)?;
+        Ok(Plane::new(process, socket, drain, output))
+    };
+    let dataplane = state.dataplane_socket();
+    let mut planes = vec![plane(DATAPLANE, dataplane, listeners.dataplane, drain)?];
+    if let Some(listeners) = listeners.geodns {
+        let drain = Duration::from_millis(DNS_DRAIN_MS);
+        planes.push(plane(GEODNS, state.geodns_socket(), listeners, drain)?);
+    }
     let ended = Supervisor {
-        plane,
-        socket: state.dataplane_socket(),
+        planes,
         listen: &local.listen,
-        drain: local.host.timeouts.drain,
         signals: Signals::take()?,
         output,
         bookkeeper,
         serving,
-        backoff: Backoff::default(),
-        was_ready: false,
     }
     .run();
     // Sites that were served are to be known by their names.
@@ -263,7 +272,10 @@ fn start_control(
 ) -> Result<(ControlSocket, Receiver<()>), Failure> {
     let socket = state.control_socket();
     let unusable = |error: io::Error| Failure::input(format!("{}: {error}", socket.display()));
-    let plane = state.dataplane_socket();
+    let planes = Sockets {
+        dataplane: state.dataplane_socket(),
+        geodns: (!local.listen.dns.is_empty()).then(|| state.geodns_socket()),
+    };
     let books = bookkeeper.clone();
     let (state, local) = (state.clone(), local.clone());
     let (opening, is_open) = mpsc::channel();
@@ -293,7 +305,7 @@ fn start_control(
             })
             .ok()
     };
-    let control = control_socket::start(&socket, open, keeper, plane, bookkeeper.clone(), output);
+    let control = control_socket::start(&socket, open, keeper, planes, bookkeeper.clone(), output);
     Ok((control.map_err(unusable)?, is_open))
 }
 
@@ -470,7 +482,7 @@ impl Settling<'_> {
 /// What is served.
 struct Settled {
     local: Local,
-    listeners: Listeners,
+    listeners: Opened,
     /// Where that was just written or found equal.
     state: Option<SettledState>,
     /// Sites that are gone with the manifest: they may have usage that is not in the ledger yet,
@@ -480,7 +492,14 @@ struct Settled {
     files: Option<Vec<FileIdentity>>,
 }
 
-fn open_listeners(local: &Local) -> Result<Listeners, Failure> {
+/// The sockets of each plane.
+struct Opened {
+    dataplane: Listeners,
+    /// None: the manifest has no address for DNS.
+    geodns: Option<Listeners>,
+}
+
+fn open_listeners(local: &Local) -> Result<Opened, Failure> {
     let listen = &local.listen;
     if listen.http.is_empty() && listen.https.is_empty() {
         return Err(Failure::input(
@@ -488,7 +507,12 @@ fn open_listeners(local: &Local) -> Result<Listeners, Failure> {
              start; add one, such as http = [\"0.0.0.0:80\"]",
         ));
     }
-    Listeners::open(listen, workers(local))
+    let workers = workers(local);
+    let dataplane = Listeners::open(listen, workers)?;
+    let dns = &listen.dns;
+    let geodns = (!dns.is_empty()).then(|| Listeners::open_dns(dns, workers));
+    let geodns = geodns.transpose()?;
+    Ok(Opened { dataplane, geodns })
 }
 
 /// A manifest that compiles, with the revision that it is or becomes.
@@ -725,23 +749,28 @@ fn last_good(config: &ConfigDirectory, found: &Found) -> Result<(Local, u64), St
     Ok((local, revision))
 }
 
-/// Waits until no plane of an earlier `up` holds the ports and the socket.
-fn await_earlier_plane(state: &StateDirectory) -> Result<(), Failure> {
-    let socket = state.dataplane_socket();
+/// Waits until no plane of an earlier `up` holds the ports and the sockets.
+fn await_earlier_planes(state: &StateDirectory) -> Result<(), Failure> {
     let deadline = Instant::now() + EARLIER_PLANE_GONE_WITHIN;
-    while plane_socket::somebody_listens(&socket) {
-        if Instant::now() >= deadline {
-            let who = plane_socket::summary(&socket, Duration::from_secs(1))
-                .map_or("its pid is unknown".to_string(), |answer| {
-                    format!("pid {}", answer.status.pid)
-                });
-            return Err(Failure::input(format!(
-                "a {DATAPLANE} that was started apart ({who}) serves {}; stop it first, or name \
-                 another directory with --state",
-                state.path().display()
-            )));
+    let planes = [
+        (DATAPLANE, state.dataplane_socket()),
+        (GEODNS, state.geodns_socket()),
+    ];
+    for (plane, socket) in planes {
+        while plane_socket::somebody_listens(&socket) {
+            if Instant::now() >= deadline {
+                let who = plane_socket::summary(&socket, Duration::from_secs(1))
+                    .map_or("its pid is unknown".to_string(), |answer| {
+                        format!("pid {}", answer.status.pid)
+                    });
+                return Err(Failure::input(format!(
+                    "a {plane} that was started apart ({who}) serves {}; stop it first, or name \
+                     another directory with --state",
+                    state.path().display()
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(20));
         }
-        std::thread::sleep(Duration::from_millis(20));
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use crate::worker::WorkerListener;
 use meridian_model::local::Listen;
-use meridian_sys::listener::{address_of, adopt_passed, bind};
+use meridian_sys::listener::{PassedSocket, address_of, adopt_passed, bind};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -44,6 +44,9 @@ pub(crate) fn adopt() -> Result<Option<Passed>, String> {
     let mut workers: BTreeMap<usize, Vec<WorkerListener>> = BTreeMap::new();
     let mut metrics = None;
     for (name, socket) in names.into_iter().zip(sockets) {
+        let PassedSocket::Listener(socket) = socket else {
+            return Err(format!("LISTEN_FDNAMES: {name:?} is a UDP socket"));
+        };
         if name == METRICS {
             metrics = Some(socket);
             continue;

@@ -260,6 +260,8 @@ impl Worker {
                 }
             },
             Event::Notified => self.notified(),
+            // No worker of this plane watches a UDP socket.
+            Event::Readable(_) => {}
         }
     }
 

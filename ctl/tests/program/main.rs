@@ -6,6 +6,7 @@ mod browser;
 mod call;
 mod certificates;
 mod check;
+mod dns;
 mod draining;
 mod failures;
 mod host;

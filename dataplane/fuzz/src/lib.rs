@@ -7,6 +7,7 @@
 //! ```
 
 pub mod chunked_body;
+pub mod dns_query;
 pub mod name_message;
 pub mod proxy_protocol;
 pub mod request_head;

@@ -9,14 +9,11 @@ use crate::problem::Problem;
 
 const NOT_BUILT: &[&str] = &[
     "host.probe",
-    "listen.dns",
     "listen.api",
     "probe",
     "geo",
-    "dns",
     "group.bias_km",
     "peer.probe",
-    "zone",
     "site.redirect_to_https",
     "site.hsts",
     "site.pool.tls",

@@ -161,6 +161,29 @@ pub const RESOLVERS_MAX: usize = 8;
 /// question and the rest they fit into the longest one (RFC 1035 §4.2.2).
 pub const RRSET_BYTES_MAX: usize = 60_000;
 
+// --- DNS responder ---
+
+/// CNAME records that are followed within a zone for one answer. What is further is for the
+/// resolver to ask; a loop ends there too.
+pub const CNAME_CHAIN_MAX: usize = 8;
+/// Octets of a UDP response, whatever the client would take: it fits into one packet of nearly every
+/// path (the DNS flag day of 2020).
+pub const UDP_RESPONSE_BYTES_MAX: usize = 1232;
+/// Octets of a UDP response to a client without a valid cookie, who may be somebody else (RFC 5358);
+/// what every client has to take (RFC 1035 §4.2.1).
+pub const UNPROVEN_RESPONSE_BYTES_MAX: usize = 512;
+/// Client networks whose rate of responses one worker knows; 24 bytes each.
+pub const RATE_NETWORKS_MAX: usize = 65_536;
+/// Places that connections of clients are counted in, for all workers; 4 bytes each. Many more than
+/// there are connections, so that hardly two clients share theirs.
+pub const CLIENT_PLACES: usize = 262_144;
+/// Octets of responses over TCP that are gathered before they are sent: those to a client that asks
+/// much at once.
+pub const GATHERED_RESPONSE_BYTES: usize = 16 * 1024;
+/// How long connections may go on that are in the midst of a message when a stop was asked for, in
+/// milliseconds.
+pub const DNS_DRAIN_MS: u64 = 2_000;
+
 // --- shape of the hostname table ---
 
 /// Shards of the hostname table: a change copies one shard and the spine of

@@ -71,6 +71,18 @@ pub struct Zones {
     services: Services,
 }
 
+impl Zones {
+    /// Every zone, in no order.
+    pub fn all(&self) -> impl Iterator<Item = &Zone> {
+        self.zones.values().map(|zone| &**zone)
+    }
+
+    /// Every service name.
+    pub fn services(&self) -> &Services {
+        &self.services
+    }
+}
+
 /// The place of a group in [`Zones::groups`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupIndex(pub u16);

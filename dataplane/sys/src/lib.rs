@@ -19,6 +19,7 @@ mod busy_poll;
 mod clock;
 mod counter_file;
 mod crowd;
+pub mod datagram;
 pub mod limits;
 pub mod listener;
 mod notifier;
@@ -40,5 +41,7 @@ pub use crowd::Origin;
 pub use notifier::Notifier;
 pub use ring::SetupError;
 pub use run_queue::ClassId;
-pub use runtime::{Event, ListenerId, Runtime, RuntimeConfig, Statistics, Stir, TaskId};
+pub use runtime::{
+    DatagramsId, Event, ListenerId, Runtime, RuntimeConfig, Statistics, Stir, TaskId,
+};
 pub use socket::{RecvMode, SendBuf, Socket, SocketId};

@@ -63,6 +63,13 @@ pub const WHEEL_SLOTS: usize = 4096;
 pub const BACKLOG: i32 = 4096;
 /// After a failed accept (no descriptors, no memory) the listener rests this long, in nanoseconds.
 pub const ACCEPT_PAUSE_NS: u64 = 100_000_000;
+/// Datagrams that one call receives or sends. More at once gain nothing.
+pub const DATAGRAMS_MAX: usize = 64;
+/// Octets of a datagram that are kept; what is behind is dropped. More than any query has.
+pub const DATAGRAM_BYTES_MAX: usize = 2048;
+/// Octets that wait at a UDP socket, in each direction. The kernel doubles it for its own needs, and
+/// caps it at net.core.rmem_max and wmem_max; it drops datagrams for which there is no room.
+pub const DATAGRAM_SOCKET_BYTES: i32 = 1024 * 1024;
 
 const _: () = assert!(RECV_BYTES_MAX > 60 * 1024);
 const _: () = assert!(RECV_BUFFER_BYTES + RECV_COLOUR_BYTES * RECV_COLOURS <= RECV_STRIDE_BYTES);

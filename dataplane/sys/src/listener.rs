@@ -1,5 +1,6 @@
 //! Listening sockets: bound here, or adopted from whoever started the process.
 
+use crate::datagram::DatagramSocket;
 use crate::limits::{BACKLOG, UNSENT_BYTES_MAX};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// The first descriptor that a supervisor passes (sd_listen_fds(3)).
 const FIRST_PASSED: RawFd = 3;
 
-fn to_storage(address: SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
+pub(crate) fn to_storage(address: SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
     // SAFETY: sockaddr_storage is plain data for which all zeroes is a valid value.
     let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
     let bytes = match address {
@@ -52,7 +53,7 @@ fn to_storage(address: SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t) 
     (storage, bytes as libc::socklen_t)
 }
 
-fn from_storage(storage: &libc::sockaddr_storage) -> io::Result<SocketAddr> {
+pub(crate) fn from_storage(storage: &libc::sockaddr_storage) -> io::Result<SocketAddr> {
     match i32::from(storage.ss_family) {
         libc::AF_INET => {
             // SAFETY: the family says that a sockaddr_in stands there.
@@ -183,13 +184,18 @@ pub(crate) fn set_stream_options(fd: RawFd) -> io::Result<()> {
 /// A blocking stream socket, closed on exec. io_uring wants blocking sockets: on others it
 /// answers EAGAIN instead of waiting.
 pub(crate) fn stream_socket(address: SocketAddr) -> io::Result<OwnedFd> {
+    internet_socket(address, libc::SOCK_STREAM)
+}
+
+/// A blocking socket of the family of `address`, closed on exec.
+pub(crate) fn internet_socket(address: SocketAddr, kind: libc::c_int) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() {
         libc::AF_INET
     } else {
         libc::AF_INET6
     };
     // SAFETY: socket(2) takes no pointers.
-    let fd = unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
+    let fd = unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, 0) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -224,12 +230,21 @@ pub fn address_of(listener: &OwnedFd) -> io::Result<SocketAddr> {
     local_address(listener.as_raw_fd())
 }
 
+/// A socket that was passed to this process.
+#[derive(Debug)]
+pub enum PassedSocket {
+    /// A listening TCP socket, with what every connection of ours is set to.
+    Listener(OwnedFd),
+    /// A bound UDP socket.
+    Datagrams(DatagramSocket),
+}
+
 /// Takes over `count` descriptors that the process was started with (LISTEN_FDS, from 3 on).
 ///
 /// Call it first of all: descriptors are taken on trust of their numbers. Each is checked to be
-/// a listening TCP socket; it is made blocking and closed on exec. A second call is an error,
-/// for the descriptors have an owner by then.
-pub fn adopt_passed(count: u32) -> io::Result<Vec<OwnedFd>> {
+/// a listening TCP socket or a bound UDP socket; it is made blocking and closed on exec. A second
+/// call is an error, for the descriptors have an owner by then.
+pub fn adopt_passed(count: u32) -> io::Result<Vec<PassedSocket>> {
     static ADOPTED: AtomicBool = AtomicBool::new(false);
     if ADOPTED.swap(true, Ordering::Relaxed) {
         return Err(io::Error::other("the passed listeners are taken already"));
@@ -237,28 +252,14 @@ pub fn adopt_passed(count: u32) -> io::Result<Vec<OwnedFd>> {
     (FIRST_PASSED..).take(count as usize).map(adopt).collect()
 }
 
-fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
-    let mut listening: i32 = 0;
-    let mut bytes = size_of::<i32>() as libc::socklen_t;
-    // SAFETY: value and length are ours and outlive the call.
-    let result = unsafe {
-        libc::getsockopt(
-            fd,
-            libc::SOL_SOCKET,
-            libc::SO_ACCEPTCONN,
-            std::ptr::from_mut(&mut listening).cast(),
-            &mut bytes,
-        )
+fn adopt(fd: RawFd) -> io::Result<PassedSocket> {
+    let refused = |why: &dyn std::fmt::Display| {
+        io::Error::other(format!("passed descriptor {fd} is not a listener: {why}"))
     };
-    if result < 0 || listening == 0 {
-        let why = if result < 0 {
-            io::Error::last_os_error().to_string()
-        } else {
-            "it does not listen".into()
-        };
-        return Err(io::Error::other(format!(
-            "passed descriptor {fd} is not a listener: {why}"
-        )));
+    let kind = option(fd, libc::SO_TYPE).map_err(|error| refused(&error))?;
+    let is_datagram = kind == libc::SOCK_DGRAM;
+    if !is_datagram && option(fd, libc::SO_ACCEPTCONN).map_err(|error| refused(&error))? == 0 {
+        return Err(refused(&"it does not listen"));
     }
     // SAFETY: fcntl with these commands takes and gives integers only.
     let done = unsafe {
@@ -272,7 +273,33 @@ fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
     if !done {
         return Err(io::Error::last_os_error());
     }
-    set_stream_options(fd)?;
+    if !is_datagram {
+        set_stream_options(fd)?;
+    }
     // SAFETY: the descriptor was passed to this process for it to own, and it is taken once.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    match is_datagram {
+        true => DatagramSocket::new(socket).map(PassedSocket::Datagrams),
+        false => Ok(PassedSocket::Listener(socket)),
+    }
+}
+
+/// A number that SOL_SOCKET knows of a socket.
+fn option(fd: RawFd, name: libc::c_int) -> io::Result<i32> {
+    let mut value: i32 = 0;
+    let mut bytes = size_of::<i32>() as libc::socklen_t;
+    // SAFETY: value and length are ours and outlive the call.
+    let result = unsafe {
+        libc::getsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            name,
+            std::ptr::from_mut(&mut value).cast(),
+            &mut bytes,
+        )
+    };
+    match result {
+        0 => Ok(value),
+        _ => Err(io::Error::last_os_error()),
+    }
 }

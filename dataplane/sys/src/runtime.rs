@@ -5,6 +5,7 @@ use crate::buffers::{BUFFER_GROUP, NO_BUFFER, Pool, PoolStatistics, RecvBuf};
 use crate::busy_poll::BusyPoll;
 use crate::clock::Clock;
 use crate::crowd::{Crowd, Origin};
+use crate::datagram::DatagramSocket;
 use crate::limits::{BUFFERS_MAX, BUSY_POLL_NS, CATCH_UP_ROUNDS};
 use crate::listener;
 use crate::notifier::Notifier;
@@ -62,6 +63,10 @@ impl Default for RuntimeConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ListenerId(pub u32);
 
+/// A UDP socket of this runtime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DatagramsId(pub u32);
+
 /// Why a parked socket came back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stir {
@@ -91,6 +96,8 @@ pub enum Event {
     },
     /// Another thread called [`Notifier::notify`].
     Notified,
+    /// A UDP socket has datagrams ([`Runtime::watch`]).
+    Readable(DatagramsId),
 }
 
 /// Numbers of a runtime, for `status`.
@@ -125,6 +132,15 @@ struct Listener {
     resume_ns: u64,
 }
 
+/// A UDP socket that is watched.
+#[derive(Debug)]
+struct Watched {
+    /// None: not any more.
+    socket: Option<Rc<DatagramSocket>>,
+    /// Its event is on its way.
+    queued: bool,
+}
+
 /// A task, for [`Runtime::wake`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TaskId(u32);
@@ -150,6 +166,7 @@ struct Inner {
     wheel: Wheel,
     events: VecDeque<Queued>,
     listeners: Vec<Listener>,
+    watched: Vec<Watched>,
     /// Sockets whose receive waits for a buffer.
     starved: VecDeque<(u32, u32)>,
     completions: Vec<Completion>,
@@ -180,6 +197,7 @@ enum Queued {
         why: Stir,
     },
     Notified,
+    Readable(u32),
 }
 
 /// What all handles of one runtime share.
@@ -229,6 +247,7 @@ impl Runtime {
             wheel: Wheel::new(now_ns),
             events: VecDeque::new(),
             listeners: Vec::new(),
+            watched: Vec::new(),
             starved: VecDeque::new(),
             completions: Vec::with_capacity(256),
             uncancelled: Vec::new(),
@@ -288,6 +307,39 @@ impl Runtime {
         });
         inner.arm_accept(id);
         id
+    }
+
+    /// Tells of datagrams at `socket` from now on, with [`Event::Readable`]. Once told, it tells of
+    /// those that come later: whoever leaves some there says so with [`Runtime::look_again`].
+    pub fn watch(&self, socket: Rc<DatagramSocket>) -> DatagramsId {
+        let mut inner = self.core.inner.borrow_mut();
+        let id = inner.watched.len() as u32;
+        inner.watched.push(Watched {
+            socket: Some(socket),
+            queued: false,
+        });
+        inner.arm_readable(id);
+        DatagramsId(id)
+    }
+
+    /// Tells of the datagrams of a socket once more, after everything else had its turn.
+    pub fn look_again(&self, id: DatagramsId) {
+        self.core.inner.borrow_mut().tell_readable(id.0);
+    }
+
+    /// Tells of no more datagrams, and closes the sockets of which nobody else has a share.
+    pub fn stop_watching(&self) {
+        let mut inner = self.core.inner.borrow_mut();
+        for index in 0..inner.watched.len() {
+            if inner.watched[index].socket.take().is_some() {
+                let token = Token {
+                    op: Op::Readable,
+                    generation: 0,
+                    index: index as u32,
+                };
+                inner.push_cancel(token.pack(), Op::Forget);
+            }
+        }
     }
 
     /// Makes a connection of this runtime's of one that another runtime accepted and gave away
@@ -628,6 +680,13 @@ impl Core {
                     inner.notified = false;
                     return Some(Event::Notified);
                 }
+                Queued::Readable(index) => {
+                    let watched = &mut inner.watched[index as usize];
+                    watched.queued = false;
+                    if watched.socket.is_some() {
+                        return Some(Event::Readable(DatagramsId(index)));
+                    }
+                }
                 Queued::Stirred {
                     index,
                     generation,
@@ -774,6 +833,32 @@ impl Inner {
             .build()
             .user_data(token);
         self.push(&submission, 1);
+    }
+
+    fn arm_readable(&mut self, index: u32) {
+        let Some(socket) = &self.watched[index as usize].socket else {
+            return;
+        };
+        let fd = types::Fd(socket.descriptor());
+        let token = Token {
+            op: Op::Readable,
+            generation: 0,
+            index,
+        }
+        .pack();
+        let submission = opcode::PollAdd::new(fd, libc::POLLIN as u32)
+            .multi(true)
+            .build()
+            .user_data(token);
+        self.push(&submission, 1);
+    }
+
+    fn tell_readable(&mut self, index: u32) {
+        let watched = &mut self.watched[index as usize];
+        if watched.socket.is_some() && !watched.queued {
+            watched.queued = true;
+            self.events.push_back(Queued::Readable(index));
+        }
     }
 
     fn arm_accept(&mut self, id: ListenerId) {

@@ -17,6 +17,8 @@ pub(crate) enum Op {
     Notified = 5,
     /// The kernel refused to cancel an operation of this socket.
     Cancel = 6,
+    /// A UDP socket has datagrams.
+    Readable = 7,
 }
 
 const GENERATION_BITS: u32 = 24;
@@ -46,6 +48,7 @@ impl Token {
             4 => Op::Connect,
             5 => Op::Notified,
             6 => Op::Cancel,
+            7 => Op::Readable,
             _ => Op::Forget,
         };
         Token {
@@ -63,8 +66,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_token_survives_the_kernel(kind in 0u8..7, generation in 0..=GENERATION_MASK, index: u32) {
-            let op = [Op::Forget, Op::Accept, Op::Recv, Op::Send, Op::Connect, Op::Notified, Op::Cancel][kind as usize];
+        fn a_token_survives_the_kernel(kind in 0u8..8, generation in 0..=GENERATION_MASK, index: u32) {
+            let op = [Op::Forget, Op::Accept, Op::Recv, Op::Send, Op::Connect, Op::Notified, Op::Cancel, Op::Readable][kind as usize];
             let token = Token { op, generation, index };
             prop_assert_eq!(Token::unpack(token.pack()), token);
         }

@@ -49,6 +49,7 @@ fn a_crowd_that_speaks_at_once_is_answered() {
                 socket.park(0, 0);
             }
             Event::Notified => all_spoke.recv().expect("the clients speak"),
+            Event::Readable(_) => {}
             Event::Stirred {
                 why: Stir::Ended, ..
             } => {

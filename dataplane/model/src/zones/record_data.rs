@@ -5,7 +5,7 @@ use domain::base::name::{Name, RelativeName};
 use domain::base::rdata::ComposeRecordData;
 use domain::zonefile::inplace::{Entry, Zonefile};
 
-use super::{WireName, parent};
+use super::WireName;
 use crate::desired::RecordType;
 use crate::name::Malformed;
 
@@ -25,7 +25,9 @@ pub fn record_data(
         hint: format!("write it like {}", example(kind)),
     };
     let line = one_line(data, origin).map_err(refuse)?;
-    if holds_names(kind) && line.split([' ', '\t']).any(has_empty_label) {
+    let mut words = line.split([' ', '\t']).filter(|word| !word.is_empty());
+    let name = name_place(kind).and_then(|place| words.nth(place));
+    if name.is_some_and(has_empty_label) {
         return Err(refuse("a name has an empty label"));
     }
     let origin = Name::from_octets(origin.octets().to_vec().into())
@@ -73,7 +75,7 @@ fn one_line(data: &str, origin: &WireName) -> Result<String, &'static str> {
             ';' if !is_quoted => return Err("a semicolon stands outside quotes"),
             '(' | ')' if !is_quoted => return Err("a parenthesis stands outside quotes"),
             '@' if !is_quoted && begins && matches!(rest.peek(), None | Some(' ' | '\t')) => {
-                line.push_str(&presented(origin));
+                line.push_str(&origin.to_string());
                 continue;
             }
             _ => {}
@@ -86,14 +88,13 @@ fn one_line(data: &str, origin: &WireName) -> Result<String, &'static str> {
     }
 }
 
-fn holds_names(kind: RecordType) -> bool {
+/// Which word of the data is a name.
+fn name_place(kind: RecordType) -> Option<usize> {
     match kind {
-        RecordType::Cname
-        | RecordType::Https
-        | RecordType::Mx
-        | RecordType::Ns
-        | RecordType::Srv => true,
-        RecordType::A | RecordType::Aaaa | RecordType::Caa | RecordType::Txt => false,
+        RecordType::Cname | RecordType::Ns => Some(0),
+        RecordType::Https | RecordType::Mx => Some(1),
+        RecordType::Srv => Some(3),
+        RecordType::A | RecordType::Aaaa | RecordType::Caa | RecordType::Txt => None,
     }
 }
 
@@ -111,18 +112,6 @@ fn has_empty_label(word: &str) -> bool {
         }
     }
     false
-}
-
-/// A name as it is written, with its last dot. That of a zone has nothing to escape.
-fn presented(name: &WireName) -> String {
-    let starts = std::iter::successors(Some(name.octets()), |name| parent(name));
-    let labels = starts.filter(|name| name[0] > 0);
-    labels
-        .map(|name| {
-            let label = &name[1..=usize::from(name[0])];
-            format!("{}.", String::from_utf8_lossy(label))
-        })
-        .collect()
 }
 
 /// Takes `name` for the name of a record, relative to `origin`; `@` is that itself.
@@ -246,6 +235,9 @@ mod tests {
         );
         let alpn = [&b"\0\x01\0"[..], b"\0\x01\0\x03\x02h2"].concat();
         assert_eq!(octets(RecordType::Https, r#"1 . alpn="h2""#), alpn);
+        // What is no name may have dots as it likes.
+        let path = [&b"\0\x01\0"[..], b"\xfd\xe8\0\x07/../dns"].concat();
+        assert_eq!(octets(RecordType::Https, r#"1 . key65000="/../dns""#), path);
     }
 
     #[test]
@@ -268,6 +260,8 @@ mod tests {
             (RecordType::Cname, "a..b"),
             (RecordType::Mx, "10 .a"),
             (RecordType::Ns, "a.."),
+            (RecordType::Srv, "1 2  3 a..b"),
+            (RecordType::Https, "1 a..b alpn=h2"),
         ] {
             let refused = read(kind, data).expect_err(data);
             assert!(refused.what.contains(mnemonic(kind)), "{refused}");

@@ -68,6 +68,12 @@ impl Services {
         }
     }
 
+    /// Each with its labels, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &Service)> {
+        let all = self.shards.iter().flat_map(|shard| shard.iter());
+        all.map(|(labels, service)| (&**labels, service))
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.len

@@ -2,6 +2,7 @@
 //! §3.1).
 
 use std::borrow::Borrow;
+use std::fmt;
 
 use crate::name::{DomainName, Name};
 
@@ -52,6 +53,29 @@ impl From<&DomainName> for WireName {
         octets.push(0);
         // A domain name has at most 253 letters and is in lower case.
         WireName(octets.into())
+    }
+}
+
+/// In presentation form, with its last dot (RFC 1035 §5.1).
+impl fmt::Display for WireName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.len() == 1 {
+            return f.write_str(".");
+        }
+        let starts = std::iter::successors(Some(self.octets()), |name| parent(name));
+        for name in starts.filter(|name| name[0] > 0) {
+            for &octet in &name[1..=usize::from(name[0])] {
+                match octet {
+                    b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'*' => {
+                        write!(f, "{}", octet as char)?
+                    }
+                    b'!'..=b'~' => write!(f, "\\{}", octet as char)?,
+                    _ => write!(f, "\\{octet:03}")?,
+                }
+            }
+            f.write_str(".")?;
+        }
+        Ok(())
     }
 }
 
@@ -109,6 +133,14 @@ mod tests {
 
     fn name(text: &str) -> WireName {
         WireName::from(&DomainName::parse(text).expect("a name"))
+    }
+
+    #[test]
+    fn a_name_is_shown_as_it_is_written() {
+        assert_eq!(name("lb.Example").to_string(), "lb.example.");
+        assert_eq!(WireName::root().to_string(), ".");
+        let odd = WireName::new(b"\x04a.\0\\\x01*\0").expect("a name");
+        assert_eq!(odd.to_string(), r"a\.\000\\.*.");
     }
 
     #[test]

@@ -68,6 +68,7 @@ impl Inner {
             Op::Cancel => self.uncancelled.push((token.index, token.generation)),
             Op::Notified => self.complete_notified(completion),
             Op::Accept => self.complete_accept(token.index, completion),
+            Op::Readable => self.complete_readable(token.index, completion),
             Op::Recv | Op::Send | Op::Connect => {
                 let entry = &self.sockets[token.index];
                 if entry.generation != token.generation || entry.in_flight == 0 {
@@ -99,6 +100,15 @@ impl Inner {
         }
         if !cqueue::more(completion.flags) {
             self.arm_notifier();
+        }
+    }
+
+    /// An error of the poll itself, which nothing but its cancellation is known to make, is for whoever
+    /// reads to find.
+    pub(super) fn complete_readable(&mut self, index: u32, completion: Completion) {
+        self.tell_readable(index);
+        if !cqueue::more(completion.flags) {
+            self.arm_readable(index);
         }
     }
 

@@ -8,6 +8,7 @@ use std::net::TcpStream;
 mod buffers;
 mod closing;
 mod connecting;
+mod datagrams;
 mod fairness;
 mod idleness;
 mod listening;

@@ -1,0 +1,157 @@
+//! The configuration thread: it follows the config log, keeps the wall clock, rolls cookie keys over
+//! and gives the workers each new [`State`]. What a state replaces is freed here, not by a worker.
+
+use crate::config::Follower;
+use crate::state::State;
+use crate::worker::Told;
+use crate::workers::Workers;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, SystemTime};
+
+/// How often the clock is set.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How long an old state is kept for workers to let go of it. They do at once when they are told of
+/// a newer one.
+const REPLACED_MAX: usize = 4;
+
+/// Where the thread stands.
+#[derive(Debug, Clone)]
+pub(crate) struct Position {
+    /// What is served.
+    pub(crate) state: Arc<State>,
+    /// The generation that it follows.
+    pub(crate) generation: u64,
+    /// Why a newer revision is not served.
+    pub(crate) fault: Option<String>,
+}
+
+#[derive(Debug)]
+enum Request {
+    /// Take up what was announced of the config log, and say where you stand.
+    Follow {
+        announced: Option<(Option<u64>, Option<u64>)>,
+        answer: mpsc::SyncSender<Position>,
+    },
+}
+
+/// Asks the configuration thread; it ends with the last of these.
+#[derive(Debug, Clone)]
+pub(crate) struct Configuration(mpsc::Sender<Request>);
+
+/// Seconds since 1970, in the form of DNS cookies (RFC 9018 §4.3).
+pub(crate) fn wall_s() -> u32 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs() as u32)
+}
+
+impl Configuration {
+    /// Starts the thread.
+    pub(crate) fn start(
+        follower: Follower,
+        state: Arc<State>,
+        workers: Workers,
+        now_s: Arc<AtomicU32>,
+    ) -> Result<Configuration, String> {
+        let (requests, receiver) = mpsc::channel();
+        let mut thread = Thread {
+            follower,
+            state,
+            workers,
+            now_s,
+            replaced: Vec::new(),
+        };
+        std::thread::Builder::new()
+            .name("configuration".to_owned())
+            .spawn(move || {
+                loop {
+                    match receiver.recv_timeout(TICK) {
+                        Ok(Request::Follow { announced, answer }) => {
+                            if let Some((generation, length)) = announced {
+                                thread.follow(generation, length);
+                            }
+                            // Who asked may have gone.
+                            let _ = answer.try_send(thread.position());
+                        }
+                        Err(mpsc::RecvTimeoutError::Timeout) => thread.tick(),
+                        Err(mpsc::RecvTimeoutError::Disconnected) => return,
+                    }
+                }
+            })
+            .map_err(|error| format!("starting the configuration thread: {error}"))?;
+        Ok(Configuration(requests))
+    }
+
+    /// Has it take up what was announced: a generation and bytes of its journal. Gives where it stands
+    /// then; `None` when that takes longer than `within`.
+    pub(crate) fn follow(
+        &self,
+        generation: Option<u64>,
+        length: Option<u64>,
+        within: Duration,
+    ) -> Option<Position> {
+        self.ask(Some((generation, length)), within)
+    }
+
+    /// Where it stands.
+    pub(crate) fn position(&self, within: Duration) -> Option<Position> {
+        self.ask(None, within)
+    }
+
+    fn ask(
+        &self,
+        announced: Option<(Option<u64>, Option<u64>)>,
+        within: Duration,
+    ) -> Option<Position> {
+        let (answer, answers) = mpsc::sync_channel(1);
+        self.0.send(Request::Follow { announced, answer }).ok()?;
+        answers.recv_timeout(within).ok()
+    }
+}
+
+struct Thread {
+    follower: Follower,
+    state: Arc<State>,
+    workers: Workers,
+    now_s: Arc<AtomicU32>,
+    /// The newest last.
+    replaced: Vec<Arc<State>>,
+}
+
+impl Thread {
+    fn follow(&mut self, generation: Option<u64>, length: Option<u64>) {
+        self.follower.follow(generation, length);
+        let zones = self.follower.zones();
+        if !Arc::ptr_eq(zones, &self.state.zones) {
+            self.swap(self.state.with_zones(Arc::clone(zones)));
+        }
+    }
+
+    fn tick(&mut self) {
+        let now_s = wall_s();
+        self.now_s.store(now_s, Ordering::Relaxed);
+        if let Some(state) = self.state.with_keys_of(now_s) {
+            self.swap(state);
+        }
+        // Nobody but us has it any more.
+        self.replaced.retain(|state| Arc::strong_count(state) > 1);
+    }
+
+    fn swap(&mut self, state: State) {
+        let old = std::mem::replace(&mut self.state, Arc::new(state));
+        self.workers.tell(|| Told::State(Arc::clone(&self.state)));
+        self.replaced.push(old);
+        if self.replaced.len() > REPLACED_MAX {
+            self.replaced.retain(|state| Arc::strong_count(state) > 1);
+        }
+    }
+
+    fn position(&self) -> Position {
+        Position {
+            state: Arc::clone(&self.state),
+            generation: self.follower.generation(),
+            fault: self.follower.fault().map(str::to_owned),
+        }
+    }
+}

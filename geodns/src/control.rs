@@ -1,0 +1,195 @@
+//! The local socket: a line of JSON in, a line of JSON out, a thread for each connection.
+
+use crate::configuration::Configuration;
+use crate::counters::Counts;
+use crate::status;
+use crate::workers::Workers;
+use meridian_model::limits::{LOCAL_CONNECTIONS_MAX, LOCAL_LINE_BYTES_MAX};
+use serde_json::{Value, json};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// The version of what is said over the local socket.
+pub(crate) const PROTOCOL: u32 = 1;
+/// How long an answer waits for the workers.
+const WORKERS_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long an answer waits for a revision to be compiled.
+const COMPILED_WITHIN: Duration = Duration::from_secs(60);
+/// How long a connection may say nothing.
+const SILENT_MAX: Duration = Duration::from_secs(60);
+
+/// What answers are made from.
+#[derive(Debug)]
+pub(crate) struct Control {
+    pub(crate) configuration: Configuration,
+    pub(crate) workers: Workers,
+    /// Where DNS is answered.
+    pub(crate) listen: Vec<SocketAddr>,
+    /// A stop was asked for.
+    pub(crate) stopping: Arc<AtomicBool>,
+    pub(crate) started: Instant,
+}
+
+/// The socket in the file system; removed when it is dropped.
+#[derive(Debug)]
+pub(crate) struct LocalSocket(PathBuf);
+
+impl Drop for LocalSocket {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Starts to answer at STATE/run/geodns.sock.
+pub(crate) fn start(state: &Path, control: Control) -> Result<LocalSocket, String> {
+    let path = state.join("run").join("geodns.sock");
+    let listener = listen(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let control = Arc::new(control);
+    let open = Arc::new(AtomicUsize::new(0));
+    std::thread::Builder::new()
+        .name("control".to_owned())
+        .spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(stream) = stream else {
+                    std::thread::sleep(Duration::from_millis(100));
+                    continue;
+                };
+                if open.load(Ordering::Relaxed) >= LOCAL_CONNECTIONS_MAX {
+                    continue;
+                }
+                open.fetch_add(1, Ordering::Relaxed);
+                let (control, count) = (Arc::clone(&control), Arc::clone(&open));
+                let conversation = std::thread::Builder::new()
+                    .name("conversation".to_owned())
+                    .spawn(move || {
+                        // Whoever hangs up needs no answer.
+                        let _ = control.converse(stream);
+                        count.fetch_sub(1, Ordering::Relaxed);
+                    });
+                if conversation.is_err() {
+                    open.fetch_sub(1, Ordering::Relaxed);
+                }
+            }
+        })
+        .map_err(|error| format!("starting the control thread: {error}"))?;
+    Ok(LocalSocket(path))
+}
+
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    Ok(listener)
+}
+
+impl Control {
+    /// One line in, one line out, until the other side ends or says what we do not know.
+    fn converse(&self, stream: UnixStream) -> io::Result<()> {
+        stream.set_read_timeout(Some(SILENT_MAX))?;
+        stream.set_write_timeout(Some(SILENT_MAX))?;
+        let mut writer = stream.try_clone()?;
+        let mut reader = BufReader::new(stream);
+        loop {
+            let mut line = Vec::new();
+            let most = LOCAL_LINE_BYTES_MAX as u64 + 1;
+            reader.by_ref().take(most).read_until(b'\n', &mut line)?;
+            if line.pop() != Some(b'\n') {
+                return Ok(());
+            }
+            let (answer, go_on) = self.answer(&line);
+            let mut text = answer.to_string();
+            text.push('\n');
+            writer.write_all(text.as_bytes())?;
+            if !go_on {
+                return Ok(());
+            }
+        }
+    }
+
+    fn answer(&self, line: &[u8]) -> (Value, bool) {
+        let asked: Value = match serde_json::from_slice(line) {
+            Ok(asked) => asked,
+            Err(error) => return (json!({ "error": format!("not JSON: {error}") }), false),
+        };
+        let number = |key: &str| match asked.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => match value.as_u64() {
+                Some(number) => Ok(Some(number)),
+                None => Err(json!({ "error": format!("{key}: not a number: {value}") })),
+            },
+        };
+        match asked.get("op").and_then(Value::as_str) {
+            Some("status") => {
+                let is_brief = asked.get("brief") == Some(&Value::Bool(true));
+                (self.status(is_brief), true)
+            }
+            Some("usage") => (self.usage(), true),
+            Some("follow") => match (number("generation"), number("length")) {
+                (Ok(generation), Ok(length)) => (self.follow(generation, length), true),
+                (Err(fault), _) | (_, Err(fault)) => (fault, false),
+            },
+            _ => (
+                json!({ "error": "op: not one of status, usage, follow" }),
+                false,
+            ),
+        }
+    }
+
+    fn status(&self, is_brief: bool) -> Value {
+        let Some(position) = self.configuration.position(WORKERS_TIMEOUT) else {
+            return json!({ "error": "a revision is still being compiled; ask again" });
+        };
+        let reports = self.workers.reports(WORKERS_TIMEOUT);
+        status::report(self, &position, &reports, is_brief)
+    }
+
+    /// Queries by service name since the start.
+    fn usage(&self) -> Value {
+        let Some(position) = self.configuration.position(WORKERS_TIMEOUT) else {
+            return json!({ "error": "a revision is still being compiled; ask again" });
+        };
+        let reports = self.workers.reports(WORKERS_TIMEOUT);
+        let mut sum = Counts::default();
+        reports.iter().for_each(|report| sum.add(&report.counts));
+        json!({
+            "program": "geodns",
+            "workers_missing": self.workers.len() - reports.len(),
+            "sites": status::sites(&position.state.zones, &sum),
+        })
+    }
+
+    /// Takes up what was announced; answers when every worker answers from it.
+    fn follow(&self, generation: Option<u64>, length: Option<u64>) -> Value {
+        let followed = self
+            .configuration
+            .follow(generation, length, COMPILED_WITHIN);
+        let Some(position) = followed else {
+            return json!({ "error": "the revision is still being compiled", "revision": 0 });
+        };
+        let newest = position.state.zones.revision;
+        let reports = self.workers.reports(WORKERS_TIMEOUT);
+        let live = reports.iter().map(|report| report.revision).min();
+        let mut answer = json!({
+            "revision": live.unwrap_or(newest),
+            "generation": position.generation,
+        });
+        let is_late = reports.len() < self.workers.len();
+        let late = is_late.then(|| "not every worker took the revision up in time".to_owned());
+        if let Some(fault) = position.fault.or(late) {
+            answer["error"] = fault.into();
+        }
+        answer
+    }
+}

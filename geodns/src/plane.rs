@@ -1,0 +1,221 @@
+//! Starting and stopping the responder: one thread per worker, one for configuration, one for the
+//! local socket.
+
+use crate::clients::Clients;
+use crate::config::Follower;
+use crate::configuration::{Configuration, wall_s};
+use crate::control::{self, Control};
+use crate::listeners::{self, ByWorker};
+use crate::state::State;
+use crate::worker::{Equipment, Told};
+use crate::workers::{End, Workers};
+use meridian_model::{Local, fleet_secret};
+use meridian_sys::process::{Limit, allowed_cpus, die_with, raise_limit, random_bytes};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::fs::File;
+use std::io::{ErrorKind, Read, Seek, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Instant;
+
+/// Runs the responder on the state directory `state` until it was asked to stop and is done.
+///
+/// # Errors
+///
+/// In words, when it can not start, or when a worker ends badly.
+pub fn run(state: &Path) -> Result<(), String> {
+    let started = Instant::now();
+    // First of all: descriptors are passed by number.
+    let adopted = listeners::adopt()?;
+    die_with_supervisor()?;
+    let _lock = lock(state)?;
+    raise_limit(Limit::OpenFiles)
+        .map_err(|error| format!("raising the limit on open files: {error}"))?;
+    raise_limit(Limit::LockedMemory)
+        .map_err(|error| format!("raising the limit on locked memory: {error}"))?;
+    let (follower, passed_over) = Follower::start(state)?;
+    let revision = follower.zones().revision;
+    for fault in &passed_over {
+        eprintln!("meridian-geodns: serving revision {revision} because of {fault}");
+    }
+    let cpus =
+        allowed_cpus().map_err(|error| format!("asking for the CPUs of this process: {error}"))?;
+    let by_worker = sockets_of(adopted, follower.local(), cpus.len())?;
+    let listen = listeners::addresses(&by_worker)?;
+    let now_s = Arc::new(AtomicU32::new(wall_s()));
+    let answered_from = Arc::new(State::new(
+        Arc::clone(follower.zones()),
+        follower.local().host.name.shared(),
+        &secret(state)?,
+        wall_s(),
+    ));
+    let (workers, ended) =
+        start_workers(by_worker, &cpus, follower.local(), &answered_from, &now_s)?;
+    let stopping = Arc::new(AtomicBool::new(false));
+    obey_signals(&workers, &stopping)?;
+    let configuration = Configuration::start(follower, answered_from, workers.clone(), now_s)?;
+    let socket = control::start(
+        state,
+        Control {
+            configuration,
+            workers: workers.clone(),
+            listen: listen.clone(),
+            stopping,
+            started,
+        },
+    )?;
+    say_ready(revision, &listen);
+    let done = await_all(workers.len(), &ended);
+    drop(socket);
+    done
+}
+
+/// For whoever started it by hand. Nobody need read it.
+fn say_ready(revision: u64, listen: &[SocketAddr]) {
+    let listen: Vec<String> = listen.iter().map(SocketAddr::to_string).collect();
+    let line = format!("ready revision={revision} dns={}\n", listen.join(","));
+    let _ = std::io::stdout().write_all(line.as_bytes());
+}
+
+fn die_with_supervisor() -> Result<(), String> {
+    let Ok(supervisor) = std::env::var("MERIDIAN_SUPERVISOR") else {
+        return Ok(());
+    };
+    let pid = supervisor
+        .parse()
+        .map_err(|_| format!("MERIDIAN_SUPERVISOR: not a pid: {supervisor:?}"))?;
+    die_with(pid).map_err(|error| error.to_string())
+}
+
+/// What was passed to this process, or else is bound here.
+fn sockets_of(passed: Option<ByWorker>, local: &Local, cpus: usize) -> Result<ByWorker, String> {
+    if let Some(passed) = passed {
+        return Ok(passed);
+    }
+    if local.listen.dns.is_empty() {
+        return Err(
+            "listen.dns: the manifest has no address for DNS; add one, such as dns = \
+             [\"0.0.0.0:53\"]"
+                .to_owned(),
+        );
+    }
+    let workers = local.host.workers.map_or(cpus, |workers| workers as usize);
+    listeners::bind_all(&local.listen.dns, workers)
+}
+
+/// The secret of the fleet. Without any, cookies are worth something on this host alone, and until it
+/// starts again.
+fn secret(state: &Path) -> Result<Vec<u8>, String> {
+    let path = state.join(fleet_secret::FILE);
+    let fault = |what: String| format!("{}: {what}", path.display());
+    match std::fs::read(&path) {
+        Ok(bytes) => fleet_secret::of_file(&bytes)
+            .map(<[u8]>::to_vec)
+            .map_err(fault),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let random = random_bytes::<32>();
+            random
+                .map(|random| random.to_vec())
+                .map_err(|error| format!("asking for random bytes: {error}"))
+        }
+        Err(error) => Err(fault(error.to_string())),
+    }
+}
+
+fn start_workers(
+    by_worker: ByWorker,
+    cpus: &[usize],
+    local: &Local,
+    state: &Arc<State>,
+    now_s: &Arc<AtomicU32>,
+) -> Result<(Workers, mpsc::Receiver<End>), String> {
+    let workers = by_worker.len();
+    let clients = Clients::new();
+    let equipment = by_worker.into_iter().enumerate().map(|(index, sockets)| {
+        let (state, now_s) = (Arc::clone(state), Arc::clone(now_s));
+        let (settings, clients) = (local.dns.clone(), Arc::clone(&clients));
+        let equip = move |told| Equipment {
+            index,
+            workers,
+            datagrams: sockets.datagrams,
+            listeners: sockets.listeners,
+            state,
+            settings,
+            clients,
+            now_s,
+            told,
+        };
+        Box::new(equip) as Box<dyn FnOnce(mpsc::Receiver<Told>) -> Equipment + Send>
+    });
+    Workers::start(cpus, equipment)
+}
+
+/// Waits until all workers have ended. The first fault ends the process: nobody else answers what comes
+/// to a dead worker's sockets.
+fn await_all(workers: usize, ended: &mpsc::Receiver<End>) -> Result<(), String> {
+    for _ in 0..workers {
+        match ended.recv() {
+            Ok((_, Ok(()))) => {}
+            Ok((index, Err(fault))) => return Err(format!("worker {index}: {fault}")),
+            Err(_) => return Err("a worker ended without a word".to_owned()),
+        }
+    }
+    Ok(())
+}
+
+/// Holds STATE/geodns.lock for life.
+fn lock(state: &Path) -> Result<File, String> {
+    let path = state.join("geodns.lock");
+    let fault = |error: std::io::Error| format!("{}: {error}", path.display());
+    let mut file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(fault)?;
+    if let Err(error) = file.try_lock() {
+        let mut holder = String::new();
+        let _ = file.read_to_string(&mut holder);
+        return Err(match error {
+            std::fs::TryLockError::WouldBlock => format!(
+                "{}: held by pid {}; a responder already runs on this state directory",
+                path.display(),
+                holder.trim()
+            ),
+            std::fs::TryLockError::Error(error) => fault(error),
+        });
+    }
+    file.set_len(0).map_err(fault)?;
+    file.rewind().map_err(fault)?;
+    writeln!(file, "{}", std::process::id()).map_err(fault)?;
+    Ok(file)
+}
+
+/// SIGTERM and SIGINT end it; a second one ends it now. SIGHUP is for those who have logs.
+fn obey_signals(workers: &Workers, stopping: &Arc<AtomicBool>) -> Result<(), String> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
+        .map_err(|error| format!("handling signals: {error}"))?;
+    let (workers, stopping) = (workers.clone(), Arc::clone(stopping));
+    let spawned = std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            for signal in signals.forever() {
+                if signal == SIGHUP {
+                    continue;
+                }
+                if stopping.swap(true, Ordering::AcqRel) {
+                    std::process::exit(0);
+                }
+                workers.tell(|| Told::Stop);
+            }
+        });
+    spawned
+        .map(drop)
+        .map_err(|error| format!("starting the signal thread: {error}"))
+}

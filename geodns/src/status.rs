@@ -1,0 +1,113 @@
+//! What the responder says of itself over the local socket.
+
+use crate::configuration::Position;
+use crate::control::{Control, PROTOCOL};
+use crate::counters::Counts;
+use crate::worker::Report;
+use meridian_model::Zones;
+use meridian_model::snapshot::SiteId;
+use meridian_sys::process::kernel_release;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+
+/// The report; briefly, without what there is one of for each zone.
+pub(crate) fn report(
+    control: &Control,
+    position: &Position,
+    reports: &[Report],
+    is_brief: bool,
+) -> Value {
+    let zones = &position.state.zones;
+    let stopping = control.stopping.load(Ordering::Acquire);
+    let mut sum = Counts::default();
+    reports.iter().for_each(|report| sum.add(&report.counts));
+    let live = reports.iter().map(|report| report.revision).min();
+    let cpus: Vec<usize> = control.workers.cpus().collect();
+    let workers = reports.iter().map(|report| {
+        let Counts { udp, tcp, .. } = report.counts;
+        json!({
+            "worker": report.worker,
+            "cpu": cpus.get(report.worker),
+            "revision": report.revision,
+            "queries": udp + tcp,
+            "connections": report.connections,
+            "accept_failures": report.accept_failures,
+        })
+    });
+    let mut status = json!({
+        "program": "geodns",
+        "protocol": PROTOCOL,
+        "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
+        "revision": live.unwrap_or(zones.revision),
+        "generation": position.generation,
+        "config_fault": position.fault,
+        "ready": reports.len() == control.workers.len() && !stopping,
+        "draining": stopping,
+        "uptime_s": control.started.elapsed().as_secs(),
+        "listen": control.listen,
+        "geography": position.state.geography.is_some(),
+        "workers": workers.collect::<Vec<_>>(),
+        "counters": sum.report(),
+        "limits": sum.limits(),
+        "kernel": { "release": kernel_release(), "features": [] },
+    });
+    if !is_brief {
+        status["zones"] = zones_of(zones);
+    }
+    status
+}
+
+fn zones_of(zones: &Zones) -> Value {
+    let mut all: Vec<String> = zones.all().map(|zone| zone.apex.to_string()).collect();
+    all.sort_unstable();
+    let serial = zones.revision as u32;
+    let rows = all
+        .into_iter()
+        .map(|name| json!({ "zone": name, "serial": serial }));
+    rows.collect()
+}
+
+/// Queries by site, those without any left out, in the order of their names.
+pub(crate) fn sites(zones: &Zones, counts: &Counts) -> Value {
+    let services = zones.services().iter();
+    let names: HashMap<SiteId, String> = services
+        .filter(|(_, service)| counts.sites.contains_key(&service.site))
+        .map(|(labels, service)| (service.site, site_name(labels)))
+        .collect();
+    let mut rows: Vec<(Option<&String>, SiteId, u64)> = counts
+        .sites
+        .iter()
+        .map(|(&site, &queries)| (names.get(&site), site, queries))
+        .collect();
+    rows.sort_unstable();
+    // One that is gone has its id alone.
+    rows.into_iter()
+        .map(|(name, SiteId(id), queries)| json!({ "site": name, "id": id, "queries": queries }))
+        .collect()
+}
+
+/// `acme/shop` for `4shop4acme`: labels are names of ours.
+fn site_name(labels: &[u8]) -> String {
+    let Some((&length, rest)) = labels.split_first() else {
+        return String::new();
+    };
+    let (site, tenant) = rest.split_at(usize::from(length).min(rest.len()));
+    let tenant = tenant.get(1..).unwrap_or_default();
+    format!(
+        "{}/{}",
+        String::from_utf8_lossy(tenant),
+        String::from_utf8_lossy(site)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::site_name;
+
+    #[test]
+    fn labels_say_whose_site_it_is() {
+        assert_eq!(site_name(b"\x04shop\x04acme"), "acme/shop");
+    }
+}
