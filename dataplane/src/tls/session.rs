@@ -168,7 +168,7 @@ impl Session {
             let runtime = socket.runtime();
             let Some(mut plain) = runtime.blank_buffer(socket.class(), HEADROOM_BYTES) else {
                 self.received = Some(received);
-                runtime.look_again(runtime.deadline(BUFFER_LOOK));
+                runtime.run_again(runtime.deadline(BUFFER_LOOK));
                 return Poll::Pending;
             };
             plain.truncate(0);

@@ -492,7 +492,7 @@ impl Runtime {
     }
 
     /// Has the task that runs now run again at `at_ns` at the latest.
-    pub fn look_again(&self, at_ns: u64) {
+    pub fn run_again(&self, at_ns: u64) {
         self.core.set_task_deadline(at_ns);
     }
 
