@@ -12,8 +12,6 @@ const NOT_BUILT: &[&str] = &[
     "listen.https",
     "listen.api",
     "probe",
-    "geo",
-    "group.bias_km",
     "peer.probe",
     "certificate",
     "site.certificates",
