@@ -31,6 +31,7 @@ use crate::event::Event;
 use crate::failure::Failure;
 use crate::file_limit;
 use crate::fleet_secret;
+use crate::geographic_database;
 use crate::ledger::{Ledger, NamedSite};
 use crate::listeners::Listeners;
 use crate::lock::Lock;
@@ -460,6 +461,7 @@ impl Settling<'_> {
         let file = self.file.display().to_string();
         let unjudged = reading::read(&manifest, kept);
         let read = unjudged.judge(&manifest, &file, &known, now)?;
+        geographic_database::check(&manifest, &file)?;
         let (local, mut desired) = manifest.into_parts();
         read.fill(&mut desired);
         fleet_secret::check(&local, self.file)?;

@@ -1,6 +1,6 @@
 //! Which hosts a service name is answered with.
 
-use crate::geography::{Decision, Visitor};
+use crate::geography::{Decision, Geography, RankingId, Visitor};
 use crate::state::State;
 use meridian_model::desired::Steering;
 use meridian_model::zones::{Group, GroupIndex, Host, HostIndex, Service, rtype};
@@ -13,7 +13,7 @@ pub(crate) struct Choice {
     pub(crate) ttl: u32,
     /// Of the answer, for who asked with a subnet; 0: it is the same for everybody.
     pub(crate) scope_bits: u8,
-    /// The one group that it is of.
+    /// The group that it is of, when that is one.
     pub(crate) group: Option<GroupIndex>,
 }
 
@@ -41,7 +41,7 @@ impl State {
         let choice = match (wish.service.steering, &self.geography) {
             (Steering::Geo, Some(geography)) => {
                 let Decision { ranking, scope } = wish.visitor.locate(&**geography);
-                picking.nearest(geography.ranking(ranking), addresses, scope)
+                picking.nearest(&**geography, ranking, addresses, scope)
             }
             // Nobody is nearer than another.
             (Steering::All, _) | (Steering::Geo, None) => picking.all(addresses),
@@ -79,24 +79,36 @@ impl Picking<'_> {
         }
     }
 
-    /// The hosts that are up of the first group that has any.
+    /// The hosts that are up of the first groups, equally close, that have any.
     fn nearest(
         self,
-        ranking: &[GroupIndex],
+        geography: &dyn Geography,
+        ranking: RankingId,
         addresses: &mut Vec<IpAddr>,
         scope_bits: u8,
     ) -> Option<Choice> {
         let zones = &self.state.zones;
         let mut seen = Seen::default();
-        for &index in ranking {
-            // A table of another revision may know groups that are gone.
-            let Some(group) = zones.groups.get(usize::from(index.0)) else {
-                continue;
-            };
-            self.add_group(group, addresses, &mut seen);
+        let mut from = 0;
+        loop {
+            let tier = geography.tier(ranking, from);
+            if tier.is_empty() {
+                break;
+            }
+            from += tier.len();
+            let mut group = None;
+            for &index in tier {
+                let before = addresses.len();
+                self.add_group(&zones.groups[index.index()], addresses, &mut seen);
+                if addresses.len() > before {
+                    group = match before {
+                        0 => Some(index),
+                        _ => None,
+                    };
+                }
+            }
             if !addresses.is_empty() {
                 let choice = self.choice(&seen, scope_bits);
-                let group = Some(index);
                 return Some(Choice { group, ..choice });
             }
         }

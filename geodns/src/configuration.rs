@@ -2,9 +2,11 @@
 //! and gives the workers each new [`State`]. What a state replaces is freed here, not by a worker.
 
 use crate::config::Follower;
+use crate::geography::{Tables, as_geography};
 use crate::state::State;
 use crate::worker::Told;
 use crate::workers::Workers;
+use meridian_model::geo::Group;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, SystemTime};
@@ -51,12 +53,15 @@ impl Configuration {
     pub(crate) fn start(
         follower: Follower,
         state: Arc<State>,
+        tables: Tables,
         workers: Workers,
         now_s: Arc<AtomicU32>,
     ) -> Result<Configuration, String> {
         let (requests, receiver) = mpsc::channel();
         let mut thread = Thread {
+            groups: Group::of_zones(follower.zones()),
             follower,
+            tables,
             state,
             workers,
             now_s,
@@ -112,6 +117,9 @@ impl Configuration {
 
 struct Thread {
     follower: Follower,
+    tables: Tables,
+    /// Those of the zones that are served, as tables are made for them.
+    groups: Vec<Group>,
     state: Arc<State>,
     workers: Workers,
     now_s: Arc<AtomicU32>,
@@ -124,7 +132,15 @@ impl Thread {
         self.follower.follow(generation, length);
         let zones = self.follower.zones();
         if !Arc::ptr_eq(zones, &self.state.zones) {
-            self.swap(self.state.with_zones(Arc::clone(zones)));
+            let zones = Arc::clone(zones);
+            let groups = Group::of_zones(&zones);
+            let mut state = self.state.with_zones(zones);
+            // A table names groups by their places: it comes with its zones.
+            if groups != self.groups {
+                state.geography = self.tables.rank(groups.clone()).map(as_geography);
+                self.groups = groups;
+            }
+            self.swap(state);
         }
     }
 
@@ -132,6 +148,11 @@ impl Thread {
         let now_s = wall_s();
         self.now_s.store(now_s, Ordering::Relaxed);
         if let Some(state) = self.state.with_keys_of(now_s) {
+            self.swap(state);
+        }
+        if let Some(table) = self.tables.newer(&self.groups) {
+            let mut state = State::clone(&self.state);
+            state.geography = Some(as_geography(table));
             self.swap(state);
         }
         // Nobody but us has it any more.

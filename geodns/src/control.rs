@@ -2,12 +2,14 @@
 
 use crate::configuration::Configuration;
 use crate::counters::Counts;
+use crate::geography::Asker;
 use crate::status;
 use crate::workers::Workers;
+use ipnet::IpNet;
 use meridian_model::limits::{LOCAL_CONNECTIONS_MAX, LOCAL_LINE_BYTES_MAX};
 use serde_json::{Value, json};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -21,6 +23,8 @@ pub(crate) const PROTOCOL: u32 = 1;
 const WORKERS_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an answer waits for a revision to be compiled.
 const COMPILED_WITHIN: Duration = Duration::from_secs(60);
+/// How long an answer waits for a table to be made, or for a database to be read.
+const EXPLAINED_WITHIN: Duration = Duration::from_secs(10);
 /// How long a connection may say nothing.
 const SILENT_MAX: Duration = Duration::from_secs(60);
 
@@ -28,6 +32,7 @@ const SILENT_MAX: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Control {
     pub(crate) configuration: Configuration,
+    pub(crate) geography: Asker,
     pub(crate) workers: Workers,
     /// Where DNS is answered.
     pub(crate) listen: Vec<SocketAddr>,
@@ -136,12 +141,13 @@ impl Control {
                 (self.status(is_brief), true)
             }
             Some("usage") => (self.usage(), true),
+            Some("explain") => (self.explain(&asked), true),
             Some("follow") => match (number("generation"), number("length")) {
                 (Ok(generation), Ok(length)) => (self.follow(generation, length), true),
                 (Err(fault), _) | (_, Err(fault)) => (fault, false),
             },
             _ => (
-                json!({ "error": "op: not one of status, usage, follow" }),
+                json!({ "error": "op: not one of status, usage, explain, follow" }),
                 false,
             ),
         }
@@ -168,6 +174,23 @@ impl Control {
             "workers_missing": self.workers.len() - reports.len(),
             "sites": status::sites(&position.state.zones, &sum),
         })
+    }
+
+    /// Why a prefix gets its ranking of the groups.
+    fn explain(&self, asked: &Value) -> Value {
+        let client = asked.get("client").and_then(Value::as_str);
+        let prefix = client.and_then(|it| match it.parse::<IpAddr>() {
+            Ok(address) => Some(IpNet::from(address)),
+            Err(_) => it.parse::<IpNet>().ok(),
+        });
+        let Some(prefix) = prefix else {
+            return json!({ "error": "client: write a prefix, such as \"192.0.2.0/24\"" });
+        };
+        let (address, bits) = (prefix.addr(), prefix.prefix_len());
+        match self.geography.explain(address, bits, EXPLAINED_WITHIN) {
+            Ok(explanation) => json!(explanation),
+            Err(fault) => json!({ "error": fault }),
+        }
     }
 
     /// Takes up what was announced; answers when every worker answers from it.

@@ -1,13 +1,17 @@
 //! Where visitors are: what the answers ask of the geographic table.
 
+mod files;
+mod tables;
+
 use crate::client_subnet::ClientSubnet;
+use meridian_model::geo;
 use meridian_model::zones::GroupIndex;
 use std::fmt::Debug;
 use std::net::IpAddr;
+use std::sync::Arc;
 
-/// Names one order of the groups.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RankingId(pub u32);
+pub use meridian_model::geo::RankingId;
+pub(crate) use tables::{Asker, Tables};
 
 /// What is decided for a visitor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,8 +28,29 @@ pub trait Geography: Debug + Send + Sync {
     /// PREFIX-LENGTH in bits, or when it tells nothing, that of the resolver.
     fn decide(&self, subnet: Option<(IpAddr, u8)>, resolver: IpAddr) -> Decision;
 
-    /// The groups of a ranking from near to far.
-    fn ranking(&self, id: RankingId) -> &[GroupIndex];
+    /// The groups of a ranking that are equally close, of which the first is at `from` of its
+    /// order: from 0 on, each time behind those before. There are none behind the farthest.
+    fn tier(&self, id: RankingId, from: usize) -> &[GroupIndex];
+}
+
+impl Geography for geo::Geography {
+    fn decide(&self, subnet: Option<(IpAddr, u8)>, resolver: IpAddr) -> Decision {
+        let geo::Decision {
+            ranking,
+            scope,
+            standing: _,
+        } = self.decide(subnet, resolver);
+        Decision { ranking, scope }
+    }
+
+    fn tier(&self, id: RankingId, from: usize) -> &[GroupIndex] {
+        self.tier(id, from)
+    }
+}
+
+/// A table as answers take it.
+pub(crate) fn as_geography(table: Arc<geo::Geography>) -> Arc<dyn Geography> {
+    table
 }
 
 /// Whom an answer is for.

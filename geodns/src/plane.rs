@@ -5,10 +5,12 @@ use crate::clients::Clients;
 use crate::config::Follower;
 use crate::configuration::{Configuration, wall_s};
 use crate::control::{self, Control};
+use crate::geography::{Tables, as_geography};
 use crate::listeners::{self, ByWorker};
 use crate::state::State;
 use crate::worker::{Equipment, Told};
 use crate::workers::{End, Workers};
+use meridian_model::geo::Group;
 use meridian_model::{Local, fleet_secret};
 use meridian_sys::process::{Limit, allowed_cpus, die_with, raise_limit, random_bytes};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -47,21 +49,28 @@ pub fn run(state: &Path) -> Result<(), String> {
     let by_worker = sockets_of(adopted, follower.local(), cpus.len())?;
     let listen = listeners::addresses(&by_worker)?;
     let now_s = Arc::new(AtomicU32::new(wall_s()));
-    let answered_from = Arc::new(State::new(
+    let groups = Group::of_zones(follower.zones());
+    let (tables, first) = Tables::start(follower.local().geo.clone(), groups)?;
+    let mut answered_from = State::new(
         Arc::clone(follower.zones()),
         follower.local().host.name.shared(),
         &secret(state)?,
         wall_s(),
-    ));
+    );
+    answered_from.geography = first.map(as_geography);
+    let answered_from = Arc::new(answered_from);
     let (workers, ended) =
         start_workers(by_worker, &cpus, follower.local(), &answered_from, &now_s)?;
     let stopping = Arc::new(AtomicBool::new(false));
     obey_signals(&workers, &stopping)?;
-    let configuration = Configuration::start(follower, answered_from, workers.clone(), now_s)?;
+    let geography = tables.asker();
+    let configuration =
+        Configuration::start(follower, answered_from, tables, workers.clone(), now_s)?;
     let socket = control::start(
         state,
         Control {
             configuration,
+            geography,
             workers: workers.clone(),
             listen: listen.clone(),
             stopping,

@@ -47,7 +47,7 @@ pub(crate) fn report(
         "draining": stopping,
         "uptime_s": control.started.elapsed().as_secs(),
         "listen": control.listen,
-        "geography": position.state.geography.is_some(),
+        "geography": control.geography.standing(),
         "workers": workers.collect::<Vec<_>>(),
         "counters": sum.report(),
         "limits": sum.limits(),

@@ -98,6 +98,8 @@ fn a_geographic_database_is_read_and_what_is_wrong_with_it_told_at_its_line() {
     named("\"none.mmdb\"").expect(1, &[&line, "/none.mmdb: No such file"]);
     named("\"bytes.mmdb\"").expect(1, &[&line, "/bytes.mmdb: it is no sound database"]);
     named("[\"bytes.mmdb\", \"none.mmdb\"]").expect(1, &[&line, "/none.mmdb: No such file"]);
+    let refused = host.run(&["up", "-f", "h1.toml"]);
+    refused.expect(1, &[&line, "/none.mmdb: No such file"]);
     std::fs::create_dir(host.path("elsewhere")).unwrap();
     let from_elsewhere = host.run(&["check", "-f", "elsewhere/../h1.toml"]);
     from_elsewhere.expect(1, &["none.mmdb: No such file"]);

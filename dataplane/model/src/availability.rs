@@ -11,8 +11,6 @@ const NOT_BUILT: &[&str] = &[
     "host.probe",
     "listen.api",
     "probe",
-    "geo",
-    "group.bias_km",
     "peer.probe",
     "site.redirect_to_https",
     "site.hsts",

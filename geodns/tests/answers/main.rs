@@ -11,6 +11,9 @@ mod support;
 use meridian_geodns::{
     Answerer, Asked, Decision, Geography, Health, Kind, Outcome, RankingId, Unanswered,
 };
+use meridian_model::geo::{self, Database};
+use meridian_model::local::GeoOverride;
+use meridian_model::name::Name;
 use meridian_model::zones::{GroupIndex, HostIndex};
 use proptest::prelude::*;
 use query::*;
@@ -63,11 +66,12 @@ impl Geography for ByFirstOctet {
         }
     }
 
-    fn ranking(&self, id: RankingId) -> &[GroupIndex] {
-        match id.0 {
+    fn tier(&self, id: RankingId, from: usize) -> &[GroupIndex] {
+        let order = match id.0 {
             0 => &[GroupIndex(0), GroupIndex(1)],
             _ => &[GroupIndex(1), GroupIndex(0)],
-        }
+        };
+        order.get(from..from + 1).unwrap_or_default()
     }
 }
 
@@ -126,6 +130,40 @@ fn the_closest_group_answers_and_scope_tells_for_whom() {
     }
     let seen = ask(&state, &with_options(SHOP, A, &[]));
     assert_eq!(seen.options, Some(vec![]));
+}
+
+/// The table of the model, of which nothing but overrides speaks here: the prefixes are reserved.
+#[test]
+fn the_geographic_table_decides_and_equally_close_groups_answer_together() {
+    let mut state = state(&[]);
+    let places = Database::Embedded.places().expect("it is in the program");
+    let groups = geo::Group::of_zones(&state.zones);
+    let to = |prefix: &str, group: &str| GeoOverride {
+        prefix: prefix.parse().expect("a prefix"),
+        group: Name::parse(group).expect("a name"),
+    };
+    let overrides = [to("203.0.113.0/24", "nyc"), to("198.51.100.0/24", "ams")];
+    let table = geo::Geography::build(&places, groups.clone(), &overrides, 0);
+    state.geography = Some(Arc::new(table.expect("there are two groups")));
+    let seen = ask(&state, &with_options(SHOP, A, &[(SUBNET, V4_24)]));
+    assert_eq!(seen.answer, [format!("{SHOP} 40 A 198.51.100.1")]);
+    // Neighbours may have the same ranking, by what the database says of them.
+    let scope = subnet_of(&seen).map_or(0, |option| option[3]);
+    assert!((16..=24).contains(&scope), "{scope}");
+    let seen = ask(&state, &plain(SHOP, A));
+    assert_eq!(seen.answer, [format!("{SHOP} 40 A 192.0.2.1")]);
+    // Nobody knows where 203.0.113.0/24 is; and on all of the earth the two are equally close.
+    for (overrides, tie_km) in [(&overrides[1..], 0), (&[][..], 20_000)] {
+        let table = geo::Geography::build(&places, groups.clone(), overrides, tie_km);
+        state.geography = Some(Arc::new(table.expect("there are two groups")));
+        let mut asked = asked("203.0.113.9", UDP);
+        asked.rotation = 1;
+        let (seen, _, _) = ask_as(&state, &plain(SHOP, A), asked);
+        let mut sorted = seen.answer.clone();
+        sorted.sort();
+        let both = ["192.0.2.1", "198.51.100.1"].map(|it| format!("{SHOP} 40 A {it}"));
+        assert_eq!(sorted, both);
+    }
 }
 
 #[test]

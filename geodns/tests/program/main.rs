@@ -10,7 +10,11 @@ mod responder;
 #[path = "../support/seen.rs"]
 mod seen;
 
+#[path = "../../../dataplane/model/tests/geography/writer.rs"]
+mod writer;
+
 mod datagrams;
+mod geography;
 mod life;
 mod others;
 mod rules;

@@ -20,7 +20,7 @@ fn dig_understands() {
     for part in [
         "status: NOERROR",
         "flags: qr aa rd;",
-        "; CLIENT-SUBNET: 203.0.113.0/24/0",
+        "; CLIENT-SUBNET: 203.0.113.0/24/24",
         "(\"ams-1\")",
         "; COOKIE: ",
         "(good)",
@@ -152,7 +152,7 @@ fn kdig_understands() {
     );
     for part in [
         "status: NOERROR",
-        "203.0.113.0/24/0",
+        "203.0.113.0/24/24",
         "\"ams-1\"",
         "192.0.2.1",
         "198.51.100.1",

@@ -102,7 +102,7 @@ fn scope_where_geography_was_not_used() {
     ]);
     for (name, rtype) in [
         (ZONE, A),
-        (SHOP, A),
+        ("www.acme.lb.example.net", A),
         ("t.lb.example.net", TXT),
         (ZONE, SOA),
         (ZONE, NS),
@@ -126,20 +126,23 @@ fn ecs_of_nothing() {
     }
 }
 
-/// Private prefixes, unknown places and mapped prefixes are answered as anybody is, where there is no
-/// table of places.
+/// Private and reserved prefixes, mapped or not: the resolver's address decides, which is nowhere
+/// either, and the scope is the block's.
 #[test]
 fn ecs_of_nowhere() {
     let responder = Responder::with_records(&[]);
     let mapped = [&b"\0\x02\x78\0"[..], &[0; 10], &[0xff, 0xff, 203, 0, 113]].concat();
-    for data in [
-        &b"\0\x01\x08\0\x0a"[..],
-        b"\0\x01\x18\0\xc0\xa8\x01",
-        &mapped,
+    for (data, scope) in [
+        (&b"\0\x01\x08\0\x0a"[..], 8),
+        (b"\0\x01\x18\0\xc0\xa8\x01", 16),
+        (V4_24, 24),
+        (&mapped, 120),
     ] {
         for seen in both(&responder, &with_options(SHOP, A, &[(SUBNET, data)])) {
             assert_eq!((seen.rcode, seen.answer.len()), (NOERROR, 2));
-            assert_eq!(option(&seen, SUBNET).as_deref(), Some(data));
+            let mut echoed = data.to_vec();
+            echoed[3] = scope;
+            assert_eq!(option(&seen, SUBNET), Some(echoed));
         }
     }
 }
