@@ -36,8 +36,9 @@ pub(crate) enum Command {
     #[command(long_about = "Run everything on this host in the foreground.
 
 Checks the manifest, makes the state directory's configuration equal to it, opens the \
-listeners, starts meridian-dataplane and, when every worker serves, prints one line on stdout: \
-`ready revision=N http=ADDRESS,... https=ADDRESS,...`.
+listeners, starts meridian-dataplane (with listen.dns meridian-geodns too) and, when every worker \
+serves, prints one line on stdout: `ready revision=N http=ADDRESS,... https=ADDRESS,... \
+dns=ADDRESS,...`.
 
 When the manifest is wrong, all its problems are printed and the last good revision is served; \
 without one the exit code is 1. A plane that dies is started again at once, then after 0.1, \

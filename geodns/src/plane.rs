@@ -46,6 +46,8 @@ pub fn run(state: &Path) -> Result<(), String> {
     }
     let cpus =
         allowed_cpus().map_err(|error| format!("asking for the CPUs of this process: {error}"))?;
+    // Who passed sockets asks over the local socket.
+    let is_by_hand = adopted.is_none();
     let by_worker = sockets_of(adopted, follower.local(), cpus.len())?;
     let listen = listeners::addresses(&by_worker)?;
     let now_s = Arc::new(AtomicU32::new(wall_s()));
@@ -77,7 +79,9 @@ pub fn run(state: &Path) -> Result<(), String> {
             started,
         },
     )?;
-    say_ready(revision, &listen);
+    if is_by_hand {
+        say_ready(revision, &listen);
+    }
     let done = await_all(workers.len(), &ended);
     drop(socket);
     done
