@@ -33,10 +33,14 @@ pub(crate) struct Refusal {
 impl From<Reject> for Refusal {
     fn from(reject: Reject) -> Refusal {
         // The other limits are asked before, and know when.
-        let is_of_queue = matches!(reject, Reject::QueueFull | Reject::QueueSlow);
+        let retry_after_s = match reject {
+            Reject::QueueFull | Reject::QueueSlow => Some(QUEUE_RETRY_AFTER_S),
+            Reject::ShareLimit => Some(CONNECTIONS_RETRY_AFTER_S),
+            _ => None,
+        };
         Refusal {
             reject,
-            retry_after_s: is_of_queue.then_some(QUEUE_RETRY_AFTER_S),
+            retry_after_s,
         }
     }
 }
