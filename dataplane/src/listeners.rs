@@ -2,7 +2,8 @@
 
 use crate::worker::WorkerListener;
 use meridian_model::local::Listen;
-use meridian_sys::listener::{PassedSocket, address_of, adopt_passed, bind};
+use meridian_sys::listener::{PassedSocket, address_of, bind};
+use meridian_sys::supervised::passed_sockets;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -27,23 +28,12 @@ pub(crate) struct Passed {
 ///
 /// Names are `http-<listener>-<worker>`, `https-<listener>-<worker>` and `metrics`. Call it before anything else opens a descriptor.
 pub(crate) fn adopt() -> Result<Option<Passed>, String> {
-    let Some(count) = passed_count()? else {
+    let Some(passed) = passed_sockets()? else {
         return Ok(None);
     };
-    let names = std::env::var("LISTEN_FDNAMES")
-        .map_err(|_| "LISTEN_FDNAMES: not set, though LISTEN_FDS is".to_owned())?;
-    let names: Vec<&str> = names.split(':').collect();
-    let sockets = adopt_passed(count).map_err(|error| error.to_string())?;
-    if names.len() != sockets.len() {
-        return Err(format!(
-            "LISTEN_FDNAMES: {} names for {} descriptors",
-            names.len(),
-            sockets.len()
-        ));
-    }
     let mut workers: BTreeMap<usize, Vec<WorkerListener>> = BTreeMap::new();
     let mut metrics = None;
-    for (name, socket) in names.into_iter().zip(sockets) {
+    for (name, socket) in passed {
         let PassedSocket::Listener(socket) = socket else {
             return Err(format!("LISTEN_FDNAMES: {name:?} is a UDP socket"));
         };
@@ -51,7 +41,7 @@ pub(crate) fn adopt() -> Result<Option<Passed>, String> {
             metrics = Some(socket);
             continue;
         }
-        let (secure, worker) = worker_of(name).ok_or_else(|| {
+        let (secure, worker) = worker_of(&name).ok_or_else(|| {
             format!(
                 "LISTEN_FDNAMES: {name:?} is neither http-<listener>-<worker> nor \
                  https-<listener>-<worker> nor {METRICS}"
@@ -71,21 +61,6 @@ pub(crate) fn adopt() -> Result<Option<Passed>, String> {
         by_worker: workers.into_values().collect(),
         metrics,
     }))
-}
-
-fn passed_count() -> Result<Option<u32>, String> {
-    let Ok(count) = std::env::var("LISTEN_FDS") else {
-        return Ok(None);
-    };
-    if let Ok(pid) = std::env::var("LISTEN_PID")
-        && pid != std::process::id().to_string()
-    {
-        return Ok(None);
-    }
-    let count = count
-        .parse()
-        .map_err(|_| format!("LISTEN_FDS: not a number: {count:?}"))?;
-    Ok((count > 0).then_some(count))
 }
 
 /// Whether a listener of this name is for TLS, and whose it is.

@@ -25,14 +25,13 @@ use meridian_model::name::Name;
 use meridian_model::usage::{Epoch, slot_of, slots_header};
 use meridian_sys::Notifier;
 use meridian_sys::process::{
-    Limit, allowed_cpus, die_with, memory_bytes, pin_thread, raise_limit, random_bytes,
+    Limit, allowed_cpus, memory_bytes, pin_thread, raise_limit, random_bytes,
 };
+use meridian_sys::supervised;
 use rustix::thread::disable_transparent_huge_pages;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::fs::File;
-use std::io::{Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -51,8 +50,8 @@ pub fn run(state: &Path) -> Result<(), String> {
     let adopted = listeners::adopt()?;
     // A kernel that can not has none.
     let _ = disable_transparent_huge_pages(true);
-    die_with_supervisor()?;
-    let _lock = lock(state)?;
+    supervised::die_with_supervisor()?;
+    let _lock = supervised::lock(&state.join("dataplane.lock"), "a data plane")?;
     let descriptors = raise_limits()?;
     let follower = follow(state)?;
     let snapshot = follower.compiled().snapshot().clone();
@@ -150,16 +149,6 @@ fn give_back_memory() {
     let _ = std::thread::Builder::new()
         .name("memory".to_owned())
         .spawn(|| std::thread::sleep(UNUSED_FOR));
-}
-
-fn die_with_supervisor() -> Result<(), String> {
-    let Ok(supervisor) = std::env::var("MERIDIAN_SUPERVISOR") else {
-        return Ok(());
-    };
-    let pid = supervisor
-        .parse()
-        .map_err(|_| format!("MERIDIAN_SUPERVISOR: not a pid: {supervisor:?}"))?;
-    die_with(pid).map_err(|error| error.to_string())
 }
 
 /// How many files may be open then.
@@ -282,38 +271,6 @@ impl Counting {
             lock: set.lock,
         })
     }
-}
-
-/// Holds STATE/dataplane.lock for life.
-fn lock(state: &Path) -> Result<File, String> {
-    let path = state.join("dataplane.lock");
-    let fault = |error: std::io::Error| format!("{}: {error}", path.display());
-    let mut file = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .map_err(fault)?;
-    if let Err(error) = file.try_lock() {
-        let mut holder = String::new();
-        let _ = file.read_to_string(&mut holder);
-        return Err(match error {
-            std::fs::TryLockError::WouldBlock => {
-                format!(
-                    "{}: held by pid {}; a data plane already runs on this state directory",
-                    path.display(),
-                    holder.trim()
-                )
-            }
-            std::fs::TryLockError::Error(error) => fault(error),
-        });
-    }
-    file.set_len(0).map_err(fault)?;
-    file.rewind().map_err(fault)?;
-    writeln!(file, "{}", std::process::id()).map_err(fault)?;
-    Ok(file)
 }
 
 /// Starts a thread for each worker and waits until every one accepts connections. Gives what

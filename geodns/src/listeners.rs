@@ -1,7 +1,8 @@
 //! The responder's sockets: adopted from the supervisor, or bound here.
 
 use meridian_sys::datagram::DatagramSocket;
-use meridian_sys::listener::{PassedSocket, address_of, adopt_passed, bind};
+use meridian_sys::listener::{PassedSocket, address_of, bind};
+use meridian_sys::supervised::passed_sockets;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -26,22 +27,12 @@ pub(crate) type ByWorker = Vec<Sockets>;
 /// Names are `dns-<listener>-<worker>`, each twice: of the UDP socket and of the TCP listener. Call it
 /// before anything else opens a descriptor.
 pub(crate) fn adopt() -> Result<Option<ByWorker>, String> {
-    let Some(count) = passed_count()? else {
+    let Some(passed) = passed_sockets()? else {
         return Ok(None);
     };
-    let names = std::env::var("LISTEN_FDNAMES")
-        .map_err(|_| "LISTEN_FDNAMES: not set, though LISTEN_FDS is".to_owned())?;
-    let names: Vec<&str> = names.split(':').collect();
-    let sockets = adopt_passed(count).map_err(|error| error.to_string())?;
-    if names.len() != sockets.len() {
-        let (names, sockets) = (names.len(), sockets.len());
-        return Err(format!(
-            "LISTEN_FDNAMES: {names} names for {sockets} descriptors"
-        ));
-    }
     let mut workers: BTreeMap<usize, Sockets> = BTreeMap::new();
-    for (name, socket) in names.into_iter().zip(sockets) {
-        let worker = worker_of(name)
+    for (name, socket) in passed {
+        let worker = worker_of(&name)
             .ok_or_else(|| format!("LISTEN_FDNAMES: {name:?} is not dns-<listener>-<worker>"))?;
         let of_worker = workers.entry(worker).or_default();
         match socket {
@@ -53,21 +44,6 @@ pub(crate) fn adopt() -> Result<Option<ByWorker>, String> {
         return Err("LISTEN_FDNAMES: the workers are not numbered from 0 on".to_owned());
     }
     Ok(Some(workers.into_values().collect()))
-}
-
-fn passed_count() -> Result<Option<u32>, String> {
-    let Ok(count) = std::env::var("LISTEN_FDS") else {
-        return Ok(None);
-    };
-    if let Ok(pid) = std::env::var("LISTEN_PID")
-        && pid != std::process::id().to_string()
-    {
-        return Ok(None);
-    }
-    let count = count
-        .parse()
-        .map_err(|_| format!("LISTEN_FDS: not a number: {count:?}"))?;
-    Ok((count > 0).then_some(count))
 }
 
 fn worker_of(name: &str) -> Option<usize> {

@@ -12,13 +12,12 @@ use crate::worker::{Equipment, Told};
 use crate::workers::{End, Workers};
 use meridian_model::geo::Group;
 use meridian_model::{Local, fleet_secret};
-use meridian_sys::process::{Limit, allowed_cpus, die_with, raise_limit, random_bytes};
+use meridian_sys::process::{Limit, allowed_cpus, raise_limit, random_bytes};
+use meridian_sys::supervised;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use std::fs::File;
-use std::io::{ErrorKind, Read, Seek, Write};
+use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
@@ -33,8 +32,8 @@ pub fn run(state: &Path) -> Result<(), String> {
     let started = Instant::now();
     // First of all: descriptors are passed by number.
     let adopted = listeners::adopt()?;
-    die_with_supervisor()?;
-    let _lock = lock(state)?;
+    supervised::die_with_supervisor()?;
+    let _lock = supervised::lock(&state.join("geodns.lock"), "a responder")?;
     raise_limit(Limit::OpenFiles)
         .map_err(|error| format!("raising the limit on open files: {error}"))?;
     raise_limit(Limit::LockedMemory)
@@ -92,16 +91,6 @@ fn say_ready(revision: u64, listen: &[SocketAddr]) {
     let listen: Vec<String> = listen.iter().map(SocketAddr::to_string).collect();
     let line = format!("ready revision={revision} dns={}\n", listen.join(","));
     let _ = std::io::stdout().write_all(line.as_bytes());
-}
-
-fn die_with_supervisor() -> Result<(), String> {
-    let Ok(supervisor) = std::env::var("MERIDIAN_SUPERVISOR") else {
-        return Ok(());
-    };
-    let pid = supervisor
-        .parse()
-        .map_err(|_| format!("MERIDIAN_SUPERVISOR: not a pid: {supervisor:?}"))?;
-    die_with(pid).map_err(|error| error.to_string())
 }
 
 /// What was passed to this process, or else is bound here.
@@ -178,36 +167,6 @@ fn await_all(workers: usize, ended: &mpsc::Receiver<End>) -> Result<(), String> 
         }
     }
     Ok(())
-}
-
-/// Holds STATE/geodns.lock for life.
-fn lock(state: &Path) -> Result<File, String> {
-    let path = state.join("geodns.lock");
-    let fault = |error: std::io::Error| format!("{}: {error}", path.display());
-    let mut file = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .map_err(fault)?;
-    if let Err(error) = file.try_lock() {
-        let mut holder = String::new();
-        let _ = file.read_to_string(&mut holder);
-        return Err(match error {
-            std::fs::TryLockError::WouldBlock => format!(
-                "{}: held by pid {}; a responder already runs on this state directory",
-                path.display(),
-                holder.trim()
-            ),
-            std::fs::TryLockError::Error(error) => fault(error),
-        });
-    }
-    file.set_len(0).map_err(fault)?;
-    file.rewind().map_err(fault)?;
-    writeln!(file, "{}", std::process::id()).map_err(fault)?;
-    Ok(file)
 }
 
 /// SIGTERM and SIGINT end it; a second one ends it now. SIGHUP is for those who have logs.

@@ -30,6 +30,7 @@ mod run_queue;
 mod runtime;
 mod slab;
 mod socket;
+pub mod supervised;
 mod timers;
 mod token;
 

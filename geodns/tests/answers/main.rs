@@ -22,30 +22,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use support::*;
 
-const A: u16 = 1;
-const NS: u16 = 2;
-const CNAME: u16 = 5;
-const SOA: u16 = 6;
-const TXT: u16 = 16;
-const DS: u16 = 43;
-const ANY: u16 = 255;
-
-const NSID: u16 = 3;
-const SUBNET: u16 = 8;
-const COOKIE: u16 = 10;
-const KEEPALIVE: u16 = 11;
-
-const SHOP: &str = "shop.acme.lb.example.net";
-const V4_24: &[u8] = b"\0\x01\x18\0\xcb\0\x71";
-
-const NOERROR: u16 = 0;
-const FORMERR: u16 = 1;
-const NXDOMAIN: u16 = 3;
-const NOTIMP: u16 = 4;
-const REFUSED: u16 = 5;
-const BADVERS: u16 = 16;
-const BADCOOKIE: u16 = 23;
-
 /// Whoever's subnet or address begins with an odd octet is close to nyc.
 #[derive(Debug)]
 struct ByFirstOctet;

@@ -4,9 +4,6 @@ use crate::query::*;
 use crate::responder::*;
 use std::net::{SocketAddr, UdpSocket};
 
-const SHOP: &str = "shop.acme.lb.example.net";
-const COOKIE: u16 = 10;
-
 fn rcode(response: &[u8]) -> u8 {
     response[3] & 0xf
 }

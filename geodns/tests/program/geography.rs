@@ -11,10 +11,6 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-const SHOP: &str = "shop.acme.lb.example.net";
-const A: u16 = 1;
-const SUBNET: u16 = 8;
-
 const AMSTERDAM: (f64, f64) = (52.4, 4.9);
 const NEW_YORK: (f64, f64) = (40.7, -74.0);
 

@@ -4,8 +4,6 @@ use crate::query::*;
 use crate::responder::*;
 use std::io::Write;
 
-const SHOP: &str = "shop.acme.lb.example.net";
-
 fn rcode(response: &[u8]) -> u8 {
     response[3] & 0xf
 }

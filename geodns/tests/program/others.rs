@@ -1,11 +1,10 @@
 //! What other people's programs make of our answers.
 
+use crate::query::SHOP;
 use crate::responder::*;
 use std::fs;
 use std::net::UdpSocket;
 use std::process::{Child, Command, Stdio};
-
-const SHOP: &str = "shop.acme.lb.example.net";
 
 #[test]
 fn dig_understands() {

@@ -1,36 +1,14 @@
 //! The table of DNS.md, a test for each line, in its order: over UDP and over TCP, as a client sees it.
 //!
 //! Lines whose subject is a connection are in [`crate::streams`], the rate in [`crate::datagrams`]; each
-//! of them is named here, so that the table is whole. No table of places is read yet: what a SCOPE is
-//! where there is one is tested in `answers`.
+//! of them is named here, so that the table is whole. Scopes are tested in `answers`, where each test says
+//! who is close to whom.
 
 use crate::query::*;
 use crate::responder::*;
 use crate::seen::{Seen, read};
 
-const A: u16 = 1;
-const NS: u16 = 2;
-const CNAME: u16 = 5;
-const SOA: u16 = 6;
-const TXT: u16 = 16;
-const DS: u16 = 43;
-const ANY: u16 = 255;
-const NSID: u16 = 3;
-const SUBNET: u16 = 8;
-const COOKIE: u16 = 10;
-const KEEPALIVE: u16 = 11;
-
 const ZONE: &str = "lb.example.net";
-const SHOP: &str = "shop.acme.lb.example.net";
-const V4_24: &[u8] = b"\0\x01\x18\0\xcb\0\x71";
-
-const NOERROR: u16 = 0;
-const FORMERR: u16 = 1;
-const NXDOMAIN: u16 = 3;
-const NOTIMP: u16 = 4;
-const REFUSED: u16 = 5;
-const BADVERS: u16 = 16;
-const BADCOOKIE: u16 = 23;
 
 /// The response over UDP, and the one over TCP.
 fn both(responder: &Responder, query: &[u8]) -> [Seen; 2] {

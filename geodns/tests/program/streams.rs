@@ -6,9 +6,6 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-const SHOP: &str = "shop.acme.lb.example.net";
-const KEEPALIVE: u16 = 11;
-
 fn answers(response: &[u8]) -> u16 {
     u16::from_be_bytes([response[6], response[7]])
 }

@@ -1,4 +1,33 @@
-//! Queries octet by octet.
+//! Queries octet by octet, and the numbers and names that tests ask by.
+
+// Types (RFC 1035 §3.2.2, RFC 4034 §5).
+pub(crate) const A: u16 = 1;
+pub(crate) const NS: u16 = 2;
+pub(crate) const CNAME: u16 = 5;
+pub(crate) const SOA: u16 = 6;
+pub(crate) const TXT: u16 = 16;
+pub(crate) const DS: u16 = 43;
+pub(crate) const ANY: u16 = 255;
+
+// Options of EDNS, as IANA has them.
+pub(crate) const NSID: u16 = 3;
+pub(crate) const SUBNET: u16 = 8;
+pub(crate) const COOKIE: u16 = 10;
+pub(crate) const KEEPALIVE: u16 = 11;
+
+// Response codes, extended ones among them (RFC 6895 §2.3).
+pub(crate) const NOERROR: u16 = 0;
+pub(crate) const FORMERR: u16 = 1;
+pub(crate) const NXDOMAIN: u16 = 3;
+pub(crate) const NOTIMP: u16 = 4;
+pub(crate) const REFUSED: u16 = 5;
+pub(crate) const BADVERS: u16 = 16;
+pub(crate) const BADCOOKIE: u16 = 23;
+
+/// The service name of a site of the tests.
+pub(crate) const SHOP: &str = "shop.acme.lb.example.net";
+/// A client subnet: 203.0.113.0/24.
+pub(crate) const V4_24: &[u8] = b"\0\x01\x18\0\xcb\0\x71";
 
 /// A name in wire form.
 pub(crate) fn name(text: &str) -> Vec<u8> {
