@@ -16,9 +16,14 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     ("meridian-model", "dataplane/model", &[]),
     ("meridian-sys", "dataplane/sys", &[]),
     (
+        "meridian-follower",
+        "dataplane/follower",
+        &["meridian-model"],
+    ),
+    (
         "meridian-dataplane",
         "dataplane",
-        &["meridian-model", "meridian-sys"],
+        &["meridian-follower", "meridian-model", "meridian-sys"],
     ),
     (
         "meridian-dataplane-fuzz",
@@ -28,7 +33,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     (
         "meridian-geodns",
         "geodns",
-        &["meridian-model", "meridian-sys"],
+        &["meridian-follower", "meridian-model", "meridian-sys"],
     ),
     ("meridianctl", "ctl", &["meridian-model"]),
     // The runtime alone, for the bare prototype on it (docs/decisions/0007).

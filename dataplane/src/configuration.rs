@@ -4,10 +4,11 @@
 //! What a revision replaces is kept until every worker has taken up a newer one, and freed here:
 //! a worker never holds the last reference to many sites.
 
-use crate::config::Follower;
 use crate::renewal::Renewals;
+use crate::revision::Follower;
 use crate::routing::Routing;
 use crate::shared::Shared;
+use meridian_follower::Serving;
 use meridian_sys::Notifier;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -207,11 +208,11 @@ struct Thread {
 impl Thread {
     fn follow(&mut self, generation: Option<u64>, length: Option<u64>) {
         let changed = self.follower.follow(generation, length);
-        let compiled = self.follower.compiled();
+        let served = self.follower.served();
         let current = self.shared.routing.load_full();
-        let is_new = compiled.revision() != current.snapshot.revision;
+        let is_new = served.revision() != current.snapshot.revision;
         if is_new || !changed.is_empty() {
-            let snapshot = compiled.snapshot().clone();
+            let snapshot = served.snapshot().clone();
             let next = current.next(snapshot, changed, self.shared.joint());
             drop(current);
             self.swap(next);
@@ -283,7 +284,7 @@ impl Thread {
 fn position_of(follower: &Follower) -> Position {
     Position {
         generation: follower.generation(),
-        revision: follower.compiled().revision(),
+        revision: follower.served().revision(),
         fault: follower.fault().map(str::to_owned),
     }
 }

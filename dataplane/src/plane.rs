@@ -1,7 +1,6 @@
 //! Starting and stopping the plane: one thread per worker, and the control thread.
 
 use crate::access_log::{AccessLog, LogQueue, Reopener};
-use crate::config::{Follower, Started};
 use crate::configuration::Configuration;
 use crate::control;
 use crate::drains::Drains;
@@ -13,6 +12,7 @@ use crate::metrics;
 use crate::names::{Names, resolver};
 use crate::pages::{PageSet, PageWriter};
 use crate::request_id::RequestIds;
+use crate::revision::Follower;
 use crate::routing::{Joint, Routing};
 use crate::shared::{Means, Registers, Shared};
 use crate::slots_file::SlotsFile;
@@ -20,6 +20,7 @@ use crate::sticky::StickyKey;
 use crate::tls::{Loader, TicketSecret};
 use crate::usage::{Closing, Usage};
 use crate::worker::{Equipment, Worker};
+use meridian_follower::{Serving, Started};
 use meridian_model::Local;
 use meridian_model::name::Name;
 use meridian_model::usage::{Epoch, slot_of, slots_header};
@@ -54,7 +55,7 @@ pub fn run(state: &Path) -> Result<(), String> {
     let _lock = supervised::lock(&state.join("dataplane.lock"), "a data plane")?;
     let descriptors = raise_limits()?;
     let follower = follow(state)?;
-    let snapshot = follower.compiled().snapshot().clone();
+    let snapshot = follower.served().snapshot().clone();
     let local = follower.local().clone();
     let cpus =
         allowed_cpus().map_err(|error| format!("asking for the CPUs of this process: {error}"))?;
@@ -162,11 +163,13 @@ fn raise_limits() -> Result<u64, String> {
 
 /// The newest revision that can be served, and why it is no newer one.
 fn follow(state: &Path) -> Result<Follower, String> {
+    let own_addresses = meridian_sys::listener::interface_addresses()
+        .map_err(|error| format!("asking for the addresses of this host: {error}"))?;
     let Started {
         follower,
         passed_over,
-    } = Follower::start(state)?;
-    let revision = follower.compiled().revision();
+    } = Follower::start(state, own_addresses)?;
+    let revision = follower.served().revision();
     for fault in &passed_over {
         eprintln!("meridian-dataplane: serving revision {revision} because of {fault}");
     }

@@ -1,8 +1,8 @@
 //! The configuration thread: it follows the config log, keeps the wall clock, rolls cookie keys over
 //! and gives the workers each new [`State`]. What a state replaces is freed here, not by a worker.
 
-use crate::config::Follower;
 use crate::geography::{Tables, as_geography};
+use crate::revision::Follower;
 use crate::state::State;
 use crate::worker::Told;
 use crate::workers::Workers;
@@ -59,7 +59,7 @@ impl Configuration {
     ) -> Result<Configuration, String> {
         let (requests, receiver) = mpsc::channel();
         let mut thread = Thread {
-            groups: Group::of_zones(follower.zones()),
+            groups: Group::of_zones(follower.served().zones()),
             follower,
             tables,
             state,
@@ -130,7 +130,7 @@ struct Thread {
 impl Thread {
     fn follow(&mut self, generation: Option<u64>, length: Option<u64>) {
         self.follower.follow(generation, length);
-        let zones = self.follower.zones();
+        let zones = self.follower.served().zones();
         if !Arc::ptr_eq(zones, &self.state.zones) {
             let zones = Arc::clone(zones);
             let groups = Group::of_zones(&zones);

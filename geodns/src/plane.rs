@@ -2,14 +2,15 @@
 //! local socket.
 
 use crate::clients::Clients;
-use crate::config::Follower;
 use crate::configuration::{Configuration, wall_s};
 use crate::control::{self, Control};
 use crate::geography::{Tables, as_geography};
 use crate::listeners::{self, ByWorker};
+use crate::revision::Follower;
 use crate::state::State;
 use crate::worker::{Equipment, Told};
 use crate::workers::{End, Workers};
+use meridian_follower::Started;
 use meridian_model::geo::Group;
 use meridian_model::{Local, fleet_secret};
 use meridian_sys::process::{Limit, allowed_cpus, raise_limit, random_bytes};
@@ -38,8 +39,11 @@ pub fn run(state: &Path) -> Result<(), String> {
         .map_err(|error| format!("raising the limit on open files: {error}"))?;
     raise_limit(Limit::LockedMemory)
         .map_err(|error| format!("raising the limit on locked memory: {error}"))?;
-    let (follower, passed_over) = Follower::start(state)?;
-    let revision = follower.zones().revision;
+    let Started {
+        follower,
+        passed_over,
+    } = Follower::start(state, ())?;
+    let revision = follower.served().zones().revision;
     for fault in &passed_over {
         eprintln!("meridian-geodns: serving revision {revision} because of {fault}");
     }
@@ -50,10 +54,10 @@ pub fn run(state: &Path) -> Result<(), String> {
     let by_worker = sockets_of(adopted, follower.local(), cpus.len())?;
     let listen = listeners::addresses(&by_worker)?;
     let now_s = Arc::new(AtomicU32::new(wall_s()));
-    let groups = Group::of_zones(follower.zones());
+    let groups = Group::of_zones(follower.served().zones());
     let (tables, first) = Tables::start(follower.local().geo.clone(), groups)?;
     let mut answered_from = State::new(
-        Arc::clone(follower.zones()),
+        Arc::clone(follower.served().zones()),
         follower.local().host.name.shared(),
         &secret(state)?,
         wall_s(),
