@@ -108,22 +108,50 @@ fn threads_s(pid: u32) -> f64 {
 
 /// Exact CPU time of the one thread of a process that has this name.
 pub(crate) fn thread_cpu_s(pid: u32, name: &str) -> Result<f64, Failure> {
+    thread_turns(pid, name).map(|turns| turns.cpu_s)
+}
+
+/// What the scheduler counts of a thread (Documentation/scheduler/sched-stats.rst, schedstat).
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Turns {
+    /// Time on a CPU, in seconds.
+    pub(crate) cpu_s: f64,
+    /// Time for which it was ready and somebody else had the CPU, in seconds.
+    pub(crate) waited_s: f64,
+    /// Times that it was given a CPU.
+    pub(crate) turns: f64,
+}
+
+/// The same of the one thread of a process that has this name.
+pub(crate) fn thread_turns(pid: u32, name: &str) -> Result<Turns, Failure> {
     let path = format!("/proc/{pid}/task");
     let threads = fs::read_dir(&path).map_err(Failure::at(&path))?;
     for thread in threads.flatten() {
         let comm = fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
         if comm.trim_end() == name {
             let path = thread.path().join("schedstat");
-            return Ok(schedstat_s(&path.to_string_lossy()));
+            return Ok(schedstat(&path.to_string_lossy()));
         }
     }
     Err(Failure::new(format!("{path}: no thread is called {name}")))
 }
 
 fn schedstat_s(path: &str) -> f64 {
+    schedstat(path).cpu_s
+}
+
+/// Zeroes where the kernel does not keep it.
+fn schedstat(path: &str) -> Turns {
     let text = fs::read_to_string(path).unwrap_or_default();
-    let ns = text.split_ascii_whitespace().next();
-    ns.and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0) / 1e9
+    let mut numbers = text
+        .split_ascii_whitespace()
+        .map(|number| number.parse::<f64>().unwrap_or(0.0));
+    let mut next = || numbers.next().unwrap_or(0.0);
+    Turns {
+        cpu_s: next() / 1e9,
+        waited_s: next() / 1e9,
+        turns: next(),
+    }
 }
 
 /// Descriptors that a process has open.

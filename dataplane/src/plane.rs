@@ -26,7 +26,7 @@ use meridian_model::name::Name;
 use meridian_model::usage::{Epoch, slot_of, slots_header};
 use meridian_sys::Notifier;
 use meridian_sys::process::{
-    Limit, allowed_cpus, memory_bytes, pin_thread, raise_limit, random_bytes,
+    Limit, allowed_cpus, memory_bytes, pin_thread, raise_limit, random_bytes, take_short_turns,
 };
 use meridian_sys::supervised;
 use rustix::thread::disable_transparent_huge_pages;
@@ -318,6 +318,8 @@ fn work(
     report: &mpsc::SyncSender<Notifier>,
 ) -> Result<(), String> {
     pin_thread(cpu).map_err(|error| format!("pinning to CPU {cpu}: {error}"))?;
+    // Without it all goes on as it is.
+    let _ = take_short_turns();
     let worker = match Worker::new(index, shared, equipment) {
         Ok(worker) => worker,
         Err(error) => return Err(error.to_string()),

@@ -2,7 +2,7 @@
 
 use crate::worker::{Equipment, Report, Told, Worker};
 use meridian_sys::Notifier;
-use meridian_sys::process::pin_thread;
+use meridian_sys::process::{pin_thread, take_short_turns};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
@@ -106,6 +106,8 @@ fn work(
     report: &mpsc::SyncSender<Notifier>,
 ) -> Result<(), String> {
     pin_thread(cpu).map_err(|error| format!("pinning to CPU {cpu}: {error}"))?;
+    // Without it all goes on as it is.
+    let _ = take_short_turns();
     let worker = Worker::new(equipment).map_err(|error| error.to_string())?;
     let _ = report.send(worker.runtime.notifier());
     let ran = worker.run();

@@ -22,6 +22,8 @@ const HOW: &str = "## How\n
   kernel does the listener's part at the connector's cost.
 - The bare loop is `meridian-bench connect-loop`: socket, SO_LINGER of zero, connect, epoll, SO_ERROR, close.
 - p99: open loop, counted from the moment a request was due. Ratios are the medians of those within each round.
+- What the worker waits is the mean time from when there was something for it until it had its CPU
+  (schedstat), while requests came: what whoever shares the core does to it, whatever the machine does.
 - Plane, checker and bare loop are on one core; load and backends, which are one listener, on the other.
 ";
 
@@ -60,6 +62,7 @@ fn table(samples: &[Sample]) -> String {
         "p99 us",
         "least to most",
         "p99 to alone",
+        "us the worker waits",
         "failed",
     ];
     let mut table = table_line(&heading.map(str::to_owned)) + &table_rule(heading.len());
@@ -84,6 +87,7 @@ fn table(samples: &[Sample]) -> String {
             middle(p99),
             range(&of(p99)),
             ratio(paired(samples, variant, Variant::Alone, p99)),
+            middle(|it| Some(it.loaded.worker_waited_us)),
             failed.to_string(),
         ]));
     }
@@ -204,6 +208,7 @@ mod tests {
                 p50_us: 100.0,
                 p99_us,
                 p999_us: 2.0 * p99_us,
+                worker_waited_us: 3.0,
             },
             others: 0.0,
             checked: Checked::default(),

@@ -16,7 +16,7 @@ use crate::cores::Cores;
 use crate::failure::Failure;
 use crate::generator::{self, Outcome, Pace, Plan};
 use crate::listener::listen;
-use crate::process_tree;
+use crate::process_tree::{self, Turns};
 use crate::program::{self, Program};
 use crate::quantity;
 
@@ -26,6 +26,8 @@ const CONNECTIONS: usize = 64;
 const FIRST: Ipv4Addr = Ipv4Addr::new(127, 1, 0, 0);
 /// The thread of the plane that checks.
 const CHECKER: &str = "health";
+/// The name of its only worker's.
+const WORKER: &str = "worker-0";
 /// Until every backend has been seen up, beyond an interval.
 const UP_PATIENCE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(100);
@@ -127,9 +129,11 @@ impl Rig {
         let idle = self.idle(bare.as_ref(), steps)?;
         let connects = opened_connections()?;
         let loading = Instant::now();
+        let turns = process_tree::thread_turns(self.plane, WORKER)?;
         let outcome = self.load(rate, steps)?;
+        let turns = between(turns, process_tree::thread_turns(self.plane, WORKER)?);
         let connects = opened_connections()? - connects;
-        let loaded = loaded(&outcome, connects, loading.elapsed());
+        let loaded = loaded(&outcome, connects, loading.elapsed(), turns);
         let ours = process_tree::members(std::process::id())?;
         let after = process_tree::everybody()?;
         let Cores { server, load } = self.cores;
@@ -313,7 +317,15 @@ fn accept_everywhere() -> Result<u16, Failure> {
     Ok(address.port())
 }
 
-fn loaded(outcome: &Outcome, connects: u64, lasted: Duration) -> Loaded {
+fn between(before: Turns, after: Turns) -> Turns {
+    Turns {
+        cpu_s: after.cpu_s - before.cpu_s,
+        waited_s: after.waited_s - before.waited_s,
+        turns: after.turns - before.turns,
+    }
+}
+
+fn loaded(outcome: &Outcome, connects: u64, lasted: Duration, turns: Turns) -> Loaded {
     let us = |fraction| outcome.latency.percentile_ns(fraction) as f64 / 1000.0;
     Loaded {
         connects_per_second: connects as f64 / lasted.as_secs_f64(),
@@ -322,6 +334,7 @@ fn loaded(outcome: &Outcome, connects: u64, lasted: Duration) -> Loaded {
         p50_us: us(0.5),
         p99_us: us(0.99),
         p999_us: us(0.999),
+        worker_waited_us: turns.waited_s * 1e6 / turns.turns.max(1.0),
     }
 }
 

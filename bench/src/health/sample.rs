@@ -70,6 +70,8 @@ pub(super) struct Loaded {
     pub(super) p50_us: f64,
     pub(super) p99_us: f64,
     pub(super) p999_us: f64,
+    /// How long the worker waited for its CPU before a turn, on average: while somebody else had it.
+    pub(super) worker_waited_us: f64,
 }
 
 /// What the plane says of its checks.

@@ -84,6 +84,29 @@ pub fn pin_thread(cpu: usize) -> io::Result<()> {
     Ok(())
 }
 
+/// The shortest turn that the kernel grants (sched(7): 0.1 ms to 100 ms), in ns.
+const SHORTEST_TURN_NS: u64 = 100_000;
+
+/// Has the calling thread run as soon as there is something for it, instead of after the turn of
+/// whoever has the CPU; in exchange its own turns are short, which matters only while others want the
+/// CPU too. Its share of it, which its nice value says, stays as it is. Kernels before 6.12 take no
+/// notice of it.
+pub fn take_short_turns() -> io::Result<()> {
+    // SAFETY: the structure is plain bits.
+    let mut attributes: libc::sched_attr = unsafe { std::mem::zeroed() };
+    let size = size_of::<libc::sched_attr>() as u32;
+    // SAFETY: the structure is ours, of the size given; 0 names the calling thread.
+    if unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &mut attributes, size, 0) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    attributes.sched_runtime = SHORTEST_TURN_NS;
+    // SAFETY: as above; the kernel only reads it.
+    if unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &attributes, 0) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// Asks to be killed when `supervisor`, our parent, dies. Fails when it is already gone.
 pub fn die_with(supervisor: u32) -> io::Result<()> {
     // SAFETY: PR_SET_PDEATHSIG takes an integer.
@@ -167,6 +190,20 @@ mod tests {
         std::thread::spawn(move || {
             pin_thread(first).expect("it is allowed");
             assert_eq!(allowed_cpus().expect("the kernel tells"), [first]);
+        })
+        .join()
+        .expect("the thread ends well");
+    }
+
+    #[test]
+    fn a_thread_takes_short_turns_and_keeps_its_nice_value() {
+        std::thread::spawn(|| {
+            // SAFETY: nice takes an integer and is about this thread.
+            let niceness = unsafe { libc::nice(3) };
+            take_short_turns().expect("everybody may");
+            // SAFETY: getpriority takes integers; 0 is the calling thread.
+            let after = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
+            assert_eq!(after, niceness);
         })
         .join()
         .expect("the thread ends well");
