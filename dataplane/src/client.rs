@@ -247,13 +247,21 @@ impl ClientConnection {
     }
 
     /// What came by TLS is no part of a request, or not enough of a record: it waits for as long as it
-    /// would have without that. It ends where that was the client's end.
+    /// would have without that, and for the rest of a record no longer than for a head. It ends where that
+    /// was the client's end.
     async fn wait_on(mut self) {
-        let idle_until_ns = match self.stream().session() {
-            Some(session) if session.borrow().is_open() => session.borrow().idle_until_ns,
+        let (idle_until_ns, partial_since_ns) = match self.stream().session() {
+            Some(session) if session.borrow().is_open() => {
+                let session = session.borrow();
+                (session.idle_until_ns, session.partial_since_ns())
+            }
             _ => return linger(self.stream(), &self.worker.runtime).await,
         };
-        self.park_until(idle_until_ns);
+        let head = (self.worker).with_routing(|routing| routing.snapshot.timeouts.head);
+        let whole_until_ns = partial_since_ns.map_or(u64::MAX, |since| {
+            since.saturating_add(head.as_nanos() as u64)
+        });
+        self.park_until(idle_until_ns.min(whole_until_ns));
     }
 
     /// Leaves it to the runtime until its next byte, or until then.

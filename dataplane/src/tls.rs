@@ -11,7 +11,7 @@
 //!
 //! What a handshake costs before it is known whose it is goes to the line of the client's network,
 //! and to the site's tenant from then on: many handshakes delay those of a network and of a tenant, and
-//! nobody else's. How many one client can have under way is bounded as well.
+//! nobody else's. How many one client, and one network, can have under way is bounded as well (`under_way`).
 
 mod configs;
 pub(crate) mod handshake;
@@ -19,6 +19,7 @@ mod hello;
 mod records;
 mod session;
 mod tickets;
+mod under_way;
 
 pub(crate) use configs::Loader;
 pub(crate) use session::Session;
@@ -26,14 +27,13 @@ pub(crate) use tickets::TicketSecret;
 
 use crate::limits::Seat;
 use configs::{Kept, Pending};
-use meridian_model::limits::{TLS_HANDSHAKES_PER_CLIENT_MAX, TLS_HANDSHAKES_PER_WORKER_MAX};
 use meridian_model::snapshot::{Site, SiteId, SiteTls};
 use meridian_sys::{Runtime, TaskId};
 use rustls::ServerConfig;
 use std::cell::RefCell;
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
+use under_way::{Entered, UnderWay};
 
 /// A session whose connection is parked, with what the connection's tag has no room for.
 #[derive(Debug)]
@@ -59,20 +59,6 @@ pub(crate) struct Terminator {
 struct Places {
     sessions: Vec<Option<Parked>>,
     free: Vec<u32>,
-}
-
-/// Handshakes that have begun and have not ended.
-#[derive(Debug, Default)]
-struct UnderWay {
-    all: usize,
-    by_client: HashMap<IpAddr, usize>,
-}
-
-/// A handshake under way, until this is dropped.
-#[derive(Debug)]
-pub(crate) struct Entered<'t> {
-    under_way: &'t RefCell<UnderWay>,
-    client: IpAddr,
 }
 
 impl Terminator {
@@ -112,21 +98,7 @@ impl Terminator {
 
     /// A handshake of a client at `address` begins; none where it may not.
     fn enter(&self, address: IpAddr) -> Option<Entered<'_>> {
-        let client = one_client(address);
-        let mut under_way = self.under_way.borrow_mut();
-        if under_way.all >= TLS_HANDSHAKES_PER_WORKER_MAX {
-            return None;
-        }
-        let of_client = under_way.by_client.entry(client).or_default();
-        if *of_client >= TLS_HANDSHAKES_PER_CLIENT_MAX {
-            return None;
-        }
-        *of_client += 1;
-        under_way.all += 1;
-        Some(Entered {
-            under_way: &self.under_way,
-            client,
-        })
+        UnderWay::enter(&self.under_way, address)
     }
 
     /// What handshakes of a site are made with, where it is kept.
@@ -171,32 +143,3 @@ impl Terminator {
         }
     }
 }
-
-impl Drop for Entered<'_> {
-    fn drop(&mut self) {
-        let mut under_way = self.under_way.borrow_mut();
-        under_way.all -= 1;
-        let left = under_way.by_client.get_mut(&self.client);
-        let left = left.map(|count| {
-            *count -= 1;
-            *count
-        });
-        if left == Some(0) {
-            under_way.by_client.remove(&self.client);
-        }
-    }
-}
-
-/// Whom an address stands for: whoever has one of IPv6 has as many as he likes of its /64.
-fn one_client(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let network = u128::from(address) >> 64 << 64;
-            IpAddr::V6(Ipv6Addr::from(network))
-        }
-        address => address,
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -242,8 +242,8 @@ pub const LINGER_BYTES_MAX: usize = 1024 * 1024;
 /// `tls_handshake_refused`. Browsers send 0.5 to 2 KiB, and nobody sends more than 16 KiB in good faith.
 pub const TLS_HELLO_BYTES_MAX: usize = 16 * 1024;
 
-/// All that a client sends until its handshake is made, in bytes. Longer: as above. A certificate of
-/// its own would be the longest part of it.
+/// What a client has sent in its handshake and is no whole message yet, in bytes. Longer: as above. A
+/// certificate of its own would be the longest part of it.
 pub const TLS_HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
 
 /// What is kept of a record that came in part, in bytes; who sends messages in longer parts is told
@@ -251,8 +251,8 @@ pub const TLS_HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
 /// beginning of a message.
 pub const TLS_PARTIAL_BYTES_MAX: usize = 20 * 1024;
 
-/// Handshakes that a worker has under way at a time. A further connection is closed, counted as
-/// `tls_handshakes_over_limit`. Each takes 6 KiB and as much as the client has sent so far.
+/// Handshakes that a worker has under way at a time; of these a network, a /24 or with IPv6 a /48, has no
+/// more than are left. A further connection is closed, counted as `tls_handshakes_over_limit`. Each takes 6 KiB and as much as the client has sent so far.
 pub const TLS_HANDSHAKES_PER_WORKER_MAX: usize = 8192;
 
 /// Of these, those of one client: an address, or with IPv6 a /64. Counted as above. Behind one

@@ -79,7 +79,6 @@ pub(crate) async fn make(mut connection: ClientConnection) -> Option<ClientConne
         deadline_ns: worker.runtime.deadline(timeouts.handshake),
         records: Vec::new(),
         last: None,
-        received: 0,
     }
     .run()
     .await;
@@ -116,8 +115,6 @@ struct Handshake<'c> {
     records: Vec<u8>,
     /// What came last, of which `records` has a copy.
     last: Option<RecvBuf>,
-    /// Bytes in all.
-    received: usize,
 }
 
 /// How far the connection is with what came.
@@ -252,22 +249,22 @@ impl Handshake<'_> {
         Ok(step)
     }
 
-    /// Waits for more.
+    /// Waits for more. What may come at once behind a handshake is no part of it: what counts is what
+    /// is still waiting for its end.
     async fn receive(&mut self) -> Result<(), Failure> {
         self.last = None;
+        if self.records.len() > TLS_HANDSHAKE_BYTES_MAX {
+            return Err(Failure::Refused(alert(AlertDescription::DecodeError)));
+        }
         match self.socket.recv(self.deadline_ns).await {
             Ok(Some(buffer)) => {
-                self.received += buffer.len();
                 self.records.extend_from_slice(&buffer);
                 self.last = Some(buffer);
+                Ok(())
             }
-            Ok(None) => return Err(Failure::Gone),
-            Err(error) if error.kind() == ErrorKind::TimedOut => return Err(Failure::Late),
-            Err(_) => return Err(Failure::Gone),
-        }
-        match self.received > TLS_HANDSHAKE_BYTES_MAX {
-            true => Err(Failure::Refused(alert(AlertDescription::DecodeError))),
-            false => Ok(()),
+            Ok(None) => Err(Failure::Gone),
+            Err(error) if error.kind() == ErrorKind::TimedOut => Err(Failure::Late),
+            Err(_) => Err(Failure::Gone),
         }
     }
 
@@ -292,7 +289,13 @@ impl Handshake<'_> {
             return Ok(());
         };
         let done = last.len().checked_sub(self.records.len());
-        last.advance(done.ok_or(Failure::Gone)?);
+        let done = done.ok_or(Failure::Gone)?;
+        // Of a message that only begins there the connection has a part already, and has changed what
+        // it has seen: nobody sends that in good faith.
+        if last[done..] != self.records {
+            return Err(Failure::Refused(Vec::new()));
+        }
+        last.advance(done);
         last.charge(self.socket.class());
         self.socket.unread(last);
         Ok(())

@@ -61,7 +61,7 @@ pub(super) fn is_whole(records: &[u8]) -> bool {
 }
 
 /// What follows the last whole record.
-fn unfinished(records: &[u8]) -> &[u8] {
+pub(super) fn unfinished(records: &[u8]) -> &[u8] {
     let mut rest = records;
     while let [_, _, _, high, low, ..] = rest {
         let length = HEADER_BYTES + usize::from(u16::from_be_bytes([*high, *low]));

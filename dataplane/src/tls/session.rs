@@ -15,6 +15,7 @@
 
 use super::records::{
     FRAGMENT_BYTES_MAX, RECORD_OVERHEAD_BYTES, is_whole, missing_bytes, owe, take_alerts,
+    unfinished,
 };
 use meridian_model::limits::TLS_PARTIAL_BYTES_MAX;
 use meridian_model::snapshot::{SiteId, TlsVersion};
@@ -42,6 +43,11 @@ pub(crate) struct Session {
     is_spent: bool,
     /// The beginning of what no whole message was made of yet.
     partial: Vec<u8>,
+    /// Of it, what the connection has seen: whole records, of which it may have moved what is inside, so
+    /// that they are records no more.
+    seen: usize,
+    /// Since when there is such a beginning, and nothing to read came; 0 when there is none.
+    partial_since_ns: u64,
     /// Records that nobody has looked at.
     received: Option<RecvBuf>,
     /// Plaintext that was put back.
@@ -104,6 +110,8 @@ impl Session {
             is_closing: false,
             is_spent: false,
             partial: Vec::new(),
+            seen: 0,
+            partial_since_ns: 0,
             received: None,
             plain: None,
             owed,
@@ -176,9 +184,18 @@ impl Session {
                 self.refuse(&fault, socket);
             }
             if !plain.is_empty() {
+                self.partial_since_ns = 0;
                 return Poll::Ready(Ok(Some(plain)));
             }
+            if self.partial_since_ns == 0 && !self.partial.is_empty() {
+                self.partial_since_ns = runtime.now_ns();
+            }
         }
+    }
+
+    /// Since when the beginning of a record is kept, and nothing to read came, on the worker's clock.
+    pub(crate) fn partial_since_ns(&self) -> Option<u64> {
+        (!self.partial.is_empty() && self.partial_since_ns > 0).then_some(self.partial_since_ns)
     }
 
     /// Puts back plaintext that belongs to what is read next. Panics when some was put back that
@@ -202,32 +219,47 @@ impl Session {
                 self.received = Some(received);
                 return Ok(());
             }
-            let count = missing_bytes(&self.partial).min(received.len());
+            let missing = missing_bytes(&self.partial[self.seen..]);
+            let count = missing.min(received.len());
+            self.partial.reserve_exact(missing);
             self.partial.extend_from_slice(&received[..count]);
             received.advance(count);
-            if is_whole(&self.partial) {
+            if is_whole(&self.partial[self.seen..]) {
                 let mut partial = std::mem::take(&mut self.partial);
                 let opened = self.take_records(&mut partial, plain)?;
+                if count == 0 && opened.taken == 0 {
+                    return Err(rustls::Error::General("it goes on no more".to_owned()));
+                }
+                self.seen = 0;
                 if opened.taken < partial.len() {
                     partial.drain(..opened.taken);
+                    self.seen = if opened.is_full { 0 } else { partial.len() };
                     self.partial = partial;
                 }
             }
-            if self.partial.len() > TLS_PARTIAL_BYTES_MAX {
-                return Err(rustls::Error::General("a message is too long".to_owned()));
-            }
+            self.check_partial()?;
         }
         if received.is_empty() || self.end != End::Open {
             return Ok(());
         }
+        let unseen = unfinished(&received).len();
         let opened = self.take_records(&mut received, plain)?;
         received.advance(opened.taken);
         if opened.is_full && !received.is_empty() {
             self.received = Some(received);
         } else if self.end == End::Open {
-            self.partial.extend_from_slice(&received);
+            self.seen = received.len().saturating_sub(unseen);
+            self.partial = received.to_vec();
+            self.check_partial()?;
         }
         Ok(())
+    }
+
+    fn check_partial(&self) -> Result<(), rustls::Error> {
+        match self.partial.len() > TLS_PARTIAL_BYTES_MAX {
+            true => Err(rustls::Error::General("a message is too long".to_owned())),
+            false => Ok(()),
+        }
     }
 
     /// Has the connection take whole records from the front of `records`.
@@ -281,6 +313,7 @@ impl Session {
     fn refuse(&mut self, _fault: &rustls::Error, socket: &Socket) {
         self.end = End::Faulty;
         self.partial = Vec::new();
+        self.seen = 0;
         self.received = None;
         take_alerts(&mut self.connection, &mut self.owed);
         self.is_spent = true;
@@ -400,6 +433,8 @@ impl Session {
                 _ => return Err(Unsealed::Over),
             }
         };
+        self.partial.drain(..taken);
+        self.seen = self.seen.saturating_sub(taken);
         let Some((front, behind)) = room.split_at_mut_checked(self.owed.len()) else {
             return Err(Unsealed::Needs(room.len()));
         };
@@ -411,7 +446,6 @@ impl Session {
             Err(EncryptError::EncryptExhausted) => return Err(Unsealed::Over),
         };
         front.copy_from_slice(&self.owed);
-        self.partial.drain(..taken);
         let count = self.owed.len() + written;
         self.owed = Vec::new();
         Ok(count)
