@@ -74,6 +74,10 @@ pub struct Follower<S: Serving> {
     fault: Option<String>,
     /// Why the last try came to nothing; the next one may not.
     trouble: Option<String>,
+    /// What was read of the journal is not all in what is served: a file could not be read meanwhile.
+    is_behind: bool,
+    /// Sites that are other than those that [`Follower::follow`] has told of.
+    changed: Vec<SiteId>,
 }
 
 /// What a program starts with.
@@ -124,6 +128,8 @@ impl<S: Serving> Follower<S> {
                         journal_bytes: 0,
                         fault: None,
                         trouble: None,
+                        is_behind: false,
+                        changed: Vec::new(),
                     };
                     // What the snapshot holds is served, whatever the journal is like.
                     follower.follow(Some(generation), None);
@@ -154,6 +160,11 @@ impl<S: Serving> Follower<S> {
         self.generation
     }
 
+    /// Whether the last try came to nothing for a reason that may pass: it is worth another.
+    pub fn is_in_trouble(&self) -> bool {
+        self.trouble.is_some()
+    }
+
     /// Why a newer revision is not served.
     pub fn fault(&self) -> Option<&str> {
         self.fault.as_deref().or(self.trouble.as_deref())
@@ -164,47 +175,36 @@ impl<S: Serving> Follower<S> {
     /// What is wrong is kept in [`Follower::fault`], and the revision stays the last good one.
     /// An announcement that comes late, of a generation that was left already, says nothing new.
     pub fn follow(&mut self, generation: Option<u64>, length: Option<u64>) -> Vec<SiteId> {
-        self.trouble = None;
-        match self.try_follow(generation, length) {
-            Ok(changed) => changed,
-            Err(trouble) => {
-                self.trouble = Some(trouble);
-                Vec::new()
-            }
-        }
+        self.trouble = self.try_follow(generation, length).err();
+        std::mem::take(&mut self.changed)
     }
 
-    fn try_follow(
-        &mut self,
-        generation: Option<u64>,
-        length: Option<u64>,
-    ) -> Result<Vec<SiteId>, String> {
+    fn try_follow(&mut self, generation: Option<u64>, length: Option<u64>) -> Result<(), String> {
         let generation = match generation {
             Some(generation) => generation,
             None => read_current(&self.directory)?,
         };
         if generation < self.generation {
-            return Ok(Vec::new());
+            return Ok(());
         }
         if generation > self.generation {
             return self.move_to(generation, length);
         }
+        if self.is_behind {
+            return self.begin_anew(generation, length);
+        }
         if self.fault.is_some() {
             // What follows stands on what could not be taken up.
-            return Ok(Vec::new());
+            return Ok(());
         }
         let path = journal_path(&self.directory, generation);
         let bytes = read_from(&path, self.journal_bytes, length)?;
         let part = self.journal.read(&bytes);
         self.journal_bytes += part.bytes as u64;
-        let mut sites = Vec::new();
         for change in &part.changes {
-            match self.advance(change) {
-                Ok(changed) => sites.extend(changed),
-                Err(fault) => {
-                    self.fault = Some(fault);
-                    break;
-                }
+            if let Err(fault) = self.advance(change)? {
+                self.fault = Some(fault);
+                break;
             }
         }
         if self.fault.is_some() {
@@ -214,11 +214,11 @@ impl<S: Serving> Follower<S> {
         } else if length.is_some() && part.bytes < bytes.len() {
             self.fault = Some(refused(&path, &"what was announced ends within a line"));
         }
-        Ok(sites)
+        Ok(())
     }
 
     /// Goes over to another generation.
-    fn move_to(&mut self, generation: u64, length: Option<u64>) -> Result<Vec<SiteId>, String> {
+    fn move_to(&mut self, generation: u64, length: Option<u64>) -> Result<(), String> {
         let path = snapshot_path(&self.directory, generation);
         if self.fault.is_none() {
             let header = read_header(&path)?;
@@ -230,6 +230,12 @@ impl<S: Serving> Follower<S> {
                 return self.try_follow(Some(generation), length);
             }
         }
+        self.begin_anew(generation, length)
+    }
+
+    /// Reads all of a generation.
+    fn begin_anew(&mut self, generation: u64, length: Option<u64>) -> Result<(), String> {
+        let path = snapshot_path(&self.directory, generation);
         let read = read_generation(&self.directory, generation, length)?;
         let mut desired = read.desired;
         let mut revision = read.revision;
@@ -237,45 +243,55 @@ impl<S: Serving> Follower<S> {
             revision = change.revision;
             desired.apply(change);
         }
-        let changed = self
-            .make_anew(&desired, revision)
+        self.make_anew(&desired, revision)
             .map_err(|what| refused(&path, &what))?;
         self.generation = generation;
+        self.is_behind = false;
         self.journal = read.journal;
         self.journal_bytes = read.journal_bytes;
         self.fault = read.fault;
-        Ok(changed)
+        Ok(())
     }
 
-    /// Takes up one more revision.
-    fn advance(&mut self, change: &Change) -> Result<Vec<SiteId>, String> {
+    /// Takes up one more revision. The outer error is that what it takes can not be read now, the inner
+    /// one that it can not be served.
+    fn advance(&mut self, change: &Change) -> Result<Result<(), String>, String> {
         let revision = change.revision;
-        let changed = match self.served.apply(&self.local, change) {
-            Ok(Some(changed)) => Ok(changed),
+        let made = match self.served.apply(&self.local, change) {
+            Ok(Some(changed)) => {
+                self.changed.extend(changed);
+                Ok(())
+            }
             Ok(None) => {
+                // Until it is taken up, what follows stands on nothing.
+                self.is_behind = true;
                 let desired = self.desired_at(revision)?;
+                self.is_behind = false;
                 self.make_anew(&desired, revision)
             }
             Err(what) => Err(what),
         };
-        changed.map_err(|what| {
+        Ok(made.map_err(|what| {
             let path = journal_path(&self.directory, self.generation);
             refused(&path, &format!("revision {revision}: {what}"))
-        })
+        }))
     }
 
-    fn make_anew(&mut self, desired: &Desired, revision: u64) -> Result<Vec<SiteId>, String> {
+    fn make_anew(&mut self, desired: &Desired, revision: u64) -> Result<(), String> {
         let made = self.served.anew(&self.with, &self.local, desired, revision);
-        made.map(|(served, changed)| {
-            self.served = served;
-            changed
-        })
+        let (served, changed) = made?;
+        self.served = served;
+        self.changed.extend(changed);
+        Ok(())
     }
 
     /// All of the state at `revision`, of which the bytes that were read tell.
     fn desired_at(&self, revision: u64) -> Result<Desired, String> {
         let bytes = Some(self.journal_bytes);
         let read = read_generation(&self.directory, self.generation, bytes)?;
+        if let Some(fault) = read.fault {
+            return Err(fault);
+        }
         let mut desired = read.desired;
         let before = |change: &Change| change.revision <= revision;
         for change in read.changes.into_iter().filter(before) {
