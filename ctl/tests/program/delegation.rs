@@ -41,7 +41,7 @@ impl Drop for Process {
 /// Three addresses of loopback whose port 53 is free: of the root, of the zone above and of ours.
 fn addresses() -> Option<[String; 3]> {
     static TAKEN: AtomicU32 = AtomicU32::new(0);
-    for missing in NEEDED.iter().filter(|it| !Path::new(it).exists()) {
+    if let Some(missing) = NEEDED.iter().find(|it| !Path::new(it).exists()) {
         eprintln!("SKIPPED: {missing} is missing; run scripts/setup");
         return None;
     }
