@@ -1,5 +1,6 @@
 //! From what was asked to a change of the desired state: who owns what, and what is refused.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use meridian_model::availability::{has_certificates, unavailable};
@@ -13,6 +14,7 @@ use meridian_model::{Desired, Local, Manifest, Packed, Problem, Problems};
 use serde_json::{Value, json};
 
 use crate::certificates::showing;
+use crate::delegation::{self, Delegated};
 use crate::failure::Exit;
 use crate::store::Store;
 use crate::suspending;
@@ -322,7 +324,12 @@ pub(crate) fn delete(store: &Store, kind: &str, name: &str) -> Result<Change, Re
 }
 
 /// Objects of a kind: one, or all.
-pub(crate) fn get(desired: &Packed, kind: &str, name: Option<&str>) -> Result<Vec<Value>, Refusal> {
+pub(crate) fn get(
+    local: &Local,
+    desired: &Packed,
+    kind: &str,
+    name: Option<&str>,
+) -> Result<Vec<Value>, Refusal> {
     let others = desired.others();
     let tenants = || {
         others
@@ -367,9 +374,10 @@ pub(crate) fn get(desired: &Packed, kind: &str, name: Option<&str>) -> Result<Ve
         }
         ("group", _) => groups().collect(),
         ("peer", _) => peers().collect(),
+        ("zone", _) => zones(local, others),
         ("certificate", _) => showing::certificates(desired, name)?,
         _ => {
-            let kinds = "tenant, site, certificate, backend, group, peer";
+            let kinds = "tenant, site, certificate, backend, group, peer, zone";
             return Err(unknown_kind(kind, kinds));
         }
     };
@@ -386,6 +394,18 @@ pub(crate) fn get(desired: &Packed, kind: &str, name: Option<&str>) -> Result<Ve
         Some(name) if found.is_empty() => Err(none_such(kind, name)),
         _ => Ok(found),
     }
+}
+
+/// Zones, each with what the zone above has to hold for it.
+fn zones(local: &Local, others: &Desired) -> Vec<(String, Value)> {
+    let mut delegated: BTreeMap<String, Vec<Delegated>> =
+        delegation::records(local, others).into_iter().collect();
+    let zones = others.zones.iter().map(|zone| {
+        let mut value = json!(zone);
+        value["delegation"] = json!(delegated.remove(&format!("{}.", zone.name)));
+        (zone.name.to_string(), value)
+    });
+    zones.collect()
 }
 
 fn backends(site: &Site) -> Vec<(String, Value)> {

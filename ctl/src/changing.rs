@@ -20,6 +20,7 @@ use crate::output::Output;
 use crate::plane_socket::{self, NoAnswer};
 use crate::state_directory::StateDirectory;
 use crate::table::{Align, Table};
+use crate::zones;
 
 /// What a change of very many objects may take beyond what the asker waits.
 const CHANGE_WITHIN: Duration = Duration::from_secs(60);
@@ -190,12 +191,26 @@ pub(crate) fn resume(call: &cli::Suspend, output: Output) -> Result<(), Failure>
 /// # Errors
 /// Exit 1 when there is no such object, 3 when no `up` runs.
 pub(crate) fn get(call: &cli::Get, output: Output) -> Result<(), Failure> {
+    let is_of_zones = call.kind == "zone";
+    if !is_of_zones && (call.no_check || !call.servers.is_empty()) {
+        return Err(Failure::call(
+            "--server and --no-check are for `meridianctl get zone NAME`",
+        ));
+    }
+    let name = call.name.as_deref().map(|name| match is_of_zones {
+        // As they are written everywhere else.
+        true => name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase(),
+        false => name.to_owned(),
+    });
     let question = Question::Get {
         kind: call.kind.clone(),
-        name: call.name.clone(),
+        name,
     };
     let socket = control_socket(call.state.directory.as_deref())?;
     let answer: Value = ask_within(&socket, &question, CHANGE_WITHIN)?;
+    if is_of_zones && call.name.is_some() {
+        return zones::show(call, answer, output);
+    }
     let is_empty = |it: &Value| it["objects"].as_array().is_some_and(Vec::is_empty);
     if is_empty(&answer) {
         output.note(|| format!("there is no {}", call.kind));
@@ -368,7 +383,7 @@ fn objects(answer: &Value) -> String {
             Some(Value::String(address)) => address.clone(),
             Some(address) => shown_address(address) + &unusual(object),
             None if expiry.is_some() => expiry.unwrap_or_default(),
-            None => ["hostnames", "backend_networks", "addresses"]
+            None => ["hostnames", "backend_networks", "addresses", "nameservers"]
                 .iter()
                 .map(|key| words(&object[*key]))
                 .find(|words| !words.is_empty())

@@ -1,6 +1,7 @@
 //! The call: what may be typed. Only what exists in this version stands here,
 //! so that the help text is true.
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -110,7 +111,21 @@ applied, and across restarts; only `meridianctl ready` ends it. It concerns this
     Drain(Drain),
     /// Give a drained backend requests again
     Ready(Drain),
-    /// Show objects: tenants, sites, certificates, backends, groups, peers
+    /// Show objects: tenants, sites, certificates, backends, groups, peers, zones
+    #[command(
+        long_about = "Show objects: tenants, sites, certificates, backends, groups, peers, zones.
+
+Of one zone it prints what the zone above has to hold, or at a registrar its name servers and host \
+objects: NS records, and the addresses of those names (glue). Whether it does is looked for: the \
+servers of the zone above are found by the resolvers of /etc/resolv.conf and asked, all of them; \
+each record is told to be there, missing (with the servers that do not hold it) or unknown. Exit \
+code 1 when something is missing or leads elsewhere, 3 when no server could say.
+
+  meridianctl get zone
+  meridianctl get zone lb.example.net
+  meridianctl get zone lb.example.net --server 192.0.2.53
+  meridianctl get zone lb.example.net --no-check"
+    )]
     Get(Get),
     /// Show what the planes of this host run: revision, workers, sites, backends
     Status(Status),
@@ -123,6 +138,19 @@ The proxy remembers the last 100 of each site since its start, whatever the acce
   meridianctl failures acme/shop"
     )]
     Failures(Failures),
+    /// Show why a client gets the answer of DNS that it gets
+    #[command(long_about = "Show why a client gets the answer of DNS that it gets.
+
+Asks the meridian-geodns of this host: which prefix the client's is decided by and what decided it \
+(an override of the manifest, the geographic database by coordinates or by the centre of a state or \
+a country, or nothing), the groups from near to far with their distances, who is well of each, and \
+what a resolver that tells the prefix (EDNS Client Subnet) is answered, with the scope that it may \
+keep the answer for. NAME is a name of one of the zones; a resolver that tells nothing is located \
+by its own address: give that.
+
+  meridianctl explain shop.acme.lb.example.net --client 192.0.2.0/24
+  meridianctl explain shop.acme.lb.example.net --client 2001:db8::53 --format json")]
+    Explain(Explain),
     /// Show what was served, for bills: by tenant, site and time
     #[command(
         long_about = "Show what was served, for bills: by tenant, site and time.
@@ -236,12 +264,26 @@ pub(crate) struct Drain {
 /// `meridianctl get`
 #[derive(Args, Debug)]
 pub(crate) struct Get {
-    /// tenant, site, certificate, backend, group or peer
+    /// tenant, site, certificate, backend, group, peer or zone
     pub(crate) kind: String,
     /// The full name of one; without it, all of them
     pub(crate) name: Option<String>,
+    /// Of a zone: ask this server of the zone above, instead of those that are found; repeat it for more
+    #[arg(long = "server", value_name = "ADDRESS[:PORT]", value_parser = server, conflicts_with = "no_check")]
+    pub(crate) servers: Vec<SocketAddr>,
+    /// Of a zone: ask nobody
+    #[arg(long)]
+    pub(crate) no_check: bool,
     #[command(flatten)]
     pub(crate) state: State,
+}
+
+/// A name server's address, at the port of DNS where none is named.
+fn server(text: &str) -> Result<SocketAddr, String> {
+    let address = text.parse::<IpAddr>().map(|it| SocketAddr::new(it, 53));
+    address
+        .or_else(|_| text.parse::<SocketAddr>())
+        .map_err(|_| "write an address such as 192.0.2.53 or [2001:db8::53]:53".to_owned())
 }
 
 /// What all changes have in common.
@@ -287,6 +329,40 @@ pub(crate) struct Failures {
     pub(crate) site: String,
     #[command(flatten)]
     pub(crate) state: State,
+}
+
+/// `meridianctl explain`
+#[derive(Args, Debug)]
+pub(crate) struct Explain {
+    /// A name of one of the zones, such as SITE.TENANT.ZONE
+    pub(crate) name: String,
+    /// The client's network or address
+    #[arg(long, value_name = "PREFIX", value_parser = prefix)]
+    pub(crate) client: String,
+    #[command(flatten)]
+    pub(crate) state: State,
+}
+
+/// A prefix, as it is asked for: an address alone is one of all its bits.
+fn prefix(text: &str) -> Result<String, String> {
+    let (address, bits) = match text.split_once('/') {
+        Some((address, bits)) => (address, Some(bits)),
+        None => (text, None),
+    };
+    let parsed: Option<IpAddr> = address.parse().ok();
+    let bits_max = parsed.map_or(0, |it| if it.is_ipv4() { 32_u8 } else { 128 });
+    let is_right = match bits {
+        None => parsed.is_some(),
+        Some(bits) => bits
+            .parse::<u8>()
+            .is_ok_and(|bits| (1..=bits_max).contains(&bits)),
+    };
+    match is_right {
+        true => Ok(text.to_owned()),
+        false => Err(
+            "write a prefix of 1 to 32 or 128 bits, such as 192.0.2.0/24, or an address".to_owned(),
+        ),
+    }
 }
 
 /// `meridianctl usage`

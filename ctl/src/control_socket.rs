@@ -401,7 +401,8 @@ impl Server {
                 })
             }),
             Question::Get { kind, name } => {
-                change_request::get(self.store().desired(), &kind, name.as_deref())
+                let store = self.store();
+                change_request::get(store.local(), store.desired(), &kind, name.as_deref())
                     .map(|objects| json!({ "objects": objects }))
             }
         })

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::asking::ask_plane;
 use crate::cli;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::plane_socket;
 use crate::state_directory::StateDirectory;
-use crate::status::ask_plane;
 
 /// How long the plane may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);

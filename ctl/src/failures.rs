@@ -5,12 +5,12 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::asking::ask_plane;
 use crate::cli;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::plane_socket;
 use crate::state_directory::StateDirectory;
-use crate::status::ask_plane;
 use crate::table::{Align, Table};
 
 /// How long the plane may take to answer.

@@ -27,7 +27,10 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params, params_fro
 use crate::durable_file::FILE_MODE;
 
 /// The version of the tables, in `PRAGMA user_version`.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
+
+/// The version before, which had no queries of DNS.
+const VERSION_BEFORE: i64 = 1;
 
 /// How long a call waits for another process that reads or writes.
 const BUSY_WITHIN: Duration = Duration::from_secs(20);
@@ -36,6 +39,8 @@ const BUSY_WITHIN: Duration = Duration::from_secs(20);
 pub(crate) struct Ledger {
     path: PathBuf,
     connection: Connection,
+    /// What is selected for the columns, in their order.
+    columns: String,
 }
 
 /// Why the ledger could not be read or written.
@@ -137,10 +142,19 @@ impl Ledger {
             .execute_batch("PRAGMA query_only = ON; BEGIN");
         held.map_err(|error| ledger.fault(&error))?;
         let version = ledger.version().map_err(|error| ledger.fault(&error))?;
-        if version == 0 {
-            return Ok(None);
+        match version {
+            0 => return Ok(None),
+            // Whoever only looks changes no tables.
+            VERSION_BEFORE => {
+                let of = |column: Column| match column {
+                    Column::DnsQueries => "0",
+                    other => other.name(),
+                };
+                let columns = Column::ALL.map(of).join(", ");
+                return Ok(Some(Ledger { columns, ..ledger }));
+            }
+            _ => ledger.check_version()?,
         }
-        ledger.check_version()?;
         Ok(Some(ledger))
     }
 
@@ -154,6 +168,7 @@ impl Ledger {
             Ok(connection) => Ok(Ledger {
                 path: path.to_owned(),
                 connection,
+                columns: column_names(),
             }),
             Err(error) => Err(sqlite_fault(path, &error)),
         }
@@ -164,8 +179,10 @@ impl Ledger {
             .pragma_update(None, "journal_mode", "TRUNCATE")?;
         self.connection
             .pragma_update(None, "synchronous", "EXTRA")?;
-        if self.version()? != 0 {
-            return Ok(());
+        match self.version()? {
+            0 => {}
+            VERSION_BEFORE => return self.add_dns_queries(),
+            _ => return Ok(()),
         }
         let columns = Column::ALL.map(|column| format!("{} INTEGER NOT NULL", column.name()));
         let columns = columns.join(", ");
@@ -188,6 +205,18 @@ impl Ledger {
              CREATE TABLE sites (
                  id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, name TEXT NOT NULL
              ) STRICT;
+             PRAGMA user_version = {VERSION};
+             COMMIT;"
+        ))
+    }
+
+    /// To the tables of the version before. What they have was no DNS.
+    fn add_dns_queries(&self) -> rusqlite::Result<()> {
+        let column = format!("{} INTEGER NOT NULL DEFAULT 0", Column::DnsQueries.name());
+        self.connection.execute_batch(&format!(
+            "BEGIN IMMEDIATE;
+             ALTER TABLE usage ADD COLUMN {column};
+             ALTER TABLE totals ADD COLUMN {column};
              PRAGMA user_version = {VERSION};
              COMMIT;"
         ))
@@ -273,7 +302,7 @@ impl Ledger {
         let mut totals = HashMap::new();
         let mut select = self.connection.prepare(&format!(
             "SELECT site, {} FROM totals WHERE epoch = ?1",
-            column_names()
+            self.columns
         ))?;
         let mut rows = select.query([number])?;
         while let Some(row) = rows.next()? {
@@ -401,7 +430,7 @@ impl Ledger {
         }
         let mut select = self.connection.prepare(&format!(
             "SELECT slot, site, epoch, {} FROM usage WHERE slot >= ?1 AND slot < ?2 ORDER BY slot",
-            column_names()
+            self.columns
         ))?;
         let mut rows = select.query([stored(from), stored(to)])?;
         while let Some(row) = rows.next()? {
@@ -515,5 +544,68 @@ fn sqlite_fault(path: &Path, error: &rusqlite::Error) -> LedgerFault {
     LedgerFault {
         path: path.to_owned(),
         what: format!("{error}{remedy}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The version before, as it made and filled its tables.
+    fn of_version_before(path: &Path) -> Epoch {
+        let ledger = Ledger::open(path).unwrap();
+        let epoch = Epoch([7; 16]);
+        let mut record = EpochRecord::new(epoch, "h1".to_owned(), "dataplane".to_owned());
+        let served = Tally(std::array::from_fn(|column| 10 + column as u64));
+        let counted = [(SiteId(3), served)];
+        let usages = record.account.leave_open(5, counted);
+        let mut ledger = ledger;
+        ledger.take_in(&record, &usages).unwrap();
+        let column = Column::DnsQueries.name();
+        ledger
+            .connection
+            .execute_batch(&format!(
+                "ALTER TABLE usage DROP COLUMN {column}; ALTER TABLE totals DROP COLUMN {column};
+                 PRAGMA user_version = {VERSION_BEFORE};"
+            ))
+            .unwrap();
+        epoch
+    }
+
+    fn rows(ledger: &Ledger) -> Vec<(u64, Tally)> {
+        let mut rows = Vec::new();
+        let take = |_: &str, usage: SlotUsage| rows.push((usage.slot, usage.tally));
+        ledger.each_usage(0, u64::MAX, take).unwrap();
+        rows
+    }
+
+    #[test]
+    fn a_ledger_of_the_version_before_is_read_and_gets_the_column_when_it_is_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("usage.db");
+        let epoch = of_version_before(&path);
+        let mut before = Tally(std::array::from_fn(|column| 10 + column as u64));
+        before[Column::DnsQueries] = 0;
+        let only_read = Ledger::open_to_read(&path).unwrap().expect("it has tables");
+        assert_eq!(rows(&only_read), [(5, before)]);
+        assert_eq!(
+            only_read.version().unwrap(),
+            VERSION_BEFORE,
+            "nothing is changed"
+        );
+        let known = only_read.epoch(epoch).unwrap().expect("it is known");
+        assert_eq!(known.account.total(SiteId(3)), before);
+        drop(only_read);
+        let mut ledger = Ledger::open(&path).unwrap();
+        let mut record = ledger.epoch(epoch).unwrap().expect("it is known");
+        let mut now = before;
+        now[Column::DnsQueries] = 4;
+        let usages = record.account.leave_open(6, [(SiteId(3), now)]);
+        ledger.take_in(&record, &usages).unwrap();
+        let mut new = Tally::default();
+        new[Column::DnsQueries] = 4;
+        assert_eq!(rows(&ledger), [(5, before), (6, new)]);
+        drop(ledger);
+        assert_eq!(Ledger::open(&path).unwrap().version().unwrap(), VERSION);
     }
 }

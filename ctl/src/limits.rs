@@ -37,6 +37,17 @@ pub(crate) const CERTIFICATE_KEPT: Duration = Duration::from_secs(60 * 60);
 /// How often it is looked for such files.
 pub(crate) const CERTIFICATE_SWEEP: Duration = Duration::from_secs(20 * 60);
 
+// --- the zone above one of ours ---
+
+/// How long one try of a question to a name server may take.
+pub(crate) const DNS_TRY: Duration = Duration::from_secs(2);
+
+/// How long the whole of a check of a delegation may take.
+pub(crate) const DELEGATION_CHECK: Duration = Duration::from_secs(20);
+
+/// Addresses of the servers of a zone above that are asked; the root has 26.
+pub(crate) const PARENT_ADDRESSES_MAX: usize = 32;
+
 // --- the local socket of a plane ---
 
 /// The longest answer that is read: 100,000 sites with their backends are a tenth of this.

@@ -1,6 +1,7 @@
 //! `meridianctl`: Meridian's command line and the supervisor of a host's planes.
 
 mod applied_manifest;
+mod asking;
 mod backoff;
 mod certificates;
 mod change_request;
@@ -9,10 +10,12 @@ mod check;
 mod cli;
 mod config_directory;
 mod control_socket;
+mod delegation;
 mod dns_status;
 mod draining;
 mod durable_file;
 mod event;
+mod explaining;
 mod failure;
 mod failures;
 mod file_limit;
@@ -39,6 +42,7 @@ mod suspending;
 mod table;
 mod up;
 mod usage;
+mod zones;
 
 use std::process::ExitCode;
 
@@ -69,6 +73,7 @@ fn main() -> ExitCode {
         Command::Get(get) => changing::get(get, output),
         Command::Status(status) => status::run(status, output),
         Command::Failures(of) => failures::run(of, output),
+        Command::Explain(explain) => explaining::run(explain, output),
         Command::Usage(usage) => usage::run(usage, output),
     };
     match done {

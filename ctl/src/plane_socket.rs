@@ -106,6 +106,26 @@ pub(crate) fn failures(socket: &Path, site: &str, within: Duration) -> Result<Fa
     serde_json::from_slice(&line).map_err(|error| NoAnswer::Broken(error.to_string()))
 }
 
+/// Asks the responder behind `socket` why a client gets its answer of `name`, waiting `within` at
+/// most. The answer is passed on as it came.
+///
+/// # Errors
+/// [`NoAnswer`] says why there is none.
+pub(crate) fn explain(
+    socket: &Path,
+    name: &str,
+    client: &str,
+    within: Duration,
+) -> Result<Value, NoAnswer> {
+    let question = format!(
+        "{}\n",
+        json!({ "op": "explain", "name": name, "client": client })
+    );
+    let line = exchange(socket, question.as_bytes(), Instant::now() + within)
+        .map_err(|error| NoAnswer::of(&error, within))?;
+    serde_json::from_slice(&line).map_err(|error| NoAnswer::Broken(error.to_string()))
+}
+
 /// What came of draining a backend, or of ending that.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Drained {

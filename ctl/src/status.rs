@@ -1,15 +1,15 @@
 //! `meridianctl status`: what the planes of this host run.
 
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 
+use crate::asking::ask_plane;
 use crate::cli;
 use crate::dns_status::DnsStatus;
-use crate::failure::{Exit, Failure};
+use crate::failure::Failure;
 use crate::output::Output;
-use crate::plane_process::{DATAPLANE, GEODNS};
+use crate::plane_process::GEODNS;
 use crate::plane_socket::{self, Answer, NoAnswer};
 use crate::plane_status::{
     Backend, Certificate, Headroom, Limit, PlaneStatus, ResolvedName, Site, Worker,
@@ -23,9 +23,6 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// Certificates that expire soon and have a row.
 const CERTIFICATES_SHOWN: usize = 50;
-
-/// How often a plane that is being started is looked for.
-const START_LOOK: Duration = Duration::from_millis(10);
 
 /// Asks the dataplane and shows what it says.
 ///
@@ -74,81 +71,6 @@ fn responder_text(responder: &Answer) -> String {
         }
     }
     text
-}
-
-/// Asks the dataplane of `state` by `ask`. One that died a moment ago is being started again by
-/// `up`: while `up` runs, the answer of the next one is waited for, all of it `within` at most.
-///
-/// # Errors
-/// Exit 3 when it does not answer, 4 when this user may not ask.
-pub(crate) fn ask_plane<A>(
-    state: &StateDirectory,
-    within: Duration,
-    ask: impl Fn(&Path, Duration) -> Result<A, NoAnswer>,
-) -> Result<A, Failure> {
-    let socket = state.dataplane_socket();
-    let deadline = Instant::now() + within;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let no_answer = match ask(&socket, left.max(START_LOOK)) {
-            Ok(answer) => return Ok(answer),
-            Err(no_answer) => no_answer,
-        };
-        let is_started_again = matches!(no_answer, NoAnswer::NotRunning)
-            && plane_socket::somebody_listens(&state.control_socket());
-        if !is_started_again {
-            return Err(unreachable_plane(&no_answer, state.path(), &socket));
-        }
-        if left.is_zero() {
-            return Err(Failure::new(
-                Exit::Unreachable,
-                format!(
-                    "no {DATAPLANE} runs on {} yet: the meridianctl up that runs there is starting \
-                     it; what up writes to stderr says why it takes over {} s",
-                    state.path().display(),
-                    within.as_secs()
-                ),
-            ));
-        }
-        std::thread::sleep(START_LOOK);
-    }
-}
-
-/// What the call ends with when the plane did not answer.
-fn unreachable_plane(no_answer: &NoAnswer, state: &Path, socket: &Path) -> Failure {
-    let (state, socket) = (state.display(), socket.display());
-    match no_answer {
-        NoAnswer::NotRunning => Failure::new(
-            Exit::Unreachable,
-            format!(
-                "no {DATAPLANE} runs on {state}: start it with `meridianctl up -f FILE --state \
-                 {state}`, or name another directory with --state"
-            ),
-        ),
-        NoAnswer::NotAllowed => Failure::new(
-            Exit::Refused,
-            format!("{socket}: this user may not ask: use the user that runs {DATAPLANE}, or root"),
-        ),
-        NoAnswer::TooSlow(within) => Failure::new(
-            Exit::Unreachable,
-            format!(
-                "{socket}: {DATAPLANE} did not answer within {} s: it is stopped or hangs",
-                within.as_secs()
-            ),
-        ),
-        NoAnswer::OtherProtocol(protocol) => Failure::new(
-            Exit::Unreachable,
-            format!(
-                "{socket}: {DATAPLANE} speaks version {protocol} of the protocol, not {}: use the \
-                 meridianctl that was installed with it",
-                crate::plane_status::PROTOCOL
-            ),
-        ),
-        NoAnswer::Broken(what) => Failure::new(
-            Exit::Unreachable,
-            format!("{socket}: what {DATAPLANE} answered is no answer: {what}"),
-        ),
-    }
 }
 
 fn text(status: &PlaneStatus) -> String {
@@ -437,27 +359,6 @@ mod tests {
             },
         );
         assert_eq!(shown, ["50 %", "25 % of connections", "7 % of buffers"]);
-    }
-
-    #[test]
-    fn only_a_refusal_is_exit_4() {
-        let exit = |no_answer| {
-            unreachable_plane(
-                &no_answer,
-                Path::new("/s"),
-                Path::new("/s/run/dataplane.sock"),
-            )
-            .exit
-        };
-        assert_eq!(exit(NoAnswer::NotAllowed), Exit::Refused);
-        for silent in [
-            NoAnswer::NotRunning,
-            NoAnswer::TooSlow(ANSWER_WITHIN),
-            NoAnswer::OtherProtocol(2),
-            NoAnswer::Broken(String::new()),
-        ] {
-            assert_eq!(exit(silent), Exit::Unreachable);
-        }
     }
 
     #[test]

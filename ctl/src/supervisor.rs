@@ -55,7 +55,7 @@ impl Supervisor<'_> {
         for plane in &mut self.planes {
             let is_dataplane = plane.name() == DATAPLANE;
             let news = plane.look();
-            if is_dataplane && matches!(news, Ok(Some(News::Died)) | Err(_)) {
+            if matches!(news, Ok(Some(News::Died)) | Err(_)) {
                 self.bookkeeper.plane_died();
             }
             let Some(News::Ready { revision: live }) = news? else {

@@ -28,8 +28,8 @@ use crate::ledger::{Ledger, NamedSite};
 use crate::output::Output;
 use crate::state_directory::StateDirectory;
 
-use collecting::{Unfolded, collect};
-use counters_directory::CountersDirectory;
+use collecting::{Source, Unfolded, collect};
+use counters_directory::{CountersDirectory, PROGRAMS};
 use report::{Question, Report, ReportRow, SiteNames};
 use time_range::{Time, TimeRange};
 
@@ -51,12 +51,16 @@ pub(crate) fn run(call: &cli::Usage, output: Output) -> Result<(), Failure> {
     }
     let mut config = Config::new(&state);
     let counters = CountersDirectory::new(state.counters());
-    let (ledger, unfolded) = collect(
-        &counters,
-        &state.ledger(),
-        &state.dataplane_socket(),
-        || config.host(),
-    )?;
+    let sockets = [state.dataplane_socket(), state.geodns_socket()];
+    let sources: Vec<Source> = PROGRAMS
+        .into_iter()
+        .zip(sockets)
+        .map(|(program, socket)| Source {
+            counters: counters.of(program),
+            socket,
+        })
+        .collect();
+    let (ledger, unfolded) = collect(&sources, &state.ledger(), || config.host())?;
     let names = names(ledger.as_ref(), &mut config)?;
     let question = question(call, now, ledger.as_ref(), &unfolded)?;
     let rows = report(&question, &names, ledger.as_ref(), &unfolded)?;

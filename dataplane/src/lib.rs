@@ -56,7 +56,6 @@ mod route;
 mod routing;
 mod shared;
 mod site;
-mod slots_file;
 mod stall;
 mod status;
 mod sticky;

@@ -4,6 +4,7 @@
 //! conversation  one connection: a request's head in, an answer out
 //! exporter      what all threads count, put together for one scrape
 //! chosen        which sites have series of their own
+//! dns           what the DNS responder says
 //! shares        how tenants divide what there is not enough of
 //! families      the metrics, by name, of the host, workers, sites and backends
 //! exposition    the text format
@@ -15,6 +16,7 @@
 
 mod chosen;
 mod conversation;
+mod dns;
 mod exporter;
 mod exposition;
 mod families;
@@ -27,6 +29,7 @@ use meridian_model::limits::METRICS_CONNECTIONS_MAX;
 use meridian_sys::Notifier;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -37,7 +40,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The least priority there is (nice(2)).
 const NICENESS: i32 = 19;
 
-/// Serves metrics on `listener` for as long as the process lives.
+/// Serves metrics on `listener` for as long as the process lives. The DNS responder of this host, if
+/// there is one, answers at `responder`.
 ///
 /// # Errors
 ///
@@ -47,9 +51,10 @@ pub(crate) fn start(
     shared: Arc<Shared>,
     notifiers: Arc<[Notifier]>,
     standing: Standing,
+    responder: PathBuf,
 ) -> Result<(), String> {
     let listener = TcpListener::from(listener);
-    let exporter = Arc::new(Exporter::new(shared, notifiers, standing));
+    let exporter = Arc::new(Exporter::new(shared, notifiers, standing, responder));
     let spawned = std::thread::Builder::new()
         .name("metrics".to_owned())
         .spawn(move || {

@@ -15,16 +15,16 @@ use crate::request_id::RequestIds;
 use crate::revision::Follower;
 use crate::routing::{Joint, Routing};
 use crate::shared::{Means, Registers, Shared};
-use crate::slots_file::SlotsFile;
 use crate::sticky::StickyKey;
 use crate::tls::{Loader, TicketSecret};
-use crate::usage::{Closing, Usage};
+use crate::usage::Usage;
 use crate::worker::{Equipment, Worker};
 use meridian_follower::{Serving, Started};
 use meridian_model::Local;
 use meridian_model::name::Name;
 use meridian_model::usage::{Epoch, slot_of, slots_header};
 use meridian_sys::Notifier;
+use meridian_sys::counting::{Closer, Closing, SlotsFile};
 use meridian_sys::process::{
     Limit, allowed_cpus, memory_bytes, pin_thread, raise_limit, random_bytes, take_short_turns,
 };
@@ -105,7 +105,8 @@ pub fn run(state: &Path) -> Result<(), String> {
     )
     .map_err(|error| format!("starting the thread of health checks: {error}"))?;
     // Before the first request is served.
-    let closing = Closing::start(usage, file)?;
+    let closer = Closer::new(usage.book(), file);
+    let closing = Closing::start(closer, || slot_of(control::wall_seconds(SystemTime::now())))?;
     let equipment = equip(by_worker, pages, queues)?;
     let (notifiers, ended) = start_workers(&shared, equipment, &cpus)?;
     obey_signals(&shared, &notifiers, log.as_ref().map(AccessLog::reopener))?;
@@ -123,6 +124,7 @@ pub fn run(state: &Path) -> Result<(), String> {
             Arc::clone(&shared),
             Arc::clone(&notifiers),
             standing,
+            state.join("run").join("geodns.sock"),
         )?;
     }
     let control = control::start(

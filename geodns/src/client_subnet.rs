@@ -1,5 +1,6 @@
 //! EDNS Client Subnet (RFC 7871).
 
+use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Octets of an option's family and its two lengths.
@@ -50,6 +51,26 @@ impl ClientSubnet {
             source_bits,
             octets,
         })
+    }
+
+    /// As a resolver writes it that tells this prefix.
+    pub(crate) fn of(prefix: IpNet) -> ClientSubnet {
+        let mut octets = [0; 16];
+        let family = match prefix.network() {
+            IpAddr::V4(v4) => {
+                octets[..4].copy_from_slice(&v4.octets());
+                FAMILY_V4
+            }
+            IpAddr::V6(v6) => {
+                octets = v6.octets();
+                FAMILY_V6
+            }
+        };
+        ClientSubnet {
+            family,
+            source_bits: prefix.prefix_len(),
+            octets,
+        }
     }
 
     /// The prefix; none: the client does not want to be located, or says nothing.
@@ -124,6 +145,17 @@ mod tests {
         assert_eq!(prefix(b"\0\x01\0\0"), None);
         assert_eq!(prefix(b"\0\x02\0\0"), None);
         assert_eq!(prefix(b"\0\0\0\0"), None);
+    }
+
+    #[test]
+    fn a_prefix_is_told_as_a_resolver_tells_it() {
+        for (prefix, data) in [
+            ("192.0.130.7/17", &b"\0\x01\x11\0\xc0\0\x80"[..]),
+            ("2001:db8:1::9/48", b"\0\x02\x30\0\x20\x01\x0d\xb8\0\x01"),
+        ] {
+            let prefix = prefix.parse().expect("a prefix");
+            assert_eq!(Some(ClientSubnet::of(prefix)), ClientSubnet::parse(data));
+        }
     }
 
     proptest! {

@@ -1,11 +1,13 @@
 //! The local socket: a line of JSON in, a line of JSON out, a thread for each connection.
 
 use crate::configuration::Configuration;
-use crate::counters::Counts;
+use crate::explaining::{Subject, Unexplained};
 use crate::geography::Asker;
 use crate::status;
+use crate::usage::Usage;
 use crate::workers::Workers;
 use ipnet::IpNet;
+use meridian_model::geo::Explanation;
 use meridian_model::limits::{LOCAL_CONNECTIONS_MAX, LOCAL_LINE_BYTES_MAX};
 use serde_json::{Value, json};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
@@ -34,6 +36,7 @@ pub(crate) struct Control {
     pub(crate) configuration: Configuration,
     pub(crate) geography: Asker,
     pub(crate) workers: Workers,
+    pub(crate) usage: Arc<Usage>,
     /// Where DNS is answered.
     pub(crate) listen: Vec<SocketAddr>,
     /// A stop was asked for.
@@ -140,7 +143,7 @@ impl Control {
                 let is_brief = asked.get("brief") == Some(&Value::Bool(true));
                 (self.status(is_brief), true)
             }
-            Some("usage") => (self.usage(), true),
+            Some("usage") => (json!(self.usage.answer()), true),
             Some("explain") => (self.explain(&asked), true),
             Some("follow") => match (number("generation"), number("length")) {
                 (Ok(generation), Ok(length)) => (self.follow(generation, length), true),
@@ -161,36 +164,40 @@ impl Control {
         status::report(self, &position, &reports, is_brief)
     }
 
-    /// Queries by service name since the start.
-    fn usage(&self) -> Value {
+    /// Why a prefix gets its ranking of the groups, and where a name comes along, its answer.
+    fn explain(&self, asked: &Value) -> Value {
+        let client = asked.get("client").and_then(Value::as_str);
+        let Some(client) = client.and_then(prefix) else {
+            return json!({ "error": "client: write a prefix, such as \"192.0.2.0/24\"" });
+        };
+        let Some(name) = asked.get("name") else {
+            return match self.located(client) {
+                Ok(explanation) => json!(explanation),
+                Err(fault) => json!({ "error": fault }),
+            };
+        };
         let Some(position) = self.configuration.position(WORKERS_TIMEOUT) else {
             return json!({ "error": "a revision is still being compiled; ask again" });
         };
-        let reports = self.workers.reports(WORKERS_TIMEOUT);
-        let mut sum = Counts::default();
-        reports.iter().for_each(|report| sum.add(&report.counts));
-        json!({
-            "program": "geodns",
-            "workers_missing": self.workers.len() - reports.len(),
-            "sites": status::sites(&position.state.zones, &sum),
-        })
-    }
-
-    /// Why a prefix gets its ranking of the groups.
-    fn explain(&self, asked: &Value) -> Value {
-        let client = asked.get("client").and_then(Value::as_str);
-        let prefix = client.and_then(|it| match it.parse::<IpAddr>() {
-            Ok(address) => Some(IpNet::from(address)),
-            Err(_) => it.parse::<IpNet>().ok(),
-        });
-        let Some(prefix) = prefix else {
-            return json!({ "error": "client: write a prefix, such as \"192.0.2.0/24\"" });
+        let subject = match Subject::find(&position.state, name.as_str().unwrap_or_default()) {
+            Ok(subject) => subject,
+            Err(Unexplained { why, is_absent }) => {
+                return json!({ "error": why, "absent": is_absent });
+            }
         };
-        let (address, bits) = (prefix.addr(), prefix.prefix_len());
-        match self.geography.explain(address, bits, EXPLAINED_WITHIN) {
-            Ok(explanation) => json!(explanation),
+        // Without a table nobody is located, and every group is as close.
+        if position.state.geography.is_none() {
+            return subject.explain(client, None);
+        }
+        match self.located(client) {
+            Ok(explanation) => subject.explain(client, Some(&explanation)),
             Err(fault) => json!({ "error": fault }),
         }
+    }
+
+    fn located(&self, client: IpNet) -> Result<Explanation, String> {
+        let (address, bits) = (client.addr(), client.prefix_len());
+        self.geography.explain(address, bits, EXPLAINED_WITHIN)
     }
 
     /// Takes up what was announced; answers when every worker answers from it.
@@ -215,4 +222,13 @@ impl Control {
         }
         answer
     }
+}
+
+/// An address is a prefix of all of its bits. One of none says nothing of where anybody is.
+fn prefix(text: &str) -> Option<IpNet> {
+    let prefix = match text.parse::<IpAddr>() {
+        Ok(address) => IpNet::from(address),
+        Err(_) => text.parse::<IpNet>().ok()?,
+    };
+    (prefix.prefix_len() > 0).then(|| prefix.trunc())
 }

@@ -1,7 +1,6 @@
 //! What a worker counts: plain numbers of its own, which it hands out when it is asked.
 
 use crate::gist::{Gist, Kind};
-use meridian_model::snapshot::SiteId;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -39,8 +38,6 @@ pub(crate) struct Counts {
     pub(crate) evicted: u64,
     /// Connections that were closed for being idle.
     pub(crate) idle: u64,
-    /// Queries by the site whose service name they asked for.
-    pub(crate) sites: HashMap<SiteId, u64>,
     /// Answers by the group that was the nearest.
     pub(crate) groups: HashMap<Arc<str>, u64>,
 }
@@ -51,9 +48,6 @@ impl Counts {
         self.kinds[gist.kind as usize] += 1;
         self.with_subnet += u64::from(gist.has_subnet);
         self.truncated += u64::from(gist.is_truncated);
-        if let Some(site) = gist.site {
-            *self.sites.entry(site).or_default() += 1;
-        }
         if let Some(group) = group {
             match self.groups.get_mut(group) {
                 Some(count) => *count += 1,
@@ -82,7 +76,6 @@ impl Counts {
             client_connections,
             evicted,
             idle,
-            sites,
             groups,
         } = other;
         self.udp += udp;
@@ -102,9 +95,6 @@ impl Counts {
         self.client_connections += client_connections;
         self.evicted += evicted;
         self.idle += idle;
-        for (&site, count) in sites {
-            *self.sites.entry(site).or_default() += count;
-        }
         for (group, count) in groups {
             *self.groups.entry(Arc::clone(group)).or_default() += count;
         }
@@ -131,13 +121,16 @@ impl Counts {
         })
     }
 
-    /// Limits by the words that docs/operations.md explains, and how often each was met.
-    pub(crate) fn limits(&self) -> Value {
+    /// Limits by the words that docs/operations.md explains, and how often each was met; the last two
+    /// are of [`crate::usage::Usage`].
+    pub(crate) fn limits(&self, unbacked: u64, unwritten: u64) -> Value {
         let rows = [
             ("dns_rate_dropped", self.rate_dropped),
             ("dns_rate_slipped", self.rate_slipped),
             ("dns_connections", self.evicted),
             ("dns_connections_per_client", self.client_connections),
+            ("counters_unbacked", unbacked),
+            ("slots_unwritten", unwritten),
         ];
         rows.map(|(name, hits)| json!({ "name": name, "hits": hits }))
             .into_iter()
@@ -148,6 +141,7 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use meridian_model::snapshot::SiteId;
 
     #[test]
     fn sums_are_of_every_number() {
@@ -172,8 +166,8 @@ mod tests {
         assert_eq!(report["responses"]["service"], 2);
         assert_eq!((sum.with_subnet, sum.truncated), (2, 2));
         assert_eq!(report["groups"], json!({ "ams": 2 }));
-        assert_eq!(sum.sites[&SiteId(7)], 2);
-        assert_eq!(sum.limits()[0]["hits"], 6);
-        assert_eq!(sum.limits()[2]["hits"], 8);
+        assert_eq!(sum.limits(7, 8)[0]["hits"], 6);
+        assert_eq!(sum.limits(7, 8)[2]["hits"], 8);
+        assert_eq!(sum.limits(7, 8)[4]["hits"], 7);
     }
 }

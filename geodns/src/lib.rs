@@ -17,6 +17,7 @@ mod configuration;
 mod control;
 mod cookie;
 mod counters;
+mod explaining;
 mod geography;
 mod gist;
 mod health;
@@ -32,6 +33,7 @@ mod seats;
 mod state;
 mod status;
 mod stream;
+mod usage;
 mod worker;
 mod workers;
 

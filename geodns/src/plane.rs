@@ -5,9 +5,10 @@ use crate::clients::Clients;
 use crate::configuration::{Configuration, wall_s};
 use crate::control::{self, Control};
 use crate::geography::{Tables, as_geography};
-use crate::listeners::{self, ByWorker};
+use crate::listeners::{self, ByWorker, Sockets};
 use crate::revision::Follower;
 use crate::state::State;
+use crate::usage::{Counting, SiteCounts};
 use crate::worker::{Equipment, Told};
 use crate::workers::{End, Workers};
 use meridian_follower::Started;
@@ -64,8 +65,15 @@ pub fn run(state: &Path) -> Result<(), String> {
     );
     answered_from.geography = first.map(as_geography);
     let answered_from = Arc::new(answered_from);
+    let Counting {
+        usage,
+        counts,
+        closing,
+        lock: _alive,
+    } = Counting::start(state, &follower.local().host.name, by_worker.len())?;
+    let equipped = by_worker.into_iter().zip(counts).collect();
     let (workers, ended) =
-        start_workers(by_worker, &cpus, follower.local(), &answered_from, &now_s)?;
+        start_workers(equipped, &cpus, follower.local(), &answered_from, &now_s)?;
     let stopping = Arc::new(AtomicBool::new(false));
     obey_signals(&workers, &stopping)?;
     let geography = tables.asker();
@@ -77,6 +85,7 @@ pub fn run(state: &Path) -> Result<(), String> {
             configuration,
             geography,
             workers: workers.clone(),
+            usage,
             listen: listen.clone(),
             stopping,
             started,
@@ -87,6 +96,7 @@ pub fn run(state: &Path) -> Result<(), String> {
     }
     let done = await_all(workers.len(), &ended);
     drop(socket);
+    closing.finish();
     done
 }
 
@@ -133,7 +143,7 @@ fn secret(state: &Path) -> Result<Vec<u8>, String> {
 }
 
 fn start_workers(
-    by_worker: ByWorker,
+    by_worker: Vec<(Sockets, SiteCounts)>,
     cpus: &[usize],
     local: &Local,
     state: &Arc<State>,
@@ -141,7 +151,8 @@ fn start_workers(
 ) -> Result<(Workers, mpsc::Receiver<End>), String> {
     let workers = by_worker.len();
     let clients = Clients::new();
-    let equipment = by_worker.into_iter().enumerate().map(|(index, sockets)| {
+    let by_worker = by_worker.into_iter().enumerate();
+    let equipment = by_worker.map(|(index, (sockets, site_counts))| {
         let (state, now_s) = (Arc::clone(state), Arc::clone(now_s));
         let (settings, clients) = (local.dns.clone(), Arc::clone(&clients));
         let equip = move |told| Equipment {
@@ -153,6 +164,7 @@ fn start_workers(
             settings,
             clients,
             now_s,
+            site_counts,
             told,
         };
         Box::new(equip) as Box<dyn FnOnce(mpsc::Receiver<Told>) -> Equipment + Send>

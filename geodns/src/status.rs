@@ -5,10 +5,8 @@ use crate::control::{Control, PROTOCOL};
 use crate::counters::Counts;
 use crate::worker::Report;
 use meridian_model::Zones;
-use meridian_model::snapshot::SiteId;
 use meridian_sys::process::kernel_release;
 use serde_json::{Value, json};
-use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
 /// The report; briefly, without what there is one of for each zone.
@@ -50,7 +48,7 @@ pub(crate) fn report(
         "geography": control.geography.standing(),
         "workers": workers.collect::<Vec<_>>(),
         "counters": sum.report(),
-        "limits": sum.limits(),
+        "limits": sum.limits(control.usage.unbacked(), control.usage.unwritten()),
         "kernel": { "release": kernel_release(), "features": [] },
     });
     if !is_brief {
@@ -69,27 +67,8 @@ fn zones_of(zones: &Zones) -> Value {
     rows.collect()
 }
 
-/// Queries by site, those without any left out, in the order of their names.
-pub(crate) fn sites(zones: &Zones, counts: &Counts) -> Value {
-    let services = zones.services().iter();
-    let names: HashMap<SiteId, String> = services
-        .filter(|(_, service)| counts.sites.contains_key(&service.site))
-        .map(|(labels, service)| (service.site, site_name(labels)))
-        .collect();
-    let mut rows: Vec<(Option<&String>, SiteId, u64)> = counts
-        .sites
-        .iter()
-        .map(|(&site, &queries)| (names.get(&site), site, queries))
-        .collect();
-    rows.sort_unstable();
-    // One that is gone has its id alone.
-    rows.into_iter()
-        .map(|(name, SiteId(id), queries)| json!({ "site": name, "id": id, "queries": queries }))
-        .collect()
-}
-
 /// `acme/shop` for `4shop4acme`: labels are names of ours.
-fn site_name(labels: &[u8]) -> String {
+pub(crate) fn site_name(labels: &[u8]) -> String {
     let Some((&length, rest)) = labels.split_first() else {
         return String::new();
     };

@@ -10,8 +10,10 @@ use crate::rate::{RateLimiter, Verdict};
 use crate::seats::Seats;
 use crate::state::State;
 use crate::stream;
+use crate::usage::SiteCounts;
 use meridian_model::limits::{DNS_DRAIN_MS, UDP_RESPONSE_BYTES_MAX};
 use meridian_model::local::Dns;
+use meridian_model::snapshot::SiteId;
 use meridian_sys::datagram::{Batch, DatagramSocket};
 use meridian_sys::limits::DATAGRAMS_MAX;
 use meridian_sys::{ClassId, DatagramsId, Event, Runtime, RuntimeConfig, SetupError, Socket};
@@ -71,6 +73,7 @@ pub(crate) struct Equipment {
     pub(crate) clients: Arc<Clients>,
     /// Unix time in seconds, which somebody else keeps right.
     pub(crate) now_s: Arc<AtomicU32>,
+    pub(crate) site_counts: SiteCounts,
     pub(crate) told: Receiver<Told>,
 }
 
@@ -87,6 +90,7 @@ pub(crate) struct Worker {
     long_room: RefCell<Box<[u8]>>,
     limiter: RefCell<RateLimiter>,
     pub(crate) counts: RefCell<Counts>,
+    site_counts: RefCell<SiteCounts>,
     pub(crate) seats: RefCell<Seats>,
     clients: Arc<Clients>,
     settings: Dns,
@@ -97,6 +101,16 @@ pub(crate) struct Worker {
     /// A stop was asked for: when connections are closed on which nothing has begun, on the worker's
     /// clock.
     stopping_ns: Cell<Option<u64>>,
+}
+
+/// A response that stands in its room.
+struct Answered {
+    /// Its length, in octets.
+    bytes: usize,
+    /// The client is where it says.
+    is_proven: bool,
+    /// Whose service name was asked for.
+    site: Option<SiteId>,
 }
 
 impl Worker {
@@ -120,6 +134,7 @@ impl Worker {
             long_room: RefCell::new(vec![0; usize::from(u16::MAX)].into()),
             limiter: RefCell::new(RateLimiter::new(&settings.rate, workers)),
             counts: RefCell::default(),
+            site_counts: RefCell::new(equipment.site_counts),
             seats: RefCell::default(),
             clients: equipment.clients,
             connections_max: (settings.tcp.connections as usize).div_ceil(workers),
@@ -189,12 +204,22 @@ impl Worker {
         if source.port() == 0 {
             return None;
         }
-        let (bytes, is_proven) = self.answer(query, source.ip(), Transport::Udp, room)?;
-        if is_proven {
-            return Some(bytes);
+        let Answered {
+            bytes,
+            is_proven,
+            site,
+        } = self.answer(query, source.ip(), Transport::Udp, room)?;
+        let verdict = match is_proven {
+            true => Verdict::Send,
+            false => {
+                let now_ns = self.runtime.now_ns();
+                self.limiter.borrow_mut().judge(source.ip(), now_ns)
+            }
+        };
+        // What is dropped is no answer that anybody pays for.
+        if verdict != Verdict::Drop {
+            self.site_counts.borrow_mut().count(site);
         }
-        let now_ns = self.runtime.now_ns();
-        let verdict = self.limiter.borrow_mut().judge(source.ip(), now_ns);
         match verdict {
             Verdict::Send => Some(bytes),
             Verdict::Drop => {
@@ -217,14 +242,14 @@ impl Worker {
         }
     }
 
-    /// Answers a message; gives the length of the response, and whether the client is where it says.
+    /// Answers a message; none: it gets no response.
     fn answer(
         &self,
         query: &[u8],
         source: IpAddr,
         transport: Transport,
         room: &mut [u8],
-    ) -> Option<(usize, bool)> {
+    ) -> Option<Answered> {
         let asked = self.asked(source, transport, false);
         let state = self.state.borrow();
         let outcome = self
@@ -241,7 +266,11 @@ impl Worker {
                 let groups = &state.zones.groups;
                 let group = gist.group.and_then(|it| groups.get(usize::from(it.0)));
                 counts.response(&gist, group.map(|it| &it.name));
-                Some((bytes, is_proven))
+                Some(Answered {
+                    bytes,
+                    is_proven,
+                    site: gist.site,
+                })
             }
             Outcome::Unanswered(why) => {
                 match why {
@@ -279,7 +308,8 @@ impl Worker {
         };
         let mut room = self.long_room.borrow_mut();
         match self.answer(query, source, transport, &mut room) {
-            Some((bytes, _)) => {
+            Some(Answered { bytes, site, .. }) => {
+                self.site_counts.borrow_mut().count(site);
                 take(&room[..bytes]);
                 true
             }

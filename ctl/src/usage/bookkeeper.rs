@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use super::counters_directory::CountersDirectory;
+use super::counters_directory::{CountersDirectory, PROGRAMS};
 use super::folding::Fold;
 use crate::event::Event;
 use crate::ledger::{Ledger, LedgerFault, NamedSite};
@@ -167,15 +167,19 @@ impl Books {
     fn try_fold(&mut self) -> Result<Vec<String>, LedgerFault> {
         self.write_names()?;
         let stopping = Arc::clone(&self.stopping);
-        let mut fold = Fold {
-            ledger: open(&mut self.ledger, &self.path)?,
-            counters: &self.counters,
-            host: &self.host,
-            go_on: &mut || !stopping.load(Ordering::Relaxed),
-            faults: Vec::new(),
-        };
-        fold.run();
-        Ok(fold.faults)
+        let mut faults = Vec::new();
+        for program in PROGRAMS {
+            let mut fold = Fold {
+                ledger: open(&mut self.ledger, &self.path)?,
+                counters: &self.counters.of(program),
+                host: &self.host,
+                go_on: &mut || !stopping.load(Ordering::Relaxed),
+                faults: Vec::new(),
+            };
+            fold.run();
+            faults.extend(fold.faults);
+        }
+        Ok(faults)
     }
 
     fn write_names(&mut self) -> Result<(), LedgerFault> {

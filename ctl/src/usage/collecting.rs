@@ -7,7 +7,7 @@
 //! once, and the place where the ledger's reading of a file ended is the place to go on from.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use meridian_model::snapshot::SiteId;
@@ -16,7 +16,6 @@ use meridian_model::usage::{Answer, Epoch, SlotUsage, Tally, sum_pages};
 use super::counters_directory::{CountersDirectory, SlotsFile};
 use crate::failure::Failure;
 use crate::ledger::{EpochRecord, Ledger};
-use crate::plane_process::DATAPLANE;
 use crate::plane_socket::{self, NoAnswer};
 
 /// How long a plane may take to answer.
@@ -40,6 +39,13 @@ struct Outside {
     host: Option<String>,
 }
 
+/// A program that counts: its files, and where it is asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    pub(crate) counters: CountersDirectory,
+    pub(crate) socket: PathBuf,
+}
+
 /// Reads everything, and gives the ledger as it was meanwhile. `host` is whose counters those
 /// are of which no file says it.
 ///
@@ -47,13 +53,15 @@ struct Outside {
 /// When the ledger or the directory can not be read: without it, less would be told than was
 /// served.
 pub(crate) fn collect(
-    counters: &CountersDirectory,
+    sources: &[Source],
     ledger: &Path,
-    socket: &Path,
     host: impl FnOnce() -> String,
 ) -> Result<(Option<Ledger>, Unfolded), Failure> {
     let mut unfolded = Unfolded::default();
-    let outside = read_outside(counters, socket, &mut unfolded.faults)?;
+    let mut outside = BTreeMap::new();
+    for source in sources {
+        read_outside(source, &mut outside, &mut unfolded.faults)?;
+    }
     let ledger = Ledger::open_to_read(ledger).map_err(|fault| Failure::input(fault.to_string()))?;
     let mut host = Some(host);
     let mut fallback: Option<String> = None;
@@ -86,11 +94,10 @@ pub(crate) fn collect(
 }
 
 fn read_outside(
-    counters: &CountersDirectory,
-    socket: &Path,
+    Source { counters, socket }: &Source,
+    outside: &mut BTreeMap<Epoch, Outside>,
     faults: &mut Vec<String>,
-) -> Result<BTreeMap<Epoch, Outside>, Failure> {
-    let mut outside: BTreeMap<Epoch, Outside> = BTreeMap::new();
+) -> Result<(), Failure> {
     match plane_socket::usage(socket, ANSWER_WITHIN) {
         Ok(answer) => {
             let Answer {
@@ -106,9 +113,10 @@ fn read_outside(
         }
         Err(NoAnswer::NotRunning) => {}
         Err(other) => faults.push(format!(
-            "{}: {DATAPLANE} {other}; its page files were read in its place, which have all that it \
+            "{}: meridian-{} {other}; its page files were read in its place, which have all that it \
              counted unless `counters_unbacked` of its status says otherwise",
-            socket.display()
+            socket.display(),
+            counters.program()
         )),
     }
     let unreadable = |error: std::io::Error| Failure::input(error.to_string());
@@ -125,7 +133,7 @@ fn read_outside(
             .counted
             .push(sum_pages(&pages));
     }
-    Ok(outside)
+    Ok(())
 }
 
 /// Takes in what is beyond the ledger's `record` of an epoch.

@@ -6,6 +6,8 @@
 //! pages/dataplane-<epoch>/   the page files of a plane, w0, w1 ..., and `lock`
 //! ```
 //!
+//! The same of `geodns`. A [`CountersDirectory`] sees the files of one program.
+//!
 //! A plane holds a `flock` on its `lock` and on its slots file for life. Who gets both knows
 //! that it is dead, and that nothing will come any more.
 
@@ -31,13 +33,15 @@ const RUN: &str = "/run";
 /// What statfs says of a tmpfs.
 const TMPFS_MAGIC: i64 = 0x0102_1994;
 
-/// The program whose files these are.
-const PROGRAM: &str = "dataplane";
+/// The programs that count.
+pub(crate) const PROGRAMS: [&str; 2] = ["dataplane", "geodns"];
 
 /// See the module.
 #[derive(Clone, Debug)]
 pub(crate) struct CountersDirectory {
     path: PathBuf,
+    /// Whose files it sees.
+    program: &'static str,
 }
 
 /// Whose files are there.
@@ -54,8 +58,23 @@ pub(crate) struct Held {
 }
 
 impl CountersDirectory {
+    /// With the files of the dataplane.
     pub(crate) fn new(path: PathBuf) -> CountersDirectory {
-        CountersDirectory { path }
+        let [program, _] = PROGRAMS;
+        CountersDirectory { path, program }
+    }
+
+    /// The same directory with the files of a program.
+    pub(crate) fn of(&self, program: &'static str) -> CountersDirectory {
+        CountersDirectory {
+            path: self.path.clone(),
+            program,
+        }
+    }
+
+    /// Whose files it sees.
+    pub(crate) fn program(&self) -> &'static str {
+        self.program
     }
 
     /// The directory itself.
@@ -116,7 +135,7 @@ impl CountersDirectory {
     /// When a directory can not be read; one that is not there has nothing.
     pub(crate) fn list(&self) -> io::Result<Listing> {
         let epoch_in = |name: &str, end: &str| {
-            let epoch = name.strip_prefix(PROGRAM)?.strip_prefix('-')?;
+            let epoch = name.strip_prefix(self.program)?.strip_prefix('-')?;
             Epoch::parse(epoch.strip_suffix(end)?)
         };
         // Pages first: a plane's slots file comes after its pages and goes after them.
@@ -137,12 +156,12 @@ impl CountersDirectory {
 
     /// The page files of an epoch.
     pub(crate) fn page_set(&self, epoch: Epoch) -> PathBuf {
-        self.pages().join(format!("{PROGRAM}-{epoch}"))
+        self.pages().join(format!("{}-{epoch}", self.program))
     }
 
     /// The slots file of an epoch.
     pub(crate) fn slots_file(&self, epoch: Epoch) -> PathBuf {
-        self.path.join(format!("{PROGRAM}-{epoch}.slots"))
+        self.path.join(format!("{}-{epoch}.slots", self.program))
     }
 
     /// Holds the files of a plane that is dead; `None` while it lives.

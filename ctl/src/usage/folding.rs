@@ -94,7 +94,11 @@ impl Fold<'_> {
         let header = slots.and_then(|slots| slots.header().ok().flatten());
         match header {
             Some(header) => EpochRecord::new(epoch, header.host, header.program),
-            None => EpochRecord::new(epoch, self.host.to_owned(), "dataplane".to_owned()),
+            None => EpochRecord::new(
+                epoch,
+                self.host.to_owned(),
+                self.counters.program().to_owned(),
+            ),
         }
     }
 

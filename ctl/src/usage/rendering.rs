@@ -9,7 +9,7 @@ use super::report::ReportRow;
 use crate::table::{Align, Table};
 
 /// What is counted of a site and billed, in the promised order.
-const BILLED: [Column; 9] = [
+const BILLED: [Column; 10] = [
     Column::Requests,
     Column::Responses2xx,
     Column::Responses3xx,
@@ -19,6 +19,7 @@ const BILLED: [Column; 9] = [
     Column::BytesOut,
     Column::Connections,
     Column::TlsHandshakes,
+    Column::DnsQueries,
 ];
 
 /// A value with the name of its column.
@@ -45,8 +46,6 @@ fn columns(row: &ReportRow) -> (Vec<Named<String>>, Vec<Named<u64>>) {
         .into_iter()
         .map(|column| (column.name(), tally[column]))
         .collect();
-    // No program of this version answers DNS, so there is nothing to count.
-    numbers.push(("dns_queries", 0));
     numbers.push(("bandwidth_p95_bps", *bandwidth_p95_bps));
     (texts, numbers)
 }
@@ -121,6 +120,7 @@ pub(crate) fn table(rows: &[ReportRow], by_host: bool) -> String {
             "BYTES OUT",
             "CONNS",
             "TLS",
+            "DNS",
             "P95 BIT/S",
         ]
         .map(|heading| (heading, Align::Right)),
@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(
             text.lines().nth(1),
             Some(
-                "acme,shop,,1970-01-01T00:00:00Z,1970-01-01T00:05:00Z,10,11,12,13,14,15,16,17,18,0,7"
+                "acme,shop,,1970-01-01T00:00:00Z,1970-01-01T00:05:00Z,10,11,12,13,14,15,16,17,18,23,7"
             )
         );
         assert_eq!(json(&[], &[]), "{\"rows\":[]}");
@@ -181,7 +181,7 @@ mod tests {
              \"from\":\"1970-01-01T00:00:00Z\",\"to\":\"1970-01-01T00:05:00Z\",\"requests\":10,\
              \"responses_2xx\":11,\"responses_3xx\":12,\"responses_4xx\":13,\"responses_5xx\":14,\
              \"bytes_in\":15,\"bytes_out\":16,\"connections\":17,\"tls_handshakes\":18,\
-             \"dns_queries\":0,\"bandwidth_p95_bps\":7}],\"warnings\":[\"w\"]}"
+             \"dns_queries\":23,\"bandwidth_p95_bps\":7}],\"warnings\":[\"w\"]}"
         );
     }
 }

@@ -88,6 +88,14 @@ address = "127.0.0.1:9003"
         std::fs::write(self.path("h1.toml"), text).unwrap();
     }
 
+    /// The fleet's secret, as `fleet.key` beside the manifest.
+    pub(crate) fn write_secret(&self) {
+        let path = self.path("fleet.key");
+        std::fs::write(&path, "0123456789abcdef0123456789abcdef\n").unwrap();
+        let owner_alone = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&path, owner_alone).unwrap();
+    }
+
     /// What the stand-in for the dataplane does from its next start on.
     pub(crate) fn behave(&self, words: &str) {
         std::fs::write(self.path("behaviour"), words).unwrap();

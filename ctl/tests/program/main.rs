@@ -6,6 +6,7 @@ mod browser;
 mod call;
 mod certificates;
 mod check;
+mod delegation;
 mod dns;
 mod draining;
 mod failures;

@@ -9,8 +9,8 @@ use rustix::process::Signal;
 use crate::host::{Host, PATIENCE, Running, free_address, kill, wait_for};
 use crate::live::{plane_pid, real, up};
 
-/// Asks for the metrics of who listens, or will: the number of one that has no labels.
-fn scrape(address: SocketAddr, metric: &str) -> f64 {
+/// Asks for the metrics of who listens, or will: the number of one, named with its labels.
+pub(crate) fn scrape(address: SocketAddr, metric: &str) -> f64 {
     let mut stream = TcpStream::connect(address).expect("somebody listens");
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let request = "GET /metrics HTTP/1.1\r\nHost: m\r\n\r\n";

@@ -242,9 +242,9 @@ fn rows_are_golden_in_every_format_before_and_after_folding() {
             .expect(0, &[])
             .stdout;
         let expected = "\
-SITE       FROM                  TO                    REQUESTS  2XX  3XX  4XX  5XX  BYTES IN  BYTES OUT  CONNS  TLS  P95 BIT/S
--/-        2026-11-24T00:00:00Z  2026-11-25T00:00:00Z         3    3    0    0    0       300       3000      1    1          0
-acme/shop  2026-11-24T00:00:00Z  2026-11-25T00:00:00Z       153  139    0    0   14     15300     153000      2    2          0
+SITE       FROM                  TO                    REQUESTS  2XX  3XX  4XX  5XX  BYTES IN  BYTES OUT  CONNS  TLS  DNS  P95 BIT/S
+-/-        2026-11-24T00:00:00Z  2026-11-25T00:00:00Z         3    3    0    0    0       300       3000      1    1    0          0
+acme/shop  2026-11-24T00:00:00Z  2026-11-25T00:00:00Z       153  139    0    0   14     15300     153000      2    2    0          0
 ";
         assert_eq!(table, expected);
         assert!(
@@ -562,10 +562,10 @@ fn a_damaged_ledger_is_an_error_and_nothing_is_told_or_removed() {
     // A ledger of a later version is left alone.
     let newer = Command::new("sqlite3")
         .arg(&ledger)
-        .arg("PRAGMA user_version = 2")
+        .arg("PRAGMA user_version = 3")
         .status();
     if newer.is_ok_and(|it| it.success()) {
-        usage(&host, &DAY).expect(1, &["version 2"]);
+        usage(&host, &DAY).expect(1, &["version 3"]);
     } else {
         println!("SKIPPED: without sqlite3 there is no ledger of a later version");
     }

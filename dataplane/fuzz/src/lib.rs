@@ -7,7 +7,6 @@
 //! ```
 
 pub mod chunked_body;
-pub mod dns_query;
 pub mod name_message;
 pub mod proxy_protocol;
 pub mod request_head;

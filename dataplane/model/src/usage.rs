@@ -124,10 +124,15 @@ pub enum Column {
     Cut,
     /// Requests served by another group's backends.
     CrossGroup,
+    /// Queries of DNS for its service name that were answered.
+    DnsQueries,
 }
 
 /// Number of columns.
-pub const COLUMNS: usize = 13;
+pub const COLUMNS: usize = 14;
+
+/// Of these, those that files of the first version have.
+const COLUMNS_OF_VERSION_1: usize = 13;
 
 impl Column {
     /// Every column, in order.
@@ -145,6 +150,7 @@ impl Column {
         Column::Refused,
         Column::Cut,
         Column::CrossGroup,
+        Column::DnsQueries,
     ];
 
     /// The column's name, as reports have it.
@@ -163,6 +169,7 @@ impl Column {
             Column::Refused => "refused",
             Column::Cut => "cut",
             Column::CrossGroup => "cross_group",
+            Column::DnsQueries => "dns_queries",
         }
     }
 }

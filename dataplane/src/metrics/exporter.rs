@@ -4,6 +4,7 @@
 //! `status` asks them, and everything else stands in memory that is shared.
 
 use super::chosen::Chosen;
+use super::dns::{self, Responder, SiteQueries};
 use super::exposition::{Exposition, Labels};
 use super::families;
 use super::shares::shares;
@@ -17,6 +18,7 @@ use meridian_model::snapshot::{SiteId, TenantId};
 use meridian_model::usage::NO_SITE;
 use meridian_sys::Notifier;
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -32,6 +34,8 @@ pub(super) struct Exporter {
     shared: Arc<Shared>,
     notifiers: Arc<[Notifier]>,
     standing: Standing,
+    /// Where the DNS responder answers, if there is one.
+    responder: PathBuf,
     /// Nanoseconds from 1970 to the start of the process.
     started_ns: u64,
     /// Held for a scrape: there is one at a time.
@@ -83,6 +87,7 @@ impl Exporter {
         shared: Arc<Shared>,
         notifiers: Arc<[Notifier]>,
         standing: Standing,
+        responder: PathBuf,
     ) -> Exporter {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let started = now.unwrap_or_default().checked_sub(shared.origin.elapsed());
@@ -91,6 +96,7 @@ impl Exporter {
             shared,
             notifiers,
             standing,
+            responder,
             memory: Mutex::default(),
         }
     }
@@ -110,7 +116,9 @@ impl Exporter {
         // Not a guard: this takes a while.
         let routing = self.shared.routing.load_full();
         let usage = &self.shared.usage;
-        let with_traffic = usage.sites_with_traffic();
+        let responder = Responder::ask(&self.responder);
+        let mut with_traffic = usage.sites_with_traffic();
+        with_traffic.extend(responder.iter().flat_map(|it| it.queries.keys()));
         let tenant = |site| routing.served(site).map(|it| it.site().tenant_id);
         let sites_left_out = chosen.update(&with_traffic, tenant);
         let figures = usage.figures(|site| site == NO_SITE || chosen.has(site));
@@ -130,6 +138,10 @@ impl Exporter {
         };
         let mut exposition = Exposition::default();
         families::write(&scrape, &mut exposition);
+        let queries = responder.as_ref().map_or_else(Vec::new, |responder| {
+            site_queries(&routing, chosen, responder)
+        });
+        dns::write(responder.as_ref(), &queries, &mut exposition);
         exposition.into_text()
     }
 
@@ -178,6 +190,22 @@ fn site_rows(
         })
     });
     nobody.into_iter().chain(of_sites).collect()
+}
+
+/// As [`site_rows`], of sites that were asked for by DNS.
+fn site_queries(routing: &Routing, chosen: &Chosen, responder: &Responder) -> Vec<SiteQueries> {
+    let row = |id: SiteId, labels: Labels| {
+        let queries = *responder.queries.get(&id)?;
+        Some(SiteQueries { labels, queries })
+    };
+    let of_sites = chosen.sites().iter().filter_map(|&id| {
+        let site = routing.served(id)?.site();
+        row(id, site_labels(&site.tenant, &site.name))
+    });
+    row(NO_SITE, site_labels("-", "-"))
+        .into_iter()
+        .chain(of_sites)
+        .collect()
 }
 
 /// The backends of the chosen sites, as many as there may be by the tenants' [`shares`], and how

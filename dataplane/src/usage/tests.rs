@@ -5,14 +5,16 @@ use super::*;
 use crate::pages::{PageSet, PageWriter};
 use meridian_model::limits::SLOT_SECONDS;
 use meridian_model::usage::{
-    COLUMNS, ClosedSlots, Column, EpochAccount, NO_SITE, SLOT_BYTES, SlotUsage, read_pages,
-    read_slots, slots_header, sum_pages,
+    ClosedSlots, Column, EpochAccount, NO_SITE, SLOT_BYTES, SlotUsage, read_pages, read_slots,
+    slot_of, slots_header, sum_pages,
 };
+use meridian_sys::counting::{Closer, SlotsFile};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const WORKERS: usize = 3;
 const START_SECONDS: u64 = 1_790_000_000;
@@ -20,7 +22,7 @@ const START_SECONDS: u64 = 1_790_000_000;
 /// A plane without its network: what it counts with, and the clock that it goes by.
 struct Plane {
     usage: Arc<Usage>,
-    closer: Closer,
+    closer: Closer<COLUMNS>,
     writers: Vec<PageWriter>,
     /// Dropped by a kill, as the kernel does.
     _lock: Option<File>,
@@ -37,10 +39,7 @@ impl Plane {
         let mut file = SlotsFile::new(path, slots_header("dataplane", "ams-1", epoch));
         let _ = file.ensure();
         Plane {
-            closer: Closer {
-                usage: Arc::clone(&usage),
-                file,
-            },
+            closer: Closer::new(usage.book(), file),
             usage,
             writers: set.writers,
             _lock: set.lock,
@@ -198,7 +197,7 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
             }
             Step::Clock(seconds) => {
                 wall_seconds = wall_seconds.saturating_add_signed(seconds);
-                plane.closer.look(wall_seconds);
+                plane.closer.look(slot_of(wall_seconds));
                 reference.open_slot = reference.open_slot.max(slot_of(wall_seconds));
                 false
             }
@@ -352,12 +351,12 @@ fn on_a_full_disk_nothing_is_lost_but_by_a_kill() {
     disk.fill();
     count(&mut plane, 500);
     assert_eq!(plane.usage.unbacked(), 500 - 64 * 1024 / SLOT_BYTES as u64);
-    plane.closer.look(START_SECONDS + SLOT_SECONDS);
+    plane.closer.look(slot_of(START_SECONDS + SLOT_SECONDS));
     assert_eq!(plane.usage.unwritten(), 1);
     assert_eq!(plane.usage.answer().open_slot, first + 1);
     count(&mut plane, 500);
     disk.make_room();
-    plane.closer.look(START_SECONDS + 2 * SLOT_SECONDS);
+    plane.closer.look(slot_of(START_SECONDS + 2 * SLOT_SECONDS));
     assert_eq!(plane.usage.unwritten(), 1);
     let closed = &slots_files(&counters)[0].slots;
     let usages = EpochAccount::default().close(&closed[0]);

@@ -18,6 +18,7 @@ mod buffers;
 mod busy_poll;
 mod clock;
 mod counter_file;
+pub mod counting;
 mod crowd;
 pub mod datagram;
 pub mod limits;

@@ -10,11 +10,13 @@ use meridian_model::limits::{
     METRICS_BACKENDS_MAX, METRICS_CERTIFICATES_MAX, METRICS_CONNECTIONS_MAX,
     METRICS_HEAD_BYTES_MAX, METRICS_SITES_MAX,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{BufRead, BufReader, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
@@ -38,6 +40,20 @@ const FAMILIES: &[(&str, &str)] = &[
     ("meridian_certificates", "gauge"),
     ("meridian_config_fault", "gauge"),
     ("meridian_config_revision", "gauge"),
+    ("meridian_dns_config_revision", "gauge"),
+    ("meridian_dns_connections_total", "counter"),
+    ("meridian_dns_dropped_messages_total", "counter"),
+    ("meridian_dns_group_answers_total", "counter"),
+    ("meridian_dns_idle_closed_total", "counter"),
+    ("meridian_dns_limit_hits_total", "counter"),
+    ("meridian_dns_queries_total", "counter"),
+    ("meridian_dns_receive_failures_total", "counter"),
+    ("meridian_dns_responses_total", "counter"),
+    ("meridian_dns_site_queries_total", "counter"),
+    ("meridian_dns_subnet_responses_total", "counter"),
+    ("meridian_dns_truncated_responses_total", "counter"),
+    ("meridian_dns_unsent_responses_total", "counter"),
+    ("meridian_dns_up", "gauge"),
     ("meridian_draining", "gauge"),
     ("meridian_http_bad_ends_total", "counter"),
     ("meridian_http_connections_total", "counter"),
@@ -278,6 +294,39 @@ fn serving_backend() -> SocketAddr {
     Backend::new().serve(|peer| answer_each(peer, |_| reply.to_vec()))
 }
 
+/// A stand-in for a responder: what it says, whoever asks.
+fn responder(state: &Path) {
+    let socket = state.join("run/geodns.sock");
+    let listener = UnixListener::bind(socket).expect("the plane has made the directory");
+    let status = json!({
+        "program": "geodns", "revision": 3,
+        "counters": {
+            "queries": { "udp": 7, "tcp": 2 }, "responses": { "service": 8 }, "with_subnet": 5,
+            "truncated": 0, "dropped": { "response": 1 }, "unsent": 0, "receive_failures": 0,
+            "connections": 1, "idle_closed": 0, "groups": { "ams": 4 },
+        },
+        "limits": [{ "name": "dns_rate_dropped", "hits": 6 }],
+    });
+    let mut row = [0_u64; 29];
+    (row[0], row[14]) = (u64::MAX, 9);
+    let usage = json!({
+        "epoch": "00112233445566778899aabbccddeeff", "host": "h1", "open_slot": 1, "sites": [row.to_vec()],
+    });
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut question = String::new();
+            let mut reader = BufReader::new(&stream);
+            reader.read_line(&mut question).expect("it asks");
+            let answer = if question.contains("usage") {
+                &usage
+            } else {
+                &status
+            };
+            writeln!(&stream, "{answer}").expect("it reads");
+        }
+    });
+}
+
 #[test]
 fn all_names_and_types_are_as_they_were_promised() {
     let log = tempfile::tempdir().expect("there is room");
@@ -291,7 +340,30 @@ fn all_names_and_types_are_as_they_were_promised() {
         200
     );
     drop(client);
+    assert_eq!(
+        watched.scrape().count("meridian_dns_up"),
+        0,
+        "nobody answers DNS"
+    );
+    responder(watched.plane.state());
     let scrape = watched.scrape();
+    for (series, value) in [
+        ("meridian_dns_up", 1.0),
+        ("meridian_dns_config_revision", 3.0),
+        ("meridian_dns_queries_total{transport=\"udp\"}", 7.0),
+        ("meridian_dns_responses_total{kind=\"service\"}", 8.0),
+        ("meridian_dns_group_answers_total{group=\"ams\"}", 4.0),
+        (
+            "meridian_dns_limit_hits_total{limit=\"dns_rate_dropped\"}",
+            6.0,
+        ),
+        (
+            "meridian_dns_site_queries_total{tenant=\"-\",site=\"-\"}",
+            9.0,
+        ),
+    ] {
+        assert_eq!(scrape.get(series), value, "{series}");
+    }
     let types: Vec<(&str, &str)> = (scrape.types.iter())
         .map(|(name, kind)| (&**name, &**kind))
         .collect();

@@ -1,6 +1,6 @@
 //! What DNS.md demands of answers, line by line.
 
-#[path = "../../../dataplane/fuzz/src/dns_query.rs"]
+#[path = "../../fuzz/src/dns_query.rs"]
 pub mod dns_query;
 #[path = "../support/query.rs"]
 mod query;
@@ -687,8 +687,7 @@ proptest! {
 /// What libFuzzer once found is found again by every run of the tests.
 #[test]
 fn the_corpus_of_the_fuzz_target_holds() {
-    let corpus =
-        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../dataplane/fuzz/corpus/dns_query");
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/dns_query");
     let mut count = 0;
     for entry in std::fs::read_dir(&corpus).expect("the corpus is part of the sources") {
         let path = entry.expect("an entry").path();

@@ -210,3 +210,93 @@ fn it_explains_what_it_answers() {
             .is_some_and(|it| it.contains("client"))
     );
 }
+
+/// With a name: who is well, and what is answered, which is what a resolver gets.
+#[test]
+fn it_explains_an_answer_to_a_name() {
+    let directory = tempfile::tempdir().expect("there is room for files");
+    let path = directory.path().join("city.mmdb");
+    fs::write(&path, database(AMSTERDAM, NEW_YORK)).expect("it takes files");
+    let mut wanted = declared(&path, "");
+    let records = [("alias", "CNAME", "www.acme"), ("text", "TXT", "\"x\"")];
+    let records = records.map(|(name, rtype, data)| (name.into(), rtype.into(), data.into()));
+    wanted.records.extend(records);
+    let responder = Responder::start(&wanted);
+    let explain = |name: &str, client: &str| {
+        let asked = json!({ "op": "explain", "client": client, "name": name });
+        responder.ask(&asked.to_string())
+    };
+    let shop = explain("Shop.acme.lb.example.net", "81.2.3.4/24");
+    assert_eq!(shop["client"], "81.2.3.0/24");
+    assert_eq!(
+        (&shop["site"], &shop["steering"], &shop["zone"]),
+        (
+            &"acme/shop".into(),
+            &"geo".into(),
+            &"lb.example.net.".into()
+        )
+    );
+    assert_eq!(
+        (&shop["matched"], &shop["ranking"][0]["name"]),
+        (&"81.0.0.0/8".into(), &"nyc".into())
+    );
+    let nyc = &shop["groups"][1];
+    assert_eq!(
+        (&nyc["name"], &nyc["hosts_up"], &nyc["hosts"][0]["up"]),
+        (&"nyc".into(), &1.into(), &true.into())
+    );
+    let [v4, v6] = [0, 1].map(|at| &shop["answers"][at]);
+    assert_eq!(
+        (&v4["addresses"], &v4["group"], &v4["scope"], &v4["ttl"]),
+        (&json!([OF_NYC]), &"nyc".into(), &8.into(), &40.into())
+    );
+    // No host of that group has one: the next closest.
+    assert_eq!(
+        (&v6["addresses"], &v6["group"]),
+        (&json!(["2001:db8::1"]), &"ams".into())
+    );
+    assert_eq!(answer(&responder, 81), (OF_NYC.to_owned(), 8));
+    // Steering "all": where the client is changes nothing.
+    let www = explain("www.acme.lb.example.net", "81.2.3.0/24");
+    assert_eq!(
+        (&www["steering"], &www["answers"][0]["scope"]),
+        (&"all".into(), &0.into())
+    );
+    assert_eq!(
+        www["answers"][0]["addresses"].as_array().map(Vec::len),
+        Some(2)
+    );
+    let alias = explain("alias.lb.example.net", "81.2.3.0/24");
+    assert_eq!(alias["answers"][0]["alias"], "www.acme.lb.example.net.");
+    assert_eq!(
+        (&alias["site"], &alias["records"]),
+        (&Value::Null, &json!(["CNAME"]))
+    );
+    let text = explain("text.lb.example.net", "81.2.3.0/24");
+    assert_eq!(
+        (&text["records"], &text["answers"][0]["addresses"]),
+        (&json!(["TXT"]), &json!([]))
+    );
+    for (name, client, why, absent) in [
+        (
+            "other.acme.lb.example.net",
+            "80.0.0.0/8",
+            "no name other.acme",
+            json!(true),
+        ),
+        (
+            "shop.example.com",
+            "80.0.0.0/8",
+            "none of the zones: lb.example.net.",
+            json!(true),
+        ),
+        ("a..b", "80.0.0.0/8", "no domain name", json!(false)),
+        ("lb.example.net", "80.0.0.0/33", "client", Value::Null),
+        ("lb.example.net", "0.0.0.0/0", "client", Value::Null),
+    ] {
+        let answer = explain(name, client);
+        let fault = answer["error"].as_str().unwrap_or_default();
+        assert!(fault.contains(why), "{why:?} is not in {answer}");
+        assert_eq!(answer["absent"], absent, "{answer}");
+    }
+}

@@ -12,7 +12,7 @@ use meridian_model::usage::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::usage::collecting::collect;
+use crate::usage::collecting::{Source, collect};
 
 /// A state directory with what planes left in it.
 struct State {
@@ -113,13 +113,11 @@ impl State {
 
     /// What `usage` sees: each row once, by epoch where it is still known.
     fn seen(&self) -> BTreeMap<(u64, u64), u64> {
-        let (ledger, unfolded) = collect(
-            &self.counters,
-            &self.ledger(),
-            &self.directory.path().join("no.sock"),
-            || "here".to_owned(),
-        )
-        .unwrap();
+        let source = Source {
+            counters: self.counters.clone(),
+            socket: self.directory.path().join("no.sock"),
+        };
+        let (ledger, unfolded) = collect(&[source], &self.ledger(), || "here".to_owned()).unwrap();
         let mut seen = BTreeMap::new();
         let mut add = |usage: SlotUsage| {
             *seen.entry((usage.slot, usage.site.0)).or_default() += usage.tally[Column::Requests];

@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_is_27_numbers() {
+    fn a_row_is_29_numbers() {
         let answer = Answer {
             epoch: Epoch([1; 16]),
             host: "ams-1".to_owned(),
@@ -80,7 +80,7 @@ mod tests {
         assert_eq!(
             text,
             "{\"epoch\":\"01010101010101010101010101010101\",\"host\":\"ams-1\",\"open_slot\":4,\
-             \"sites\":[[9,20,21,22,23,24,25,26,27,28,29,30,31,32,0,1,2,3,4,5,6,7,8,9,10,11,12]]}"
+             \"sites\":[[9,20,21,22,23,24,25,26,27,28,29,30,31,32,33,0,1,2,3,4,5,6,7,8,9,10,11,12,13]]}"
         );
         assert_eq!(serde_json::from_str::<Answer>(&text).unwrap(), answer);
     }

@@ -11,8 +11,8 @@
 //! | 4, 5 | the epoch |
 //! | 6 | the slot of time that is open |
 //!
-//! then slots of [`SLOT_BYTES`], one a site: word 0 its id (0: free), words 1 to 13 its
-//! [`Tally`], 14 nothing, 15 the sum of its latencies in nanoseconds (nothing before that was
+//! then slots of [`SLOT_BYTES`], one a site: word 0 its id (0: free), words 1 to 14 its
+//! [`Tally`] (14 is 0 where nobody counted that yet), 15 the sum of its latencies in nanoseconds (nothing before that was
 //! counted), 16 to 63 how many there were of each. An id is stored last, so what a
 //! reader finds under it is its own.
 //!

@@ -3,23 +3,29 @@
 //! Lines with checksums, only ever added to:
 //!
 //! ```text
-//! 3d1c55a0 {"slots":{"format":1,"program":"dataplane","host":"ams-1","epoch":"00112233…"}}
-//! 8f3b2d10 {"sites":[[1,41,40,0,0,1,3000,90000,7,0,0,0,0,0],[2,…]]}
+//! 3d1c55a0 {"slots":{"format":2,"program":"dataplane","host":"ams-1","epoch":"00112233…"}}
+//! 8f3b2d10 {"sites":[[1,41,40,0,0,1,3000,90000,7,0,0,0,0,0,3],[2,…]]}
 //! 1c291ca3 {"closed":{"slot":5934201}}
 //! ```
 //!
 //! Values are cumulative since the epoch began and stand for the sites that changed since the
 //! slot before. A slot counts only with its `closed` line: what stands behind the last one
 //! was being written when the plane died, and is no fault.
+//!
+//! Format 1 had a column less: what it does not have was not counted. Such a file may have been left
+//! by the version before.
 
 use serde::{Deserialize, Serialize};
 
-use super::{COLUMNS, Epoch, Tally};
+use super::{COLUMNS, COLUMNS_OF_VERSION_1, Epoch, Tally};
 use crate::checked_lines::{LogFault, line_of, read_line, split_line};
 use crate::limits::SITES_PER_LINE_MAX;
 use crate::snapshot::SiteId;
 
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+
+/// What is read besides.
+const FORMAT_BEFORE: u32 = 1;
 
 /// What a slots file has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,11 +75,7 @@ pub fn slots_header(program: &str, host: &str, epoch: Epoch) -> String {
 pub fn closed_slot(slot: u64, sites: &[(SiteId, Tally)]) -> String {
     let mut text = String::new();
     for sites in sites.chunks(SITES_PER_LINE_MAX) {
-        let rows = sites.iter().map(|(site, tally)| {
-            let mut row = [site.0; 1 + COLUMNS];
-            row[1..].copy_from_slice(&tally.0);
-            row
-        });
+        let rows = sites.iter().map(|&(site, tally)| Row { site, tally });
         text.push_str(&line_of(&Line::Sites(rows.collect())));
     }
     text.push_str(&line_of(&Line::Closed(Closed { slot })));
@@ -95,8 +97,10 @@ pub fn read_slots_header(line: &[u8]) -> Result<SlotsHeader, LogFault> {
         host,
         epoch,
     } = header;
-    if format != FORMAT {
-        let what = format!("has format {format}, and this version reads {FORMAT} only");
+    if ![FORMAT, FORMAT_BEFORE].contains(&format) {
+        let what = format!(
+            "has format {format}, and this version reads {FORMAT_BEFORE} and {FORMAT} only"
+        );
         return Err(LogFault::new(1, what));
     }
     Ok(SlotsHeader {
@@ -140,11 +144,9 @@ impl SlotsReader {
         match read_line(self.lines, line)? {
             Line::Slots(_) => Err(LogFault::new(self.lines, "can not stand here")),
             Line::Sites(rows) => {
+                let rows = rows.into_iter();
                 self.open
-                    .extend(rows.into_iter().map(|[site, columns @ ..]| {
-                        let columns: [u64; COLUMNS] = columns;
-                        (SiteId(site), Tally(columns))
-                    }));
+                    .extend(rows.map(|Row { site, tally }| (site, tally)));
                 Ok(None)
             }
             Line::Closed(Closed { slot }) => {
@@ -196,8 +198,40 @@ pub fn read_slots(bytes: &[u8]) -> Result<(ClosedSlots, Option<LogFault>), LogFa
 #[serde(rename_all = "kebab-case")]
 enum Line {
     Slots(Header),
-    Sites(Vec<[u64; 1 + COLUMNS]>),
+    Sites(Vec<Row>),
     Closed(Closed),
+}
+
+/// A site's id and its columns, as one list of numbers.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(try_from = "Vec<u64>", into = "Vec<u64>")]
+struct Row {
+    site: SiteId,
+    tally: Tally,
+}
+
+impl From<Row> for Vec<u64> {
+    fn from(row: Row) -> Vec<u64> {
+        std::iter::once(row.site.0).chain(row.tally.0).collect()
+    }
+}
+
+impl TryFrom<Vec<u64>> for Row {
+    type Error = String;
+
+    fn try_from(numbers: Vec<u64>) -> Result<Row, String> {
+        match numbers.split_first() {
+            Some((&site, columns)) if [COLUMNS, COLUMNS_OF_VERSION_1].contains(&columns.len()) => {
+                let mut tally = Tally::default();
+                tally.0[..columns.len()].copy_from_slice(columns);
+                Ok(Row {
+                    site: SiteId(site),
+                    tally,
+                })
+            }
+            _ => Err(format!("a site has {} numbers", numbers.len())),
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -218,6 +252,7 @@ struct Closed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     const EPOCH: Epoch = Epoch([0xa5; 16]);
 
@@ -337,9 +372,32 @@ mod tests {
     #[test]
     fn another_format_is_refused() {
         let text = slots_header("dataplane", "ams-1", EPOCH);
-        let json = text[9..].trim_end().replace("\"format\":1", "\"format\":2");
+        let json = text[9..].trim_end().replace("\"format\":2", "\"format\":3");
         let value: serde_json::Value = serde_json::from_str(&json).unwrap();
         let fault = read_slots(line_of(&value).as_bytes()).unwrap_err();
-        assert!(fault.to_string().contains("format 2"), "{fault}");
+        assert!(fault.to_string().contains("format 3"), "{fault}");
+    }
+
+    #[test]
+    fn what_the_version_before_left_is_read() {
+        let lines = [
+            json!({"slots": {"format": 1, "program": "dataplane", "host": "ams-1", "epoch": EPOCH}}),
+            json!({"sites": [[7, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]]}),
+            json!({"closed": {"slot": 9}}),
+        ];
+        let text: String = lines.iter().map(line_of).collect();
+        let (found, fault) = read_slots(text.as_bytes()).unwrap();
+        assert_eq!(fault, None);
+        let expected = Tally([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 0]);
+        assert_eq!(found.slots[0].sites, [(SiteId(7), expected)]);
+        for wrong in [
+            json!([7]),
+            json!([]),
+            json!([7, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]),
+        ] {
+            let wrong = line_of(&json!({ "sites": [wrong] }));
+            let (found, fault) = read_slots((line_of(&lines[0]) + &wrong).as_bytes()).unwrap();
+            assert!(found.slots.is_empty() && fault.is_some_and(|it| it.line == 2));
+        }
     }
 }

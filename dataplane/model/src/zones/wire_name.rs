@@ -21,6 +21,13 @@ impl WireName {
         fits.then(|| WireName(lower_case(octets)))
     }
 
+    /// A name in presentation form (RFC 1035 §5.1), whether or not it ends with a dot; none: it is no
+    /// name.
+    pub fn parse(text: &str) -> Option<WireName> {
+        let name = domain::base::Name::vec_from_str(text).ok()?;
+        WireName::new(name.as_octets())
+    }
+
     /// The root.
     pub fn root() -> WireName {
         WireName(Box::new([0]))
@@ -152,6 +159,13 @@ mod tests {
         );
         for wrong in [&b""[..], b"\x02lb", b"\x02lb\0x", b"\xc0\x0c", b"\x40a\0"] {
             assert_eq!(WireName::new(wrong), None, "{wrong:?}");
+        }
+        assert_eq!(WireName::parse("LB.example."), Some(name("lb.example")));
+        assert_eq!(WireName::parse("lb.example"), Some(name("lb.example")));
+        let odd = WireName::parse(r"a\.\000\\.*.").expect("a name");
+        assert_eq!(odd.octets(), b"\x04a.\0\\\x01*\0");
+        for wrong in ["a..b", ".a", &"a".repeat(64)] {
+            assert_eq!(WireName::parse(wrong), None, "{wrong:?}");
         }
         let long = vec![[&b"\x3f"[..], &[b'a'; 63]].concat(); 4].concat();
         assert_eq!(WireName::new(&[&long[..], b"\0"].concat()), None);

@@ -4,6 +4,7 @@ use domain::base::Message;
 use meridian_geodns::{Answerer, Asked, Outcome, State, Transport, Unanswered};
 use meridian_model::Manifest;
 use meridian_model::zones::Zones;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// Octets of a header.
@@ -65,6 +66,13 @@ fn state() -> &'static State {
     })
 }
 
+static QUERIES: AtomicU64 = AtomicU64::new(0);
+
+/// Queries that were answered, or rightly not, since the start.
+pub fn queries() -> u64 {
+    QUERIES.load(Ordering::Relaxed)
+}
+
 /// Panics when something does not hold.
 pub fn check(input: &[u8]) {
     for transport in [Transport::Udp, Transport::Tcp { idle_ds: 100 }] {
@@ -86,6 +94,7 @@ fn check_query(query: &[u8], transport: Transport, is_over_rate: bool) {
         is_over_rate,
     };
     let mut out = vec![0xc0; 65_535];
+    QUERIES.fetch_add(1, Ordering::Relaxed);
     let outcome = Answerer::default().answer(query, asked, state(), &mut out);
     let (bytes, is_proven) = match outcome {
         Outcome::Unanswered(Unanswered::NoHeader) => {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct SlotsFile {
+pub struct SlotsFile {
     path: PathBuf,
     header: String,
     /// The file and its bytes that are known to be on the disk. None until it could be made.
@@ -18,7 +18,7 @@ pub(crate) struct SlotsFile {
 
 impl SlotsFile {
     /// The file at `path`, which begins with `header`; it is made when it can be.
-    pub(crate) fn new(path: PathBuf, header: String) -> SlotsFile {
+    pub fn new(path: PathBuf, header: String) -> SlotsFile {
         SlotsFile {
             path,
             header,
@@ -28,7 +28,7 @@ impl SlotsFile {
     }
 
     /// Makes the file, when it is not there yet: it gets its name with its first line in it.
-    pub(crate) fn ensure(&mut self) -> Result<(), String> {
+    pub fn ensure(&mut self) -> Result<(), String> {
         if self.open.is_none() {
             let made = create(&self.path, self.header.as_bytes());
             let file = made.map_err(|error| self.fault(&error))?;
@@ -39,7 +39,7 @@ impl SlotsFile {
 
     /// Adds lines. They are on the disk when this returns; after an error they are not in the
     /// file, unless the disk does not even let go of them, and then not after the next call.
-    pub(crate) fn append(&mut self, lines: &str) -> Result<(), String> {
+    pub fn append(&mut self, lines: &str) -> Result<(), String> {
         self.ensure()?;
         let Some((file, bytes)) = &mut self.open else {
             return Ok(());
