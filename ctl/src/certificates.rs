@@ -6,12 +6,14 @@
 //! pem        PEM to DER
 //! verdict    whether chain and key are right, and what is known of them then
 //! reading    all of a manifest, and what is wrong with any, each with its line
+//! authorities who vouches for backends: no secret, and so a part of what is desired
 //! asking     has the running `up` keep what it does not have yet
 //! keeping    what the running `up` knows of certificates, and when a file is removed
 //! directory  the sealed files; host_key what they are sealed with
 //! ```
 
 pub(crate) mod asking;
+pub(crate) mod authorities;
 pub(crate) mod directory;
 pub(crate) mod fault;
 pub(crate) mod files;

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::certificates::fault::Fault;
-use crate::certificates::{self, asking, reading};
+use crate::certificates::{self, asking, authorities, reading};
 use crate::cli;
 use crate::control_socket::{Changed, Difference, How, Question, Refused};
 use crate::failure::{Exit, Failure};
@@ -46,6 +46,9 @@ pub(crate) fn apply(call: &cli::Apply, output: Output) -> Result<(), Failure> {
     compile(&local, &desired, 0).map_err(wrong)?;
     for certificate in read.expiring(certificates::now()) {
         output.note(|| certificate);
+    }
+    for warning in authorities::warnings(&local, &desired) {
+        output.note(|| warning);
     }
     let question = |how| Question::Apply {
         local: Box::new(local.clone()),

@@ -5,7 +5,7 @@ use meridian_model::{Desired, Problem, Problems, compile};
 use serde_json::{Value, json};
 
 use crate::certificates::reading::{Known, ReadCertificates};
-use crate::certificates::{self, reading};
+use crate::certificates::{self, authorities, reading};
 use crate::cli;
 use crate::failure::Failure;
 use crate::geographic_database;
@@ -40,13 +40,14 @@ pub(crate) fn run(call: &cli::Check, output: Output) -> Result<(), Failure> {
     for problem in &not_available {
         output.note(|| problem.to_string());
     }
-    let expiring = read.expiring(now);
-    for certificate in &expiring {
-        output.note(|| certificate.clone());
+    let mut warnings = read.expiring(now);
+    warnings.extend(authorities::warnings(&local, &desired));
+    for warning in &warnings {
+        output.note(|| warning.clone());
     }
     output.answer(
         || text(&file, &desired),
-        || json(&file, &desired, &not_available, &expiring),
+        || json(&file, &desired, &not_available, &warnings),
     );
     Ok(())
 }
@@ -75,7 +76,7 @@ fn text(file: &str, desired: &Desired) -> String {
     )
 }
 
-fn json(file: &str, desired: &Desired, not_available: &[Problem], expiring: &[String]) -> Value {
+fn json(file: &str, desired: &Desired, not_available: &[Problem], warnings: &[String]) -> Value {
     json!({
         "file": file,
         "problems": [],
@@ -84,7 +85,7 @@ fn json(file: &str, desired: &Desired, not_available: &[Problem], expiring: &[St
         "sites": desired.sites.len(),
         "backends": backends(desired),
         "certificates": desired.certificates.len(),
-        "warnings": expiring,
+        "warnings": warnings,
     })
 }
 

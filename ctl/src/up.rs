@@ -21,7 +21,7 @@ use crate::certificates::directory::CertificateDirectory;
 use crate::certificates::files::FileIdentity;
 use crate::certificates::keeping::Keeper;
 use crate::certificates::reading::{Known, ReadCertificates};
-use crate::certificates::{self, reading};
+use crate::certificates::{self, authorities, reading};
 use crate::change_request::quota_problems;
 use crate::cli;
 use crate::config_directory::{ConfigDirectory, Found};
@@ -472,6 +472,9 @@ impl Settling<'_> {
         if let Some(more @ 1..) = expiring.len().checked_sub(EXPIRING_SHOWN) {
             let what = format!("and {more} more certificates; see meridianctl get certificate");
             self.output.event(&Event::Warning(what));
+        }
+        for warning in authorities::warnings(&local, &desired) {
+            self.output.event(&Event::Warning(warning));
         }
         Ok(Declared {
             local,

@@ -8,9 +8,9 @@ use crate::counters::Cut;
 use crate::http::response::ResponseFraming;
 use crate::record::Traffic;
 use crate::stall::Stall;
-use crate::stream::Stream;
+use crate::stream::{BackendStream, Stream};
 use meridian_model::snapshot::Timeouts;
-use meridian_sys::{RecvBuf, SendBuf, Socket};
+use meridian_sys::{RecvBuf, SendBuf};
 use std::task::Poll;
 
 /// See the module.
@@ -77,7 +77,7 @@ impl Download {
     pub(crate) fn pump(
         &mut self,
         client: &Stream,
-        upstream: &Socket,
+        upstream: &BackendStream,
         traffic: Traffic<'_>,
         now_ns: u64,
     ) -> Result<bool, Cut> {

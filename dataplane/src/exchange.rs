@@ -23,7 +23,7 @@ use crate::http::response::{self, Parsed, ResponseFraming, ResponseHead};
 use crate::proxy_protocol::{self, Ends};
 use crate::site::Pick;
 use crate::sticky::Tag;
-use crate::stream::Stream;
+use crate::stream::{BackendStream, Stream};
 use crate::tunnel::Opening;
 use crate::upload::{Pumped, Upload, UploadFault};
 use crate::upstream::Upstream;
@@ -54,6 +54,8 @@ struct Failed {
     body_held: bool,
     /// The client could have gone on as well as the backend.
     held_by_both: bool,
+    /// The backend got nothing of the request.
+    unsent: bool,
 }
 
 impl Failed {
@@ -62,7 +64,10 @@ impl Failed {
     fn is_of_backend(&self) -> bool {
         !self.reused
             && !self.held_by_both
-            && !matches!(self.reject, Reject::Resources | Reject::ShareLimit)
+            && !matches!(
+                self.reject,
+                Reject::Resources | Reject::ShareLimit | Reject::BackendTlsUnready
+            )
     }
 }
 
@@ -212,6 +217,7 @@ impl<'c> Exchange<'c> {
         let failure = match reject {
             Reject::ConnectRefused => TrafficFailure::Refused,
             Reject::ConnectSlow => TrafficFailure::TimedOut,
+            reject if reject.is_of_handshake() => TrafficFailure::Handshake,
             _ => return,
         };
         let (site, pool) = self.home();
@@ -225,7 +231,10 @@ impl<'c> Exchange<'c> {
     fn may_retry(&self, failure: Failed) -> bool {
         match failure.reject {
             Reject::ConnectRefused | Reject::ConnectSlow | Reject::NoBackend => true,
-            Reject::Reset => self.request.method.is_idempotent() && failure.body_held,
+            reject if failure.unsent => reject.is_of_handshake(),
+            Reject::Reset | Reject::BackendAlert => {
+                self.request.method.is_idempotent() && failure.body_held
+            }
             _ => false,
         }
     }
@@ -280,16 +289,17 @@ impl<'c> Exchange<'c> {
             upstream.take_idle(&self.worker.runtime)
         };
         let reused = pooled.is_some();
-        let socket = match pooled {
-            Some(socket) => socket,
+        let stream = match pooled {
+            Some(stream) => stream,
             None => match self.connect(&upstream).await {
-                Ok(socket) => socket,
+                Ok(stream) => stream,
                 Err(reject) => {
                     let failure = Failed {
                         reject,
                         reused: false,
                         body_held: true,
                         held_by_both: false,
+                        unsent: true,
                     };
                     if failure.is_of_backend() {
                         self.observe(picked, Outcome::Failed, began_ns);
@@ -299,22 +309,22 @@ impl<'c> Exchange<'c> {
             },
         };
         record.connected(reused, self.worker.runtime.now_ns());
-        let result = self.converse(picked, &socket, began_ns).await;
+        let result = self.converse(picked, &stream, began_ns).await;
         drop(in_flight);
         match result {
             Ok(Ended::Answered(next, _)) if !is_shared => {
-                upstream.close(socket);
+                upstream.close(stream);
                 Attempt::Over(next)
             }
             Ok(Ended::Answered(next, keep_for)) => {
                 self.worker.before_pooling(self.request.site.site());
                 let tag = Worker::upstream_tag(upstream.number());
-                upstream.put_idle(socket, keep_for, tag, IDLE_UPSTREAM_CONNECTIONS_MAX);
+                upstream.put_idle(stream, keep_for, tag, IDLE_UPSTREAM_CONNECTIONS_MAX);
                 Attempt::Over(next)
             }
             Ok(Ended::Switched) => {
                 let load = picked.load.take();
-                let opening = Opening::new(&self.request.site, upstream, socket, load);
+                let opening = Opening::new(&self.request.site, upstream, stream, load);
                 Attempt::Over(Next::Tunnel(Box::new(opening)))
             }
             Err(ended) => {
@@ -323,8 +333,9 @@ impl<'c> Exchange<'c> {
                     Attempt::Failed(Failed { reject, .. }) => Attempt::Failed(Failed {
                         reject,
                         reused,
-                        body_held: self.upload.take_back(&socket),
+                        body_held: self.upload.take_back(&stream),
                         held_by_both: held_by_both && reject == Reject::FirstByteSlow,
+                        unsent: false,
                     }),
                     ended => ended,
                 };
@@ -337,7 +348,7 @@ impl<'c> Exchange<'c> {
                     }
                     _ => {}
                 }
-                upstream.close(socket);
+                upstream.close(stream);
                 ended
             }
         }
@@ -352,7 +363,7 @@ impl<'c> Exchange<'c> {
         picked.observe(outcome, took_ns, now_ns);
     }
 
-    async fn connect(&self, upstream: &Upstream) -> Result<Socket, Reject> {
+    async fn connect(&self, upstream: &Upstream) -> Result<BackendStream, Reject> {
         let address = upstream.address();
         let may_connect = self.worker.with_routing(|routing| {
             let policy = &routing.snapshot.policy;
@@ -369,7 +380,9 @@ impl<'c> Exchange<'c> {
         let deadline_ns = runtime.deadline(self.request.site.site().timeouts.connect);
         let connected = runtime.connect(address, deadline_ns).await;
         let record = self.connection.record();
-        record.add_connecting(runtime.now_ns() - began_ns);
+        if upstream.tls().is_none() || connected.is_err() {
+            record.add_connecting(runtime.now_ns() - began_ns);
+        }
         let socket = connected.map_err(|error| match error.kind() {
             io::ErrorKind::TimedOut => Reject::ConnectSlow,
             _ if meridian_sys::process::is_want_of_resources(&error) => Reject::Resources,
@@ -378,14 +391,48 @@ impl<'c> Exchange<'c> {
         socket.set_class(class);
         socket.set_mode(RecvMode::Bounded);
         upstream.counters().connections.add(1);
-        Ok(socket)
+        if upstream.tls().is_none() {
+            return Ok(BackendStream::new(socket, None));
+        }
+        // Large beside what each request needs.
+        let secured = Box::pin(self.secure(upstream, socket, deadline_ns)).await;
+        record.add_connecting(runtime.now_ns() - began_ns);
+        secured
+    }
+
+    /// Makes a handshake over a connection that was just made.
+    async fn secure(
+        &self,
+        upstream: &Upstream,
+        socket: Socket,
+        deadline_ns: u64,
+    ) -> Result<BackendStream, Reject> {
+        let Some(client) = upstream.tls() else {
+            return Ok(BackendStream::new(socket, None));
+        };
+        let mut first = Vec::new();
+        self.write_proxy_header(upstream.key().proxy_protocol(), &mut first);
+        let configs = self.worker.backend_tls();
+        let made = client.connect(configs, upstream.key(), &socket, first, deadline_ns);
+        let made = made.await;
+        let mut stream = BackendStream::new(socket, None);
+        match made {
+            Ok(session) => {
+                stream.secure(session);
+                Ok(stream)
+            }
+            Err(reject) => {
+                upstream.close(stream);
+                Err(reject)
+            }
+        }
     }
 
     /// Sends the request over an open connection and passes the response on.
     async fn converse(
         &mut self,
         picked: &Pick,
-        upstream: &Socket,
+        upstream: &BackendStream,
         began_ns: u64,
     ) -> Result<Ended, Attempt> {
         let head = self.head_for(&picked.upstream);
@@ -404,24 +451,29 @@ impl<'c> Exchange<'c> {
         }
     }
 
-    /// The request's head, behind a header of the PROXY protocol where the backend wants one.
+    /// The request's head, behind a header of the PROXY protocol where the backend wants one and has
+    /// not got it before its handshake.
     fn head_for(&self, upstream: &Upstream) -> Rc<Vec<u8>> {
         let version = upstream.key().proxy_protocol();
-        if version == ProxyProtocol::Off {
+        if version == ProxyProtocol::Off || upstream.tls().is_some() {
             return Rc::clone(&self.request.head);
         }
-        let ends = match (self.client.peer_address(), self.client.local_address()) {
-            (Ok(source), Ok(destination)) => Ends::new(source, destination),
-            (Err(_), _) | (_, Err(_)) => None,
-        };
         let mut head = Vec::with_capacity(self.request.head.len() + 128);
-        proxy_protocol::write(&mut head, version, ends);
+        self.write_proxy_header(version, &mut head);
         head.extend_from_slice(&self.request.head);
         Rc::new(head)
     }
 
+    fn write_proxy_header(&self, version: ProxyProtocol, out: &mut Vec<u8>) {
+        let ends = match (self.client.peer_address(), self.client.local_address()) {
+            (Ok(source), Ok(destination)) => Ends::new(source, destination),
+            (Err(_), _) | (_, Err(_)) => None,
+        };
+        proxy_protocol::write(out, version, ends);
+    }
+
     /// Moves the request's body on.
-    fn pump_upload(&mut self, upstream: &Socket) -> Result<Pumped, UploadFault> {
+    fn pump_upload(&mut self, upstream: &BackendStream) -> Result<Pumped, UploadFault> {
         let now_ns = self.worker.runtime.now_ns();
         let traffic = self.connection.traffic();
         self.upload.pump(self.client, upstream, traffic, now_ns)
@@ -429,7 +481,7 @@ impl<'c> Exchange<'c> {
 
     /// Sends the rest of the request until the final response's head is there. Interim responses
     /// are passed on. `None` when the backend switched protocols.
-    async fn await_response(&mut self, upstream: &Socket) -> Result<Option<Begun>, Attempt> {
+    async fn await_response(&mut self, upstream: &BackendStream) -> Result<Option<Begun>, Attempt> {
         let timeouts = &self.request.site.site().timeouts;
         let first_byte_ns = timeouts.first_byte.as_nanos() as u64;
         let gap_ns = timeouts.response_gap.as_nanos() as u64;
@@ -458,6 +510,8 @@ impl<'c> Exchange<'c> {
                 Poll::Ready(Ok(None) | Err(_)) => {
                     return Err(failed(if collected.is_some() || interims > 0 {
                         Reject::ResponseHead
+                    } else if upstream.is_alerted() {
+                        Reject::BackendAlert
                     } else {
                         Reject::Reset
                     }));
@@ -636,7 +690,11 @@ impl<'c> Exchange<'c> {
     }
 
     /// Passes the rest of a begun response on, with the rest of the request's body beside it.
-    async fn relay(&mut self, upstream: &Socket, begun: &mut Begun) -> Result<Ended, Attempt> {
+    async fn relay(
+        &mut self,
+        upstream: &BackendStream,
+        begun: &mut Begun,
+    ) -> Result<Ended, Attempt> {
         let download = &mut begun.download;
         if !download.is_read() {
             // Long, and its reader may be slow: what is under way may end, and no more is brought
@@ -707,5 +765,6 @@ fn failed(reject: Reject) -> Attempt {
         reused: false,
         body_held: false,
         held_by_both: false,
+        unsent: false,
     })
 }

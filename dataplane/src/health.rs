@@ -28,6 +28,7 @@ mod verdict;
 pub(crate) use verdict::TrafficFailure;
 
 use crate::routing::Routing;
+use crate::tls::BackendConfigs;
 use arc_swap::ArcSwap;
 use checker::Checker;
 use meridian_model::limits::{HEALTH_CHECKS_MAX, HEALTH_DESCRIPTORS_PERCENT, HEALTH_REPORTS_MAX};
@@ -74,6 +75,7 @@ impl HealthChecks {
     pub(crate) fn start(
         routing: &Arc<ArcSwap<Routing>>,
         under_way_max: u64,
+        backend_tls: BackendConfigs,
     ) -> io::Result<Arc<HealthChecks>> {
         let (reports, receiver) = mpsc::sync_channel(HEALTH_REPORTS_MAX);
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
@@ -85,7 +87,12 @@ impl HealthChecks {
             without_resources: AtomicU64::new(0),
             too_long: AtomicU64::new(0),
         });
-        let checker = Checker::new(Arc::clone(&health), Arc::clone(routing), receiver)?;
+        let checker = Checker::new(
+            Arc::clone(&health),
+            Arc::clone(routing),
+            receiver,
+            backend_tls,
+        )?;
         std::thread::Builder::new()
             .name("health".to_owned())
             .spawn(move || {

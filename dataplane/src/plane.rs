@@ -16,11 +16,12 @@ use crate::revision::Follower;
 use crate::routing::{Joint, Routing};
 use crate::shared::{Means, Registers, Shared};
 use crate::sticky::StickyKey;
-use crate::tls::{Loader, TicketSecret};
+use crate::tls::{BackendConfigs, Loader, TicketSecret};
 use crate::usage::Usage;
 use crate::worker::{Equipment, Worker};
 use meridian_follower::{Serving, Started};
 use meridian_model::Local;
+use meridian_model::local::SYSTEM_AUTHORITIES;
 use meridian_model::name::Name;
 use meridian_model::usage::{Epoch, slot_of, slots_header};
 use meridian_sys::Notifier;
@@ -44,6 +45,12 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The number of a worker that ended, and how.
 type End = (usize, Result<(), String>);
+
+/// The file of those who vouch for backends where a pool names none.
+fn host_authorities(local: &Local) -> &Path {
+    let own = local.host.authorities.as_deref();
+    Path::new(own.unwrap_or(SYSTEM_AUTHORITIES))
+}
 
 /// Runs the plane on the state directory `state` until it was asked to stop and has drained.
 pub fn run(state: &Path) -> Result<(), String> {
@@ -80,6 +87,8 @@ pub fn run(state: &Path) -> Result<(), String> {
         sticky_key: StickyKey::of_secret(&secret),
         certificates: Loader::start(state, TicketSecret::of_secret(&secret))
             .map_err(|error| format!("starting the thread of certificates: {error}"))?,
+        backend_tls: BackendConfigs::start(state, host_authorities(&local))
+            .map_err(|error| format!("starting the thread of TLS to backends: {error}"))?,
     };
     let joint = Joint {
         names: &registers.names,

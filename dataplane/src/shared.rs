@@ -11,7 +11,7 @@ use crate::limits::Meters;
 use crate::names::Names;
 use crate::routing::{Joint, Routing};
 use crate::sticky::StickyKey;
-use crate::tls::Loader;
+use crate::tls::{BackendConfigs, Loader};
 use crate::usage::Usage;
 use arc_swap::ArcSwap;
 use meridian_model::limits::{
@@ -154,6 +154,8 @@ pub(crate) struct Shared {
     pub(crate) sticky_key: StickyKey,
     /// Reads certificates.
     pub(crate) certificates: Loader,
+    /// What handshakes with backends are made with.
+    pub(crate) backend_tls: BackendConfigs,
     /// Grows with each question for the numbers that workers publish.
     pub(crate) questions: AtomicU64,
     /// Questions for failures that are open: looked at when `questions` grew.
@@ -183,6 +185,8 @@ pub(crate) struct Registers {
     pub(crate) sticky_key: StickyKey,
     /// Reads certificates.
     pub(crate) certificates: Loader,
+    /// What handshakes with backends are made with.
+    pub(crate) backend_tls: BackendConfigs,
 }
 
 /// Workers that were asked to publish their numbers.
@@ -246,7 +250,7 @@ impl Shared {
         let for_checks = descriptors_for_checks(for_sockets);
         let of_a_worker = |all: u64| (all / workers.max(1) as u64).max(1);
         let routing = Arc::new(ArcSwap::from_pointee(routing));
-        let health = HealthChecks::start(&routing, for_checks)?;
+        let health = HealthChecks::start(&routing, for_checks, registers.backend_tls.clone())?;
         Ok(Arc::new(Shared {
             routing,
             health,
@@ -262,6 +266,7 @@ impl Shared {
             drains: registers.drains,
             sticky_key: registers.sticky_key,
             certificates: registers.certificates,
+            backend_tls: registers.backend_tls,
             origin: Instant::now(),
             questions: AtomicU64::new(0),
             failure_questions: Mutex::default(),

@@ -3,9 +3,11 @@
 //!
 //! Each call is the socket's of the same name. What is not TLS pays one branch for it.
 
-use crate::tls::Session;
+use crate::tls::{BackendSession, SessionOf, Side};
 use meridian_model::snapshot::{SiteId, TlsVersion};
 use meridian_sys::{ClassId, RecvBuf, RecvMode, SendBuf, Socket};
+use rustls::client::UnbufferedClientConnection;
+use rustls::server::UnbufferedServerConnection;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
@@ -13,16 +15,55 @@ use std::net::SocketAddr;
 use std::task::Poll;
 
 /// See the module.
-#[derive(Debug)]
-pub(crate) struct Stream {
+pub(crate) struct StreamOf<S> {
     socket: Socket,
-    tls: Option<Box<RefCell<Session>>>,
+    tls: Option<Box<RefCell<SessionOf<S>>>>,
 }
 
-impl Stream {
+/// A client's.
+pub(crate) type Stream = StreamOf<UnbufferedServerConnection>;
+
+/// A backend's.
+pub(crate) type BackendStream = StreamOf<UnbufferedClientConnection>;
+
+impl StreamOf<UnbufferedClientConnection> {
+    /// The buffer of the last send, as [`Socket::take_back`] gives it: as it was before it was
+    /// encrypted.
+    pub(crate) fn take_back(&self) -> Option<SendBuf> {
+        match &self.tls {
+            None => self.socket.take_back(),
+            Some(session) => session.borrow_mut().take_back(),
+        }
+    }
+
+    /// Whether the backend ended it by an alert of TLS.
+    pub(crate) fn is_alerted(&self) -> bool {
+        let is_alerted = |session: &RefCell<BackendSession>| session.borrow().is_alerted();
+        self.tls.as_deref().is_some_and(is_alerted)
+    }
+
+    /// Closes it, by TLS with close_notify where nothing is being sent.
+    pub(crate) fn close(self) {
+        if let Some(session) = &self.tls {
+            session.borrow_mut().say_goodbye(&self.socket);
+        }
+    }
+}
+
+impl<S> std::fmt::Debug for StreamOf<S> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Stream")
+            .field("socket", &self.socket)
+            .field("tls", &self.tls)
+            .finish()
+    }
+}
+
+impl<S: Side> StreamOf<S> {
     /// The connection of `socket`, whose handshake was made where there is a session.
-    pub(crate) fn new(socket: Socket, tls: Option<Box<RefCell<Session>>>) -> Stream {
-        Stream { socket, tls }
+    pub(crate) fn new(socket: Socket, tls: Option<Box<RefCell<SessionOf<S>>>>) -> StreamOf<S> {
+        StreamOf { socket, tls }
     }
 
     /// The socket itself. Whoever reads or writes there speaks no TLS.
@@ -31,17 +72,17 @@ impl Stream {
     }
 
     /// The socket with its session.
-    pub(crate) fn into_parts(self) -> (Socket, Option<Box<RefCell<Session>>>) {
+    pub(crate) fn into_parts(self) -> (Socket, Option<Box<RefCell<SessionOf<S>>>>) {
         (self.socket, self.tls)
     }
 
     /// From here on it speaks TLS.
-    pub(crate) fn secure(&mut self, session: Session) {
+    pub(crate) fn secure(&mut self, session: SessionOf<S>) {
         self.tls = Some(Box::new(RefCell::new(session)));
     }
 
     /// Its session, where it speaks TLS.
-    pub(crate) fn session(&self) -> Option<&RefCell<Session>> {
+    pub(crate) fn session(&self) -> Option<&RefCell<SessionOf<S>>> {
         self.tls.as_deref()
     }
 
@@ -82,7 +123,7 @@ impl Stream {
             None => self.socket.start_send(bytes, more_follows),
             Some(session) => {
                 let bytes = bytes.into();
-                (session.borrow_mut()).start_send(&self.socket, &bytes, more_follows);
+                (session.borrow_mut()).start_send(&self.socket, bytes, more_follows);
             }
         }
     }
@@ -131,7 +172,7 @@ impl Stream {
 
     /// See [`Socket::is_quiet`].
     pub(crate) fn is_quiet(&self) -> bool {
-        let is_quiet = |session: &RefCell<Session>| session.borrow().is_quiet();
+        let is_quiet = |session: &RefCell<SessionOf<S>>| session.borrow().is_quiet();
         self.socket.is_quiet() && self.tls.as_deref().is_none_or(is_quiet)
     }
 
@@ -145,7 +186,7 @@ impl Stream {
         self.socket.is_reset()
     }
 
-    /// Ends our side, so that the client knows that it has everything: by TLS with close_notify. To be
+    /// Ends our side, so that the peer knows that it has everything: by TLS with close_notify. To be
     /// called until it is ready, first when the end of the last send was seen; receiving goes on.
     pub(crate) fn poll_shutdown(&self) -> Poll<()> {
         match &self.tls {

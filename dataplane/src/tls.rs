@@ -1,4 +1,4 @@
-//! TLS towards clients, one worker's part of it.
+//! TLS towards clients and backends, one worker's part of it.
 //!
 //! ```text
 //! handshake   from the first byte to the session: a task of its own, bounded in time and in bytes
@@ -6,23 +6,32 @@
 //! configs     what a site's handshakes are made with, read when they are first needed
 //! session     what passes afterwards
 //! records     in what it passes
-//! tickets     how a session is resumed
+//! tickets     how a client's session is resumed
+//! side        what differs between the two
+//!
+//! backend_handshake  from a connection to a backend to the session
+//! backend_configs    what these are made with
 //! ```
 //!
 //! What a handshake costs before it is known whose it is goes to the line of the client's network,
 //! and to the site's tenant from then on: many handshakes delay those of a network and of a tenant, and
 //! nobody else's. How many one client, and one network, can have under way is bounded as well (`under_way`).
 
+pub(crate) mod backend_configs;
+pub(crate) mod backend_handshake;
 mod configs;
 pub(crate) mod handshake;
 mod hello;
 mod records;
 mod session;
+mod side;
 mod tickets;
 mod under_way;
 
+pub(crate) use backend_configs::BackendConfigs;
 pub(crate) use configs::Loader;
-pub(crate) use session::Session;
+pub(crate) use session::{BackendSession, Session, SessionOf};
+pub(crate) use side::Side;
 pub(crate) use tickets::TicketSecret;
 
 use crate::limits::Seat;

@@ -11,11 +11,12 @@ use crate::limits::Seat;
 use crate::record::TunnelRecord;
 use crate::site::{Load, LocalSite};
 use crate::stall::Stall;
-use crate::stream::Stream;
+use crate::stream::{BackendStream, Stream, StreamOf};
+use crate::tls::Side;
 use crate::upstream::Upstream;
 use crate::worker::Worker;
 use meridian_model::usage::Column;
-use meridian_sys::{ClassId, RecvMode, Socket};
+use meridian_sys::{ClassId, RecvMode};
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -32,7 +33,7 @@ pub(crate) struct Opening {
 /// The backend's connection, counted as in use for as long as it is a tunnel.
 #[derive(Debug)]
 struct BackendEnd {
-    stream: Stream,
+    stream: BackendStream,
     upstream: Rc<Upstream>,
     /// It counts to that, where its pool looks at it.
     _load: Option<Load>,
@@ -95,18 +96,18 @@ enum End {
 }
 
 impl Opening {
-    /// A tunnel to a backend of `site`, over its connection `socket`; its request counted to `load`.
+    /// A tunnel to a backend of `site`, over its connection `stream`; its request counted to `load`.
     pub(crate) fn new(
         site: &LocalSite,
         upstream: Rc<Upstream>,
-        socket: Socket,
+        stream: BackendStream,
         load: Option<Load>,
     ) -> Opening {
         let timeouts = &site.site().timeouts;
         upstream.begin_tunnel();
         Opening {
             backend: BackendEnd {
-                stream: Stream::new(socket, None),
+                stream,
                 upstream,
                 _load: load,
             },
@@ -127,9 +128,8 @@ impl Opening {
         record: TunnelRecord,
     ) {
         // How much will come nobody knows: whoever reads slowly is to hold the other back at once.
-        for sender in [&client, &self.backend.stream] {
-            sender.set_mode(RecvMode::OnDemand);
-        }
+        client.set_mode(RecvMode::OnDemand);
+        self.backend.stream.set_mode(RecvMode::OnDemand);
         let now_ns = worker.runtime.now_ns();
         let runtime = worker.runtime.clone();
         let mut tunnel = Tunnel {
@@ -224,12 +224,12 @@ impl Tunnel {
             return Err(Cut::TunnelIdleTimeout);
         }
         for (reader, direction, cut) in [
-            (client, &mut self.down, Cut::WriteTimeout),
-            (backend, &mut self.up, Cut::TunnelWriteTimeout),
+            (client.socket(), &mut self.down, Cut::WriteTimeout),
+            (backend.socket(), &mut self.up, Cut::TunnelWriteTimeout),
         ] {
             if reader.is_sending() {
                 let stall = &mut direction.stall;
-                let end_ns = stall.deadline_ns(reader.socket(), self.write_ns, now_ns);
+                let end_ns = stall.deadline_ns(reader, self.write_ns, now_ns);
                 look_ns = look_ns.min(end_ns.ok_or(cut)?);
             }
         }
@@ -245,7 +245,7 @@ impl Direction {
         }
     }
 
-    fn pump(&mut self, sender: &Stream, reader: &Stream) -> Moved {
+    fn pump(&mut self, sender: &StreamOf<impl Side>, reader: &StreamOf<impl Side>) -> Moved {
         let mut moved = Moved::default();
         while self.flow == Flow::Open {
             match reader.poll_sent() {

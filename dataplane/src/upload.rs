@@ -8,8 +8,8 @@ use crate::client::Request;
 use crate::http::reject::Reject;
 use crate::http::request::BodyFraming;
 use crate::record::Traffic;
-use crate::stream::Stream;
-use meridian_sys::{SendBuf, Socket};
+use crate::stream::{BackendStream, Stream};
+use meridian_sys::SendBuf;
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -122,7 +122,7 @@ impl Upload {
         &mut self,
         head: Rc<Vec<u8>>,
         client: &Stream,
-        upstream: &Socket,
+        upstream: &BackendStream,
         traffic: Traffic<'_>,
     ) -> Result<(), UploadFault> {
         self.broken = false;
@@ -142,7 +142,7 @@ impl Upload {
     /// Takes the body back from a connection that broke, so that it can be sent to another. Says
     /// whether all is here that the client has sent of it so far: a first piece is, since nobody
     /// took the buffer that it was sent in.
-    pub(crate) fn take_back(&mut self, upstream: &Socket) -> bool {
+    pub(crate) fn take_back(&mut self, upstream: &BackendStream) -> bool {
         match (self.pieces, &self.next) {
             (0, _) | (1, Some(_)) => return true,
             (1, None) => self.next = upstream.take_back(),
@@ -158,7 +158,7 @@ impl Upload {
     pub(crate) fn pump(
         &mut self,
         client: &Stream,
-        upstream: &Socket,
+        upstream: &BackendStream,
         traffic: Traffic<'_>,
         now_ns: u64,
     ) -> Result<Pumped, UploadFault> {

@@ -6,6 +6,9 @@
 
 use crate::backend_state::{BackendState, Experience, Health, Load};
 use crate::counters::BackendCounters;
+use crate::stream::BackendStream;
+use crate::tls::BackendSession;
+use crate::tls::backend_handshake::BackendClient;
 use meridian_model::snapshot::BackendKey;
 use meridian_sys::{RecvMode, Runtime, Socket, SocketId};
 use std::cell::{Cell, RefCell};
@@ -24,8 +27,17 @@ pub(crate) struct Upstream {
     experience: Arc<Experience>,
     counters: Arc<[BackendCounters]>,
     worker: usize,
-    idle: RefCell<Vec<SocketId>>,
+    idle: RefCell<Vec<Idle>>,
+    /// How handshakes are made with it; none: it does not speak TLS.
+    tls: Option<Box<BackendClient>>,
     retired: Cell<bool>,
+}
+
+/// An open connection that nobody uses.
+#[derive(Debug)]
+struct Idle {
+    id: SocketId,
+    session: Option<Box<RefCell<BackendSession>>>,
 }
 
 impl Upstream {
@@ -39,6 +51,7 @@ impl Upstream {
         let experience = Arc::clone(state.experience());
         Rc::new(Upstream {
             number,
+            tls: BackendClient::of(&key),
             key,
             state,
             counters: Arc::clone(experience.counters(workers)),
@@ -67,6 +80,11 @@ impl Upstream {
     /// Where the backend listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.key.address()
+    }
+
+    /// How handshakes are made with it; none: it does not speak TLS.
+    pub(crate) fn tls(&self) -> Option<&BackendClient> {
+        self.tls.as_deref()
     }
 
     /// This worker's counters of the backend.
@@ -100,11 +118,11 @@ impl Upstream {
     }
 
     /// An open connection that nobody uses, the one used last first.
-    pub(crate) fn take_idle(&self, runtime: &Runtime) -> Option<Socket> {
+    pub(crate) fn take_idle(&self, runtime: &Runtime) -> Option<BackendStream> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(id) = idle.pop() {
+        while let Some(Idle { id, session }) = idle.pop() {
             if let Some(socket) = runtime.unpark(id) {
-                return Some(socket);
+                return Some(BackendStream::new(socket, session));
             }
             // It stirred and is on its way to `forget_idle`. Whoever takes an id off the list
             // counts it: the number of a retired upstream may be another's by then.
@@ -115,36 +133,43 @@ impl Upstream {
 
     /// Takes back a connection whose last response ended well; closes it when it cannot be used
     /// again. `keep_for` is how long the pool, and the backend as far as it said, will keep it.
-    pub(crate) fn put_idle(&self, socket: Socket, keep_for: Duration, tag: u64, idle_max: usize) {
+    pub(crate) fn put_idle(
+        &self,
+        stream: BackendStream,
+        keep_for: Duration,
+        tag: u64,
+        idle_max: usize,
+    ) {
         if self.retired.get()
-            || !socket.is_quiet()
+            || !stream.is_quiet()
             || keep_for.is_zero()
             || self.idle.borrow().len() >= idle_max
         {
-            self.close(socket);
+            self.close(stream);
             return;
         }
+        let (socket, session) = stream.into_parts();
         socket.set_mode(RecvMode::Bounded);
         let deadline_ns = socket.runtime().deadline(keep_for);
         let id = socket.park(deadline_ns, tag);
-        self.idle.borrow_mut().push(id);
+        self.idle.borrow_mut().push(Idle { id, session });
     }
 
     /// A pooled connection stirred (closed by the backend, out of time, or sent what nobody
     /// asked for): it is closed.
     pub(crate) fn forget_idle(&self, id: SocketId, socket: Socket) {
         let mut idle = self.idle.borrow_mut();
-        if let Some(place) = idle.iter().position(|&other| other == id) {
-            idle.remove(place);
+        if let Some(place) = idle.iter().position(|other| other.id == id) {
+            let Idle { session, .. } = idle.remove(place);
             self.counters().connections.subtract(1);
+            BackendStream::new(socket, session).close();
         }
-        drop(socket);
     }
 
     /// Closes a connection of this backend.
-    pub(crate) fn close(&self, socket: Socket) {
+    pub(crate) fn close(&self, stream: BackendStream) {
         self.counters().connections.subtract(1);
-        drop(socket);
+        stream.close();
     }
 
     /// A connection of this backend became a tunnel: it is in use until [`Upstream::end_tunnel`].
@@ -161,8 +186,8 @@ impl Upstream {
     /// The backend is gone from the site: pooled connections are closed, others when they end.
     pub(crate) fn retire(&self, runtime: &Runtime) {
         self.retired.set(true);
-        while let Some(socket) = self.take_idle(runtime) {
-            self.close(socket);
+        while let Some(stream) = self.take_idle(runtime) {
+            self.close(stream);
         }
     }
 

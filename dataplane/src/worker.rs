@@ -18,7 +18,7 @@ use crate::routing::{Routing, ServedSite};
 use crate::shared::{Shared, WorkerBoard};
 use crate::site::LocalSite;
 use crate::sticky::StickyKey;
-use crate::tls::Terminator;
+use crate::tls::{BackendConfigs, Terminator};
 use crate::upstream::Upstream;
 use arc_swap::{ArcSwap, Cache};
 use meridian_model::limits::{
@@ -618,6 +618,11 @@ impl Worker {
     /// Whether connections are to be closed after their current request.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.get()
+    }
+
+    /// What handshakes with backends are made with.
+    pub(crate) fn backend_tls(&self) -> &BackendConfigs {
+        &self.shared.backend_tls
     }
 
     /// Its part of TLS.

@@ -12,6 +12,7 @@ use meridian_model::sealed_file::ChainAndKey;
 use meridian_model::{Desired, Manifest, Problem, Problems};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
+use super::authorities::{self, ReadAuthorities};
 use super::fault::{Fault, Part};
 use super::files::{self, FileIdentity};
 use super::{pem, shown_time, verdict};
@@ -39,6 +40,7 @@ pub(crate) struct UnjudgedCertificates<'a> {
 pub(crate) struct ReadCertificates {
     /// By tenant and name.
     contents: HashMap<(Name, Name), CertificateContent>,
+    authorities: ReadAuthorities,
     /// Those that are to be kept.
     pub(crate) new: Vec<(Digest, ChainAndKey)>,
     /// What tells whether the files are still the same; none where that can not be told.
@@ -164,6 +166,10 @@ impl UnjudgedCertificates<'_> {
         }
         let names = |tenant: &Name, name: &Name| read.names(tenant, name);
         problems.extend(manifest.certificate_misfits(file, names));
+        match authorities::read(manifest, file) {
+            Ok(authorities) => read.authorities = authorities,
+            Err(wrong) => problems.extend(wrong),
+        }
         Problems::refuse_any(problems)?;
         Ok(read)
     }
@@ -195,8 +201,9 @@ impl ReadCertificates {
         Some(&content.names)
     }
 
-    /// Says in the desired state of the manifest what its certificates hold.
+    /// Says in the desired state of the manifest what its certificates hold, and whom its pools trust.
     pub(crate) fn fill(&self, desired: &mut Desired) {
+        self.authorities.fill(desired);
         for certificate in &mut desired.certificates {
             let name = (certificate.tenant.clone(), certificate.name.clone());
             if let Some(content) = self.contents.get(&name) {

@@ -240,7 +240,8 @@ fn date_faults(chain: &[Certificate], now: i64) -> Vec<Fault> {
     faults
 }
 
-/// DNS names of the leaf, sorted. The common name has long been passed over by clients (RFC 9525 §2).
+/// DNS names of the leaf, sorted. The common name has long been passed over by clients (RFC 9525 §2). One
+/// that only backends are shown need not have any: a site that shows it to clients is refused.
 fn names(leaf: &Certificate) -> Result<Box<[Hostname]>, Fault> {
     let alternatives = leaf.tbs_certificate().get_extension::<SubjectAltName>();
     let alternatives = match alternatives {
@@ -258,12 +259,6 @@ fn names(leaf: &Certificate) -> Result<Box<[Hostname]>, Fault> {
     let mut names: Vec<Hostname> = names.collect();
     names.sort();
     names.dedup();
-    if names.is_empty() {
-        return Err(Fault::of_chain(
-            "the first certificate names no DNS name in its subjectAltName, and clients look nowhere else",
-            "get one that names the hostnames of its sites",
-        ));
-    }
     if names.len() > CERTIFICATE_NAMES_MAX {
         let what = format!(
             "names {} names, more than {CERTIFICATE_NAMES_MAX}",

@@ -65,12 +65,13 @@ fn a_file_that_can_not_be_read_is_named() {
 #[test]
 fn what_is_not_available_yet_is_a_note_for_check_and_a_fault_for_up() {
     let host = Host::new();
-    host.write_manifest(&host.manifest().replace(
-        "[[site.backend]]\nname = \"a1\"",
-        "pool = { tls = {} }\n\n[[site.backend]]\nname = \"a1\"",
-    ));
+    host.write_manifest(
+        &host
+            .manifest()
+            .replace("[listen]\n", "[listen]\napi = \"127.0.0.1:9443\"\n"),
+    );
     host.run(&["check", "-f", "h1.toml"])
-        .expect(0, &["not available in this version", "site.pool.tls"]);
+        .expect(0, &["not available in this version", "listen.api"]);
     let json = host
         .run(&["check", "-f", "h1.toml", "--format", "json"])
         .expect(0, &[])
@@ -78,7 +79,7 @@ fn what_is_not_available_yet_is_a_note_for_check_and_a_fault_for_up() {
     assert_eq!(json["not_available"].as_array().unwrap().len(), 1);
 
     let ended = host.run(&["up", "-f", "h1.toml"]);
-    ended.expect(1, &["not available in this version", "site.pool.tls"]);
+    ended.expect(1, &["not available in this version", "listen.api"]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `meridianctl` from outside: its calls, exit codes, words, files and signals.
 
 mod authority;
+mod backend_tls;
 mod billing;
 mod browser;
 mod call;

@@ -14,7 +14,6 @@ const NOT_BUILT: &[&str] = &[
     "peer.probe",
     "site.redirect_to_https",
     "site.hsts",
-    "site.pool.tls",
 ];
 
 /// Every use in `manifest` of what is not built yet, in the order of the lines.

@@ -429,6 +429,20 @@ pub const HEALTH_TLS_BYTES_MAX: usize = 32 * 1024;
 /// How long a check by TLS that has passed waits for the backend to close, in milliseconds.
 pub const HEALTH_TLS_CLOSE_MS: u64 = 250;
 
+/// The authorities of one pool as PEM, in bytes: they stand in the config log. One takes 0.7 to 2 KiB.
+pub const POOL_AUTHORITIES_BYTES_MAX: usize = 32 * 1024;
+
+/// The host's file of authorities, in bytes. Debian's has 220 KiB.
+pub const HOST_AUTHORITIES_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// From one look whether the host's file of authorities has changed to the next, in milliseconds.
+pub const HOST_AUTHORITIES_LOOK_MS: u64 = 60_000;
+
+/// Tickets of TLS 1.3 that a worker keeps of one backend, each for one handshake; the oldest goes
+/// when there is one more. Each takes what the backend made of it, 0.2 to 2 KiB, and the
+/// backend's certificates. It is as many as rustls keeps.
+pub const BACKEND_TICKETS_MAX: usize = 8;
+
 /// How a backend broke TLS, as it is told, in bytes.
 pub const HEALTH_TLS_DETAIL_BYTES_MAX: usize = 100;
 

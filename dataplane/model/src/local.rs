@@ -42,6 +42,9 @@ impl Local {
     }
 }
 
+/// Where Debian and its relatives keep the authorities that the system trusts (`ca-certificates`).
+pub const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
+
 /// `[host]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -68,6 +71,10 @@ pub struct Host {
     pub probe: Option<SocketAddr>,
     /// The file of the access log; none means no log.
     pub access_log: Option<String>,
+    /// A file of the authorities in PEM that backends' certificates are verified by where a pool
+    /// names none of its own; none means the system's ([`SYSTEM_AUTHORITIES`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorities: Option<String>,
     /// What holds where a site sets nothing.
     pub timeouts: Timeouts,
 }

@@ -28,7 +28,7 @@ use crate::desired::Desired;
 use crate::limits::MANIFEST_BYTES_MAX;
 use crate::local::Local;
 use crate::problem::{Problem, Problems};
-pub use certificates::CertificateFiles;
+pub use certificates::{AuthoritiesFile, CertificateFiles};
 use reader::Reader;
 use written::Written;
 
@@ -102,7 +102,20 @@ impl Manifest {
         if let Some(secret) = &mut self.written.fleet.secret {
             *secret = directory.join(&secret).to_string_lossy().into_owned();
         }
+        if let Some(authorities) = &mut self.host.authorities {
+            *authorities = directory.join(&authorities).to_string_lossy().into_owned();
+        }
         self.move_geo_database(directory);
+        let pools = self
+            .written
+            .sites
+            .iter_mut()
+            .flat_map(|site| &mut site.pools);
+        for tls in pools.filter_map(|pool| pool.tls.as_mut()) {
+            if let Some(authorities) = &mut tls.value.authorities {
+                *authorities = directory.join(&authorities).to_string_lossy().into_owned();
+            }
+        }
         for certificate in &mut self.written.certificates {
             for file in [&mut certificate.chain, &mut certificate.key]
                 .into_iter()

@@ -264,8 +264,8 @@ impl Packed {
         near
     }
 
-    /// The sites that show a certificate which a change puts or deletes, but for those that it puts
-    /// or deletes itself.
+    /// The sites that show a certificate which a change puts or deletes, to clients or to backends, but for
+    /// those that it puts or deletes itself.
     fn sites_that_show(&self, change: &Change) -> Vec<Arc<Site>> {
         let put = change.puts.iter().map(Object::name);
         let names: HashSet<ObjectName> = put.chain(change.deletes.iter().cloned()).collect();
@@ -277,7 +277,9 @@ impl Packed {
             .collect();
         let sites = tenants.into_iter().flat_map(|it| self.all_sites_of(it));
         let shows = |site: &Arc<Site>| {
-            site.certificates.iter().any(|name| {
+            let of_backends = site.pools.iter().filter_map(|pool| pool.tls.as_deref());
+            let of_backends = of_backends.filter_map(|tls| tls.certificate.as_ref());
+            site.certificates.iter().chain(of_backends).any(|name| {
                 names.contains(&ObjectName::Certificate {
                     tenant: site.tenant.clone(),
                     name: name.clone(),

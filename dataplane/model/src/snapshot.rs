@@ -4,6 +4,7 @@
 //! it was compiled. A request holds the [`Site`] it was routed to, never the
 //! snapshot, so that an old revision is freed when its last request ends.
 
+mod backend_tls;
 mod by_name;
 mod by_site;
 mod certificates;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::address_policy::AddressPolicy;
 use crate::network_set::NetworkSet;
 
+pub use backend_tls::{BackendTls, Beginning};
 pub(crate) use by_name::ByName;
 pub use by_site::BySite;
 pub use certificates::{Certificate, CertificateId, Certificates, SiteTls, TlsVersion};
@@ -260,8 +262,9 @@ pub enum ProxyProtocol {
 }
 
 /// The full identity of a backend. Runtime state (health, in-flight counts, pooled
-/// connections) is kept under it, so that a new revision which leaves a backend as
-/// it was also leaves its state. Cloning copies a pointer.
+/// connections, sessions of TLS) is kept under it, so that a new revision which leaves a backend as
+/// it was also leaves its state, and one that has another handshake made with it leaves none.
+/// Cloning copies a pointer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackendKey(Arc<BackendIdentity>);
 
@@ -271,7 +274,7 @@ struct BackendIdentity {
     pool: Arc<str>,
     backend: Arc<str>,
     address: SocketAddr,
-    proxy_protocol: ProxyProtocol,
+    beginning: Beginning,
 }
 
 impl Snapshot {
@@ -304,20 +307,20 @@ impl Backend {
 
 impl BackendKey {
     /// The key of the backend of this name and address in a site's pool, connections to which
-    /// begin with `proxy_protocol`.
+    /// begin so.
     pub fn new(
         site: SiteId,
         pool: Arc<str>,
         backend: Arc<str>,
         address: SocketAddr,
-        proxy_protocol: ProxyProtocol,
+        beginning: Beginning,
     ) -> BackendKey {
         BackendKey(Arc::new(BackendIdentity {
             site,
             pool,
             backend,
             address,
-            proxy_protocol,
+            beginning,
         }))
     }
 
@@ -341,9 +344,19 @@ impl BackendKey {
         self.0.address
     }
 
-    /// What a connection to it begins with.
+    /// How a connection to it begins.
+    pub fn beginning(&self) -> &Beginning {
+        &self.0.beginning
+    }
+
+    /// The header that a connection to it begins with.
     pub fn proxy_protocol(&self) -> ProxyProtocol {
-        self.0.proxy_protocol
+        self.0.beginning.proxy_protocol
+    }
+
+    /// What a handshake with it is made with; none: it does not speak TLS.
+    pub fn tls(&self) -> Option<&Arc<BackendTls>> {
+        self.0.beginning.tls.as_ref()
     }
 }
 

@@ -79,6 +79,12 @@ impl Declared {
             let shown = shown.filter(|(of, it)| of == tenant && (it + site) % 2 == 0);
             let shown: Vec<String> = shown.map(|(_, it)| format!("\"c{it}\"")).collect();
             writeln!(text, "certificates = [{}]", shown.join(", ")).unwrap();
+            let mut of_backends = self.certificates.keys();
+            if let Some((_, it)) = of_backends.find(|(of, it)| of == tenant && (it + site) % 2 == 1)
+            {
+                let tls = format!("verify = false, certificate = \"c{it}\"");
+                writeln!(text, "pool = {{ tls = {{ {tls} }} }}").unwrap();
+            }
             for port in ports {
                 writeln!(text, "[[site.backend]]\naddress = \"127.0.0.1:{port}\"").unwrap();
             }

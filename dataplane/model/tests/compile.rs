@@ -11,7 +11,9 @@ use meridian_model::certificate::Digest;
 use meridian_model::config_log::{FORMAT, Header, encode};
 use meridian_model::desired::{FieldRules, HealthKind, Match, Outcome, Owner, Route, Site};
 use meridian_model::name::{Hostname, Name};
-use meridian_model::snapshot::{self, Algorithm, Allowance, Backend, HashInput, Rate, TlsVersion};
+use meridian_model::snapshot::{
+    self, Algorithm, Allowance, Backend, BackendKey, HashInput, Rate, TlsVersion,
+};
 use meridian_model::{Compiled, Desired, Local, Manifest, Packed, compile};
 
 const SMALL: &str = r#"
@@ -122,6 +124,11 @@ fn what_is_not_built_is_refused_from_the_log_too() {
         .collect();
     let (local, mut desired) = parts(text);
     read_certificate(&mut desired, 1, &["shop.example.com", "*.shop.example.com"]);
+    let site = Arc::make_mut(&mut desired.sites[0]);
+    let pools = site.pools.iter_mut();
+    for tls in pools.filter_map(|pool| pool.tls.as_mut()) {
+        tls.authorities = Some(String::from("read"));
+    }
     let all = compile(&local, &desired, 1).unwrap_err();
     let refused: BTreeSet<String> = all
         .iter()
@@ -132,6 +139,45 @@ fn what_is_not_built_is_refused_from_the_log_too() {
         all.iter()
             .all(|problem| problem.what == "not available in this version")
     );
+}
+
+/// A backend by TLS is to be what it is known by, unless its pool says otherwise; and what a handshake is
+/// made with tells backends apart.
+#[test]
+fn backends_by_tls_have_names() {
+    let with = |tls: &str| {
+        let text = format!(
+            "{SMALL}pool = {{ tls = {{ {tls} }} }}\n[[site.backend]]\naddress = \"127.0.0.1:9443\"\n\
+             [[site.backend]]\naddress = \"app.internal:9443\"\n"
+        );
+        let (local, desired) = parts(&text);
+        compile(&local, &desired, 1).unwrap_or_else(|all| panic!("{all}"))
+    };
+    let names = |tls: &str| {
+        let snapshot = with(tls);
+        let blog = snapshot.hostnames.find(b"blog.example.com").unwrap();
+        let address = "127.0.0.1:9443".parse().unwrap();
+        let site = blog.with_addresses(|_| vec![address]);
+        let backends = site.pools[0].tiers[0].backends.iter();
+        let named = backends.filter(|it| it.address() == address);
+        let keys: Vec<BackendKey> = named.map(|it| it.key.clone()).collect();
+        assert_eq!(keys.len(), 2);
+        let name = |key: &BackendKey| key.tls().unwrap().name.as_deref().map(String::from);
+        (keys.iter().map(name).collect::<Vec<_>>(), keys)
+    };
+    let (by_default, keys) = names("");
+    assert_eq!(by_default, [None, Some(String::from("app.internal"))]);
+    let own = Some(String::from("api.test"));
+    let (named, others) = names("name = \"api.test\"");
+    assert_eq!(named, [own.clone(), own]);
+    assert!(keys.iter().zip(&others).all(|(one, other)| one != other));
+    let (_, unverified) = names("verify = false");
+    assert!(
+        keys.iter()
+            .zip(&unverified)
+            .all(|(one, other)| one != other)
+    );
+    assert_eq!(keys, names("").1);
 }
 
 /// The first certificate as its files would have it.

@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use meridian_model::snapshot::{
-    Answer, Backend, Base, CheckHost, CheckKind, FieldChange, Forward, HealthCheck, HostField,
-    HttpCheck, Location, LogShare, Match, NamedBackend, Outcome, Pair, PathMatch, Pool, Rewrite,
-    Route, Site, Snapshot, Tier, TlsCheck,
+    Answer, Backend, Base, Beginning, CheckHost, CheckKind, FieldChange, Forward, HealthCheck,
+    HostField, HttpCheck, Location, LogShare, Match, NamedBackend, Outcome, Pair, PathMatch, Pool,
+    Rewrite, Route, Site, Snapshot, Tier, TlsCheck,
 };
 use meridian_model::{Manifest, compile};
 
@@ -175,6 +175,7 @@ fn describe_site(out: &mut String, site: &Site) {
                 assert_eq!(key.site(), site.id);
                 assert_eq!(key.pool(), &*pool.name);
                 let begin = key.proxy_protocol();
+                let tls = key.tls();
                 writeln!(
                     out,
                     "      {name} {address} weight {weight} proxy {begin:?}"
@@ -182,6 +183,9 @@ fn describe_site(out: &mut String, site: &Site) {
                 .unwrap();
                 if let Some(connections) = connections {
                     writeln!(out, "        connections {connections}").unwrap();
+                }
+                if let Some(tls) = tls {
+                    writeln!(out, "        {tls:?}").unwrap();
                 }
             }
             for backend in named {
@@ -191,13 +195,20 @@ fn describe_site(out: &mut String, site: &Site) {
                     port,
                     weight,
                     connections,
-                    proxy_protocol,
+                    beginning:
+                        Beginning {
+                            proxy_protocol,
+                            tls,
+                        },
                 } = backend;
                 writeln!(
                     out,
                     "      {name} at {host}:{port} weight {weight} proxy {proxy_protocol:?}"
                 )
                 .unwrap();
+                if let Some(tls) = tls {
+                    writeln!(out, "        {tls:?}").unwrap();
+                }
                 if let Some(connections) = connections {
                     writeln!(out, "        connections {connections}").unwrap();
                 }

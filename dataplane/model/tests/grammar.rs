@@ -33,6 +33,10 @@ const KEYS: &[(&str, &str)] = &[
     ),
     ("host.probe", "where hosts probe this one"),
     ("host.access_log", "where the access log is written"),
+    (
+        "host.authorities",
+        "who vouches for backends that pools name nobody for",
+    ),
     ("host.timeouts.head", "408 for a slow head"),
     ("host.timeouts.keep_alive", "idle client connections"),
     ("host.timeouts.body.bytes_per_second", "slow bodies"),

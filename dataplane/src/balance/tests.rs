@@ -24,7 +24,7 @@ fn key(name: &str, port: u16) -> BackendKey {
         "default".into(),
         name.into(),
         address,
-        ProxyProtocol::Off,
+        ProxyProtocol::Off.into(),
     )
 }
 

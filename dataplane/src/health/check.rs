@@ -3,13 +3,15 @@
 //! The connection is reset at its end, as HAProxy does it after a check: an orderly close would
 //! leave a minute of TIME_WAIT behind with each, and the backend is not waiting for more.
 
-use super::handshake::{Handshake, TlsClient, Turn};
+use super::handshake::{Counterpart, Handshake, TlsClient, Turn};
+use super::tls_failure::TlsFailure;
 use super::verdict::{Failure, Success};
 use crate::http::method::Method;
 use crate::http::response::{self, Parsed};
 use crate::proxy_protocol;
+use crate::tls::BackendConfigs;
 use meridian_model::limits::INTERIM_RESPONSES_MAX;
-use meridian_model::snapshot::{CheckHost, CheckKind, HealthCheck, HttpCheck, ProxyProtocol};
+use meridian_model::snapshot::{BackendKey, CheckHost, CheckKind, HealthCheck, HttpCheck};
 use rustix::event::epoll::EventFlags;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -31,7 +33,7 @@ pub(super) struct Check {
     how: Arc<HealthCheck>,
     /// What is sent once it is connected; may be nothing.
     request: Vec<u8>,
-    /// Of a check by TLS. The box keeps other checks small.
+    /// Of a check by TLS, or of a pool with TLS. The box keeps other checks small.
     handshake: Option<Box<Handshake>>,
     stage: Stage,
 }
@@ -70,13 +72,16 @@ enum Step {
 }
 
 impl Check {
-    /// Begins to connect to `address`. The check then waits for [`EventFlags::OUT`].
+    /// Begins to connect to a backend. The check then waits for [`EventFlags::OUT`].
     pub(super) fn begin(
         how: &Arc<HealthCheck>,
-        address: SocketAddr,
-        proxy_protocol: ProxyProtocol,
+        key: &BackendKey,
         tls: &TlsClient,
+        configs: &BackendConfigs,
     ) -> Result<Check, Failure> {
+        let address = key.address();
+        let with = Counterpart::of(&how.kind, key, tls, configs);
+        let with = with.map_err(|()| Failure::Resources)?;
         let family = match address {
             SocketAddr::V4(_) => AddressFamily::INET,
             SocketAddr::V6(_) => AddressFamily::INET6,
@@ -88,13 +93,19 @@ impl Check {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(errno) => return Err(not_connected(errno)),
         }
-        let mut request = request(how, address, proxy_protocol);
-        let handshake = match &how.kind {
-            CheckKind::Tls(check) => {
-                let begun = Handshake::begin(tls, check, address, &mut request);
+        let mut request = Vec::new();
+        // The connection is this host's own.
+        proxy_protocol::write(&mut request, key.proxy_protocol(), None);
+        let question = question(how, address);
+        let handshake = match with {
+            Some(with) => {
+                let begun = Handshake::begin(with, &mut request, &question);
                 Some(Box::new(begun.ok_or(Failure::Resources)?))
             }
-            CheckKind::Tcp | CheckKind::Http(_) => None,
+            None => {
+                request.extend_from_slice(&question);
+                None
+            }
         };
         Ok(Check {
             stream: TcpStream::from(socket),
@@ -135,6 +146,12 @@ impl Check {
             Progress::Over(over) => over,
             Progress::Waits(_) | Progress::Closes(_) => match &self.handshake {
                 None => Err(Failure::NoAnswer(timeout)),
+                Some(handshake)
+                    if matches!(self.stage, Stage::Receiving { .. })
+                        && !handshake.is_under_way() =>
+                {
+                    Err(Failure::NoAnswer(timeout))
+                }
                 Some(handshake) => {
                     let concluded = handshake.conclude(timeout).map_err(Failure::Tls);
                     concluded.map(|()| Success::Handshake(handshake.version()))
@@ -207,15 +224,25 @@ impl Check {
         let Stage::Receiving { bytes, interim } = &mut self.stage else {
             return Ok(Step::Next);
         };
-        let mut piece = [0; READ_BYTES];
-        match self.stream.read(&mut piece) {
-            Ok(0) => return Err(Failure::Ended),
-            Ok(read) => bytes.extend_from_slice(&piece[..read]),
-            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(Step::Next),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                return Ok(Step::Waits(EventFlags::IN));
+        match &mut self.handshake {
+            None => {
+                let mut piece = [0; READ_BYTES];
+                match self.stream.read(&mut piece) {
+                    Ok(0) => return Err(Failure::Ended),
+                    Ok(read) => bytes.extend_from_slice(&piece[..read]),
+                    Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(Step::Next),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                        return Ok(Step::Waits(EventFlags::IN));
+                    }
+                    Err(error) => return Err(Failure::Broken(error.kind())),
+                }
             }
-            Err(error) => return Err(Failure::Broken(error.kind())),
+            Some(handshake) => match handshake.read(&mut self.stream, bytes) {
+                Ok(None) => {}
+                Ok(Some(what)) => return Ok(Step::Waits(what)),
+                Err(TlsFailure::Ended) if !handshake.is_under_way() => return Err(Failure::Ended),
+                Err(failure) => return Err(Failure::Tls(failure)),
+            },
         }
         // The parser bounds what is collected: a head that is too long is a bad one.
         while let Parsed::Complete(head) =
@@ -245,17 +272,13 @@ fn not_connected(errno: Errno) -> Failure {
     Failure::of_connect(&errno.into())
 }
 
-/// What a backend is sent.
-fn request(how: &HealthCheck, address: SocketAddr, proxy_protocol: ProxyProtocol) -> Vec<u8> {
-    let mut request = Vec::new();
-    // The connection is this host's own.
-    proxy_protocol::write(&mut request, proxy_protocol, None);
+/// What a backend is asked; may be nothing.
+fn question(how: &HealthCheck, address: SocketAddr) -> Vec<u8> {
+    let mut text = String::new();
     if let CheckKind::Http(http) = &how.kind {
-        let mut text = String::new();
         write_get(&mut text, http, address);
-        request.extend_from_slice(text.as_bytes());
     }
-    request
+    text.into_bytes()
 }
 
 fn write_get(text: &mut String, http: &HttpCheck, address: SocketAddr) {

@@ -14,6 +14,7 @@ use super::verdict::{Failure, Standing, Success};
 use super::{HealthChecks, TrafficReport};
 use crate::backend_state::Health;
 use crate::routing::{Routing, ServedSite};
+use crate::tls::BackendConfigs;
 use arc_swap::ArcSwap;
 use meridian_model::limits::{
     HEALTH_CHECK_LATE_MS, HEALTH_CHECKS_AT_ONCE_MAX, HEALTH_FIRST_SPREAD_MS_MAX,
@@ -51,6 +52,7 @@ pub(super) struct Checker {
     turns: Turns,
     telling: Telling,
     tls: TlsClient,
+    backend_tls: BackendConfigs,
     chance: u64,
 }
 
@@ -60,6 +62,7 @@ impl Checker {
         health: Arc<HealthChecks>,
         routing: Arc<ArcSwap<Routing>>,
         reports: mpsc::Receiver<TrafficReport>,
+        backend_tls: BackendConfigs,
     ) -> std::io::Result<Checker> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let wake = epoll::EventData::new_u64(WAKE);
@@ -79,6 +82,7 @@ impl Checker {
             timers: Timers::new(now),
             telling: Telling::new(now),
             tls: TlsClient::new()?,
+            backend_tls,
             chance: u64::from_ne_bytes(random_bytes()?),
         })
     }
@@ -276,8 +280,8 @@ impl Checker {
             self.conclude(number, &Err(Failure::Refused(refusal)), now);
             return;
         }
-        let (address, header) = (target.key.address(), target.key.proxy_protocol());
-        let begun = Check::begin(&target.how, address, header, &self.tls).and_then(|check| {
+        let (how, key) = (&target.how, &target.key);
+        let begun = Check::begin(how, key, &self.tls, &self.backend_tls).and_then(|check| {
             let data = epoll::EventData::new_u64(number);
             // Of memory or watches of the user there may be none left.
             let added = epoll::add(&self.epoll, &check, data, epoll::EventFlags::OUT);

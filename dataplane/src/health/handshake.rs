@@ -1,36 +1,44 @@
 //! The handshake of a check by TLS, from the first message to close_notify.
 //!
-//! What it shows is that the backend makes a handshake (TLS 1.2 or 1.3) and holds the key of the
+//! Of a pool without TLS it shows that the backend makes a handshake (TLS 1.2 or 1.3) and holds the key of the
 //! certificate that it presents. Whose certificate that is, until when it holds and who signed it
 //! is not looked at, as with HAProxy's `check-ssl verify none`: what a check sends is no secret, and
 //! a certificate that has run out is no reason to take a site off the air
-//! (docs/decisions/0034-checks-by-tls.md).
+//! (docs/decisions/0034-checks-by-tls.md). Of a pool with TLS the handshake is the one that requests
+//! need, and what they would not get through by is a failed check.
 //!
 //! ```text
 //! hello     begin: goes out behind the header of the PROXY protocol, in one piece
 //! flights   advance: until both sides have finished
 //! closing   close_notify is sent (RFC 8446 §6.1); a backend that was not content says so now
+//! asking    instead of that, in a check by HTTP: what was written waits for the end of the handshake
 //! ```
 
 use super::tls_failure::TlsFailure;
-use meridian_model::limits::HEALTH_TLS_BYTES_MAX;
-use meridian_model::snapshot::TlsCheck;
+use crate::tls::BackendConfigs;
+use crate::tls::backend_configs::AnyCertificate;
+use crate::tls::backend_handshake::server_name;
+use meridian_model::limits::{HEALTH_TLS_BYTES_MAX, RESPONSE_HEAD_BYTES_MAX};
+use meridian_model::snapshot::{BackendKey, CheckKind, TlsCheck};
 use rustix::event::epoll::EventFlags;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConnection, Resumption};
-use rustls::crypto::{
-    WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
-};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, ProtocolVersion, SignatureScheme};
-use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpStream};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ProtocolVersion};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What all handshakes of this host have in common.
+/// What all handshakes with backends of pools without TLS have in common.
 #[derive(Debug, Clone)]
 pub(super) struct TlsClient(Arc<ClientConfig>);
+
+/// With whom a handshake is made, and how.
+pub(super) struct Counterpart {
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+}
 
 impl TlsClient {
     /// Without resumption: a check is of the whole handshake, and ten thousand backends would have
@@ -47,6 +55,49 @@ impl TlsClient {
         config.resumption = Resumption::disabled();
         Ok(TlsClient(Arc::new(config)))
     }
+
+    /// Of whom a check by TLS wants a handshake that takes any certificate.
+    fn anybody(&self, check: &TlsCheck, address: IpAddr) -> Counterpart {
+        // An address is never sent as a name (RFC 6066 §3).
+        let nameless = ServerName::IpAddress(address.into());
+        Counterpart {
+            config: Arc::clone(&self.0),
+            name: wanted(check).unwrap_or(nameless),
+        }
+    }
+}
+
+impl Counterpart {
+    /// With whom a check of the backend `key` makes a handshake, if it does. An error where what it is made
+    /// with can not be read: that says nothing of the backend. May wait for the disk.
+    pub(super) fn of(
+        kind: &CheckKind,
+        key: &BackendKey,
+        any: &TlsClient,
+        configs: &BackendConfigs,
+    ) -> Result<Option<Counterpart>, ()> {
+        let address = key.address().ip();
+        match (kind, key.tls()) {
+            (CheckKind::Tcp, _) | (CheckKind::Http(_), None) => Ok(None),
+            (CheckKind::Tls(check), None) => Ok(Some(any.anybody(check, address))),
+            (kind, Some(tls)) => {
+                let asked = match kind {
+                    CheckKind::Tls(check) => wanted(check),
+                    CheckKind::Tcp | CheckKind::Http(_) => None,
+                };
+                Ok(Some(Counterpart {
+                    config: configs.get(tls).ok_or(())?,
+                    name: asked.unwrap_or_else(|| server_name(tls, address)),
+                }))
+            }
+        }
+    }
+}
+
+/// The name that a check asks for.
+fn wanted(check: &TlsCheck) -> Option<ServerName<'static>> {
+    let name = check.host.as_deref().map(str::to_owned);
+    name.and_then(|name| ServerName::try_from(name).ok())
 }
 
 /// See the module.
@@ -55,6 +106,8 @@ pub(super) struct Handshake {
     connection: ClientConnection,
     /// Bytes that came from the backend.
     received: usize,
+    /// What it answered; none where it is not asked.
+    answer: Option<Vec<u8>>,
     /// It is made, and close_notify is on its way.
     is_closing: bool,
 }
@@ -79,28 +132,51 @@ enum Stop {
 }
 
 impl Handshake {
-    /// A handshake with `address`, whose first message is written behind `request`. None without
-    /// random bytes.
+    /// A handshake whose first message is written behind `request`, and behind which `question` is
+    /// asked; nothing is where that is empty. None without random bytes.
     pub(super) fn begin(
-        client: &TlsClient,
-        check: &TlsCheck,
-        address: SocketAddr,
+        with: Counterpart,
         request: &mut Vec<u8>,
+        question: &[u8],
     ) -> Option<Handshake> {
-        // An address is never sent as a name (RFC 6066 §3).
-        let nameless = ServerName::IpAddress(address.ip().into());
-        let name = check.host.as_deref().map(str::to_owned);
-        let name = name.and_then(|name| ServerName::try_from(name).ok());
-        let name = name.unwrap_or(nameless);
-        let mut connection = ClientConnection::new(Arc::clone(&client.0), name).ok()?;
+        let mut connection = ClientConnection::new(with.config, with.name).ok()?;
+        // It goes when the handshake is over.
+        connection.writer().write_all(question).ok()?;
         while connection.wants_write() {
             connection.write_tls(request).ok()?;
         }
         Some(Handshake {
             connection,
             received: 0,
+            answer: (!question.is_empty()).then(Vec::new),
             is_closing: false,
         })
+    }
+
+    /// Whether it is under way yet.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.connection.is_handshaking()
+    }
+
+    /// Puts what came of the answer behind `answer`. Says what it waits for where nothing did.
+    pub(super) fn read(
+        &mut self,
+        stream: &mut TcpStream,
+        answer: &mut Vec<u8>,
+    ) -> Result<Option<EventFlags>, TlsFailure> {
+        loop {
+            if let Some(came) = &mut self.answer
+                && !came.is_empty()
+            {
+                answer.append(came);
+                return Ok(None);
+            }
+            match self.step(stream) {
+                Ok(()) => {}
+                Err(Stop::Waits(what)) => return Ok(Some(what)),
+                Err(Stop::Ended(failure) | Stop::Refused(failure)) => return Err(failure),
+            }
+        }
     }
 
     /// Goes on as far as it can.
@@ -140,7 +216,7 @@ impl Handshake {
 
     /// Sends what there is to send, then takes one piece.
     fn step(&mut self, stream: &mut TcpStream) -> Result<(), Stop> {
-        if !self.is_closing && !self.connection.is_handshaking() {
+        if self.answer.is_none() && !self.is_closing && !self.connection.is_handshaking() {
             // In one piece with our last flight.
             self.connection.send_close_notify();
             self.is_closing = true;
@@ -159,14 +235,20 @@ impl Handshake {
                 return Err(broken.map_or(stop, Stop::Ended));
             }
         }
-        if self.received > HEALTH_TLS_BYTES_MAX {
+        let of_answer = self.answer.as_ref().map_or(0, |_| RESPONSE_HEAD_BYTES_MAX);
+        if self.received > HEALTH_TLS_BYTES_MAX + of_answer {
             return Err(Stop::Refused(TlsFailure::TooLong));
         }
         match self.connection.process_new_packets() {
             Ok(state) => {
                 if state.plaintext_bytes_to_read() > 0 {
-                    // Who speaks first: it is no part of the handshake, and thrown away.
-                    let _ = io::copy(&mut self.connection.reader(), &mut io::sink());
+                    let mut reader = self.connection.reader();
+                    // What of it can not be read yet is no error.
+                    let _ = match &mut self.answer {
+                        Some(answer) => reader.read_to_end(answer),
+                        // Who speaks first: it is no part of the handshake, and thrown away.
+                        None => io::copy(&mut reader, &mut io::sink()).map(|_| 0),
+                    };
                 }
                 Ok(())
             }
@@ -195,45 +277,6 @@ fn stop(error: &io::Error, for_this: EventFlags) -> Stop {
     }
 }
 
-/// Takes any certificate whose key signed the handshake (RFC 8446 §4.4.3, RFC 5246 §7.4.3).
-#[derive(Debug)]
-struct AnyCertificate(WebPkiSupportedAlgorithms);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,8 +288,8 @@ mod tests {
             host: host.map(Into::into),
         };
         let mut request = b"PROXY UNKNOWN\r\n".to_vec();
-        let address = SocketAddr::from(([192, 0, 2, 1], 443));
-        let begun = Handshake::begin(&client, &check, address, &mut request);
+        let with = client.anybody(&check, [192, 0, 2, 1].into());
+        let begun = Handshake::begin(with, &mut request, b"");
         assert!(begun.is_some_and(|it| !it.connection.wants_write()));
         request
     }

@@ -1,5 +1,7 @@
 //! Why a check by TLS failed, in words of ours: nothing of what a backend sent is repeated.
 
+use crate::http::reject::Reject;
+use crate::tls::backend_handshake::reject_of;
 use meridian_model::limits::{HEALTH_TLS_BYTES_MAX, HEALTH_TLS_DETAIL_BYTES_MAX};
 use rustls::{Error, InvalidMessage};
 use std::fmt;
@@ -19,6 +21,12 @@ pub(super) enum TlsFailure {
     BadSignature,
     /// Its certificate can not be read, or its key not used.
     BadCertificate,
+    /// Nobody who is trusted vouches for its certificate.
+    Untrusted,
+    /// Its certificate has expired, or does not hold yet.
+    Expired,
+    /// Its certificate is for other names.
+    Misnamed,
     /// It broke the protocol: how.
     Misbehaved(Box<str>),
     /// It sent more than a handshake takes.
@@ -43,9 +51,13 @@ impl TlsFailure {
             }
             Error::PeerIncompatible(_) => TlsFailure::NothingInCommon,
             Error::InvalidCertificate(CertificateError::BadSignature) => TlsFailure::BadSignature,
-            Error::InvalidCertificate(_) | Error::NoCertificatesPresented => {
-                TlsFailure::BadCertificate
-            }
+            Error::InvalidCertificate(CertificateError::BadEncoding)
+            | Error::NoCertificatesPresented => TlsFailure::BadCertificate,
+            Error::InvalidCertificate(_) => match reject_of(error) {
+                Reject::BackendExpired => TlsFailure::Expired,
+                Reject::BackendMisnamed => TlsFailure::Misnamed,
+                _ => TlsFailure::Untrusted,
+            },
             other => TlsFailure::Misbehaved(detail(&other.to_string())),
         }
     }
@@ -77,6 +89,13 @@ impl fmt::Display for TlsFailure {
                 formatter.write_str("its certificate's key did not sign the handshake")
             }
             TlsFailure::BadCertificate => formatter.write_str("unusable certificate"),
+            TlsFailure::Untrusted => {
+                formatter.write_str("nobody who is trusted vouches for its certificate")
+            }
+            TlsFailure::Expired => {
+                formatter.write_str("its certificate has expired, or does not hold yet")
+            }
+            TlsFailure::Misnamed => formatter.write_str("its certificate is for other names"),
             TlsFailure::Misbehaved(detail) => formatter.write_str(detail),
             TlsFailure::TooLong => {
                 write!(

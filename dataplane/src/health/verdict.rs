@@ -60,6 +60,8 @@ pub(crate) enum TrafficFailure {
     Refused,
     /// It was not made within `timeouts.connect`.
     TimedOut,
+    /// The handshake of TLS was not made.
+    Handshake,
 }
 
 impl Failure {
@@ -101,6 +103,9 @@ impl fmt::Display for Failure {
             }
             Failure::Traffic(TrafficFailure::TimedOut) => {
                 formatter.write_str("requests could not connect in time")
+            }
+            Failure::Traffic(TrafficFailure::Handshake) => {
+                formatter.write_str("requests could not make a handshake of TLS")
             }
             Failure::Resources => formatter.write_str("this host is out of resources"),
         }

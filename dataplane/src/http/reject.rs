@@ -100,13 +100,27 @@ pub enum Reject {
     ResponseHead,
     /// The backend's connection broke.
     Reset,
+    /// Nobody who is trusted vouches for the backend's certificate.
+    BackendUntrusted,
+    /// The backend's certificate has expired, or does not hold yet.
+    BackendExpired,
+    /// The backend's certificate is for other names.
+    BackendMisnamed,
+    /// The backend ended the handshake, or what came of it, by an alert.
+    BackendAlert,
+    /// The backend makes no handshake that we do.
+    BackendHandshake,
+    /// The backend did not make its handshake in time.
+    BackendHandshakeSlow,
+    /// What a handshake with the backend is made with can not be read.
+    BackendTlsUnready,
     /// This host has no descriptor, port or memory left for a connection to the backend.
     Resources,
 }
 
 impl Reject {
     /// Every variant, in their order.
-    pub const ALL: [Reject; 36] = [
+    pub const ALL: [Reject; 43] = [
         Reject::RequestLine,
         Reject::RequestLineLong,
         Reject::Version,
@@ -142,6 +156,13 @@ impl Reject {
         Reject::FirstByteSlow,
         Reject::ResponseHead,
         Reject::Reset,
+        Reject::BackendUntrusted,
+        Reject::BackendExpired,
+        Reject::BackendMisnamed,
+        Reject::BackendAlert,
+        Reject::BackendHandshake,
+        Reject::BackendHandshakeSlow,
+        Reject::BackendTlsUnready,
         Reject::Resources,
     ];
 
@@ -166,15 +187,23 @@ impl Reject {
             Reject::RateLimit => 429,
             Reject::HeadLong | Reject::FieldsMany | Reject::TrailersLong | Reject::HeadLimit => 431,
             Reject::Coding => 501,
-            Reject::ConnectRefused | Reject::ResponseHead | Reject::Reset => 502,
+            Reject::ConnectRefused
+            | Reject::ResponseHead
+            | Reject::Reset
+            | Reject::BackendUntrusted
+            | Reject::BackendExpired
+            | Reject::BackendMisnamed
+            | Reject::BackendAlert
+            | Reject::BackendHandshake => 502,
             Reject::Suspended
             | Reject::ConnectionLimit
             | Reject::ShareLimit
             | Reject::NoBackend
             | Reject::QueueFull
             | Reject::QueueSlow
+            | Reject::BackendTlsUnready
             | Reject::Resources => 503,
-            Reject::ConnectSlow | Reject::FirstByteSlow => 504,
+            Reject::ConnectSlow | Reject::FirstByteSlow | Reject::BackendHandshakeSlow => 504,
             Reject::Version => 505,
             Reject::Loop => 508,
         }
@@ -224,6 +253,13 @@ impl Reject {
             | Reject::FirstByteSlow
             | Reject::ResponseHead
             | Reject::Reset
+            | Reject::BackendUntrusted
+            | Reject::BackendExpired
+            | Reject::BackendMisnamed
+            | Reject::BackendAlert
+            | Reject::BackendHandshake
+            | Reject::BackendHandshakeSlow
+            | Reject::BackendTlsUnready
             | Reject::Resources => false,
         }
     }
@@ -267,8 +303,30 @@ impl Reject {
             Reject::FirstByteSlow => "first_byte_timeout",
             Reject::ResponseHead => "bad_response_head",
             Reject::Reset => "reset",
+            Reject::BackendUntrusted => "backend_untrusted",
+            Reject::BackendExpired => "backend_expired",
+            Reject::BackendMisnamed => "backend_wrong_name",
+            Reject::BackendAlert => "backend_alert",
+            Reject::BackendHandshake => "backend_handshake",
+            Reject::BackendHandshakeSlow => "backend_handshake_timeout",
+            Reject::BackendTlsUnready => "backend_tls_unready",
             Reject::Resources => "out_of_resources",
         }
+    }
+
+    /// Whether no handshake was made with a backend: it got nothing of the request.
+    #[must_use]
+    pub fn is_of_handshake(self) -> bool {
+        matches!(
+            self,
+            Reject::BackendUntrusted
+                | Reject::BackendExpired
+                | Reject::BackendMisnamed
+                | Reject::BackendAlert
+                | Reject::BackendHandshake
+                | Reject::BackendHandshakeSlow
+                | Reject::BackendTlsUnready
+        )
     }
 
     /// Whether it is for a limit of the tenant or the site.
@@ -296,13 +354,19 @@ impl Reject {
             | Reject::ConnectSlow
             | Reject::FirstByteSlow
             | Reject::ResponseHead
-            | Reject::Reset => Fault::Backend,
+            | Reject::Reset
+            | Reject::BackendUntrusted
+            | Reject::BackendExpired
+            | Reject::BackendMisnamed
+            | Reject::BackendAlert
+            | Reject::BackendHandshake
+            | Reject::BackendHandshakeSlow => Fault::Backend,
             Reject::Suspended
             | Reject::ConnectionLimit
             | Reject::ShareLimit
             | Reject::QueueFull
             | Reject::Loop => Fault::Operator,
-            Reject::Resources => Fault::Us,
+            Reject::BackendTlsUnready | Reject::Resources => Fault::Us,
             _ => Fault::Client,
         }
     }

@@ -169,7 +169,7 @@ fn few_different_things_are_waited_for() {
             "default".into(),
             name,
             address,
-            ProxyProtocol::Off,
+            ProxyProtocol::Off.into(),
         )
     };
     let kinds: Vec<_> = (0..QUEUE_KINDS_MAX)

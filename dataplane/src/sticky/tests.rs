@@ -44,7 +44,7 @@ fn tag_of(secret: &[u8], names: [&str; 4], address: &str) -> Tag {
         Arc::from(pool),
         Arc::from(backend),
         address.parse().expect("it is an address"),
-        ProxyProtocol::Off,
+        ProxyProtocol::Off.into(),
     );
     StickyKey::of_secret(secret).tag_of_names(tenant, name, &key)
 }

@@ -1,7 +1,7 @@
 //! Records as they stand on the wire (RFC 8446 §5, RFC 5246 §6.2): where one ends, and those that a
-//! connection has for its client.
+//! connection has for its peer.
 
-use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use super::side::Side;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData};
 
 /// Plaintext of one record (RFC 8446 §5.1).
@@ -14,8 +14,8 @@ pub(super) const RECORD_OVERHEAD_BYTES: usize = HEADER_BYTES + 8 + 16;
 /// The longest record that anybody may send (RFC 5246 §6.2.3; less with TLS 1.3), without header.
 const RECORD_BYTES_MAX: usize = FRAGMENT_BYTES_MAX + 2048;
 
-/// Puts a record that the connection has for the client behind what is owed.
-pub(super) fn owe(owed: &mut Vec<u8>, mut encode: EncodeTlsData<'_, ServerConnectionData>) {
+/// Puts a record that the connection has for its peer behind what is owed.
+pub(super) fn owe<Data>(owed: &mut Vec<u8>, mut encode: EncodeTlsData<'_, Data>) {
     let at = owed.len();
     let mut room = 256;
     loop {
@@ -28,12 +28,11 @@ pub(super) fn owe(owed: &mut Vec<u8>, mut encode: EncodeTlsData<'_, ServerConnec
     }
 }
 
-/// Takes what the connection has to say to a client that it has refused. It is given nothing more to
+/// Takes what the connection has to say to a peer that it has refused. It is given nothing more to
 /// read: it would find the next fault.
-pub(super) fn take_alerts(connection: &mut UnbufferedServerConnection, owed: &mut Vec<u8>) {
-    while connection.wants_write()
-        && let Ok(ConnectionState::EncodeTlsData(encode)) =
-            connection.process_tls_records(&mut []).state
+pub(super) fn take_alerts(connection: &mut impl Side, owed: &mut Vec<u8>) {
+    while connection.has_to_say()
+        && let Ok(ConnectionState::EncodeTlsData(encode)) = connection.process(&mut []).state
     {
         owe(owed, encode);
     }

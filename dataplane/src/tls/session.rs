@@ -17,12 +17,16 @@ use super::records::{
     FRAGMENT_BYTES_MAX, RECORD_OVERHEAD_BYTES, is_whole, missing_bytes, owe, take_alerts,
     unfinished,
 };
+use super::side::Side;
 use meridian_model::limits::TLS_PARTIAL_BYTES_MAX;
 use meridian_model::snapshot::{SiteId, TlsVersion};
 use meridian_sys::limits::HEADROOM_BYTES;
 use meridian_sys::{ClassId, RecvBuf, SendBuf, Socket};
+use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{AppDataRecord, ConnectionState, EncryptError, UnbufferedStatus};
+use rustls::unbuffered::{
+    AppDataRecord, ConnectionState, EncryptError, UnbufferedStatus, WriteTraffic,
+};
 use std::io::{self, ErrorKind};
 use std::task::Poll;
 use std::time::Duration;
@@ -30,10 +34,16 @@ use std::time::Duration;
 /// From one look for a buffer to the next, while all are in use.
 const BUFFER_LOOK: Duration = Duration::from_millis(10);
 
+/// A client's.
+pub(crate) type Session = SessionOf<UnbufferedServerConnection>;
+
+/// A backend's.
+pub(crate) type BackendSession = SessionOf<UnbufferedClientConnection>;
+
 /// See the module.
-pub(crate) struct Session {
-    connection: UnbufferedServerConnection,
-    /// The site that the client asked for (SNI).
+pub(crate) struct SessionOf<S> {
+    connection: S,
+    /// The site that a client asked for (SNI), or that a backend is one of.
     site: SiteId,
     version: TlsVersion,
     end: End,
@@ -54,6 +64,8 @@ pub(crate) struct Session {
     plain: Option<RecvBuf>,
     /// Records that go out before anything else.
     owed: Vec<u8>,
+    /// Plaintext of the last send that has not ended well, where it may be sent elsewhere.
+    sent: Option<SendBuf>,
     /// Plaintext of the send under way.
     sending_bytes: u32,
     /// Records of it, in bytes.
@@ -62,7 +74,7 @@ pub(crate) struct Session {
     pub(crate) idle_until_ns: u64,
 }
 
-/// How far the client is.
+/// How far the peer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     /// It may send more.
@@ -73,6 +85,8 @@ enum End {
     Truncated,
     /// It sent what is no TLS.
     Faulty,
+    /// It ended with an alert that says that it does not go on with us.
+    Alerted,
 }
 
 /// What a piece of records amounted to.
@@ -83,7 +97,7 @@ struct Opened {
     is_full: bool,
 }
 
-impl std::fmt::Debug for Session {
+impl<S> std::fmt::Debug for SessionOf<S> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("Session")
@@ -94,15 +108,15 @@ impl std::fmt::Debug for Session {
     }
 }
 
-impl Session {
+impl<S: Side> SessionOf<S> {
     /// Of a connection whose handshake for `site` is over, and everything of it sent but `owed`.
     pub(crate) fn new(
-        connection: UnbufferedServerConnection,
+        connection: S,
         site: SiteId,
         version: TlsVersion,
         owed: Vec<u8>,
-    ) -> Session {
-        Session {
+    ) -> SessionOf<S> {
+        SessionOf {
             connection,
             site,
             version,
@@ -115,13 +129,14 @@ impl Session {
             received: None,
             plain: None,
             owed,
+            sent: None,
             sending_bytes: 0,
             sealed_bytes: 0,
             idle_until_ns: 0,
         }
     }
 
-    /// The site that the client asked for.
+    /// The site that a client asked for, or that a backend is one of.
     pub(crate) fn site(&self) -> SiteId {
         self.site
     }
@@ -131,7 +146,7 @@ impl Session {
         self.version
     }
 
-    /// Whether the client has sent nothing that was not read, and not ended its side.
+    /// Whether the peer has sent nothing that was not read, and not ended its side.
     pub(crate) fn is_quiet(&self) -> bool {
         self.end == End::Open
             && self.plain.is_none()
@@ -144,12 +159,17 @@ impl Session {
         self.plain.is_some() || self.received.is_some()
     }
 
-    /// Whether the client may send more.
+    /// Whether the peer may send more.
     pub(crate) fn is_open(&self) -> bool {
         self.end == End::Open
     }
 
-    /// The next plaintext; `None` once the client has ended its side in order.
+    /// Whether the peer said by an alert that it does not go on.
+    pub(crate) fn is_alerted(&self) -> bool {
+        self.end == End::Alerted
+    }
+
+    /// The next plaintext; `None` once the peer has ended its side in order.
     pub(crate) fn poll_recv(&mut self, socket: &Socket) -> Poll<io::Result<Option<RecvBuf>>> {
         if let Some(plain) = self.plain.take() {
             return Poll::Ready(Ok(Some(plain)));
@@ -159,7 +179,9 @@ impl Session {
                 End::Open => {}
                 End::Notified => return Poll::Ready(Ok(None)),
                 End::Truncated => return Poll::Ready(Err(ErrorKind::UnexpectedEof.into())),
-                End::Faulty => return Poll::Ready(Err(ErrorKind::InvalidData.into())),
+                End::Faulty | End::Alerted => {
+                    return Poll::Ready(Err(ErrorKind::InvalidData.into()));
+                }
             }
             let received = match self.received.take() {
                 Some(received) => received,
@@ -277,7 +299,7 @@ impl Session {
                 });
             }
             let UnbufferedStatus { discard, state } =
-                self.connection.process_tls_records(&mut records[taken..]);
+                self.connection.process(&mut records[taken..]);
             let mut is_over = false;
             match state? {
                 ConnectionState::ReadTraffic(mut traffic) => {
@@ -308,10 +330,13 @@ impl Session {
         }
     }
 
-    /// The client did what TLS does not allow: it is told by an alert, and nothing else is read or
-    /// sent.
-    fn refuse(&mut self, _fault: &rustls::Error, socket: &Socket) {
-        self.end = End::Faulty;
+    /// The peer did what TLS does not allow: it is told by an alert, and nothing else is read or
+    /// sent. Or it said that we did.
+    fn refuse(&mut self, fault: &rustls::Error, socket: &Socket) {
+        self.end = match fault {
+            rustls::Error::AlertReceived(_) => End::Alerted,
+            _ => End::Faulty,
+        };
         self.partial = Vec::new();
         self.seen = 0;
         self.received = None;
@@ -323,17 +348,37 @@ impl Session {
     }
 
     /// Begins to send `bytes`, as [`Socket::start_send`] does.
-    pub(crate) fn start_send(&mut self, socket: &Socket, bytes: &[u8], more_follows: bool) {
-        if self.is_spent {
-            return;
-        }
-        match self.seal(socket, bytes) {
+    pub(crate) fn start_send(&mut self, socket: &Socket, bytes: SendBuf, more_follows: bool) {
+        let sealed = match self.is_spent {
+            true => Err(Unsealed::Over),
+            false => self.seal(socket, &bytes),
+        };
+        match sealed {
             Ok(records) => {
                 self.sending_bytes = bytes.len() as u32;
                 self.sealed_bytes = records.len() as u32;
                 socket.start_send(records, more_follows);
             }
             Err(_) => self.is_spent = true,
+        }
+        if S::KEEPS_SENT {
+            self.sent = Some(bytes);
+        }
+    }
+
+    /// The plaintext of the last send, to send it elsewhere, unless it went well.
+    pub(crate) fn take_back(&mut self) -> Option<SendBuf> {
+        self.sent.take()
+    }
+
+    /// Says close_notify as far as the kernel takes it at once: the connection is closed next.
+    pub(crate) fn say_goodbye(&mut self, socket: &Socket) {
+        if self.is_spent || socket.is_sending() {
+            return;
+        }
+        self.is_spent = true;
+        if let Some(last) = self.seal_end() {
+            socket.start_send(last, false);
         }
     }
 
@@ -343,7 +388,10 @@ impl Session {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Ready(Ok(_)) if self.is_spent => Poll::Ready(Err(ErrorKind::BrokenPipe.into())),
-            Poll::Ready(Ok(_)) => Poll::Ready(Ok(std::mem::take(&mut self.sending_bytes) as usize)),
+            Poll::Ready(Ok(_)) => {
+                self.sent = None;
+                Poll::Ready(Ok(std::mem::take(&mut self.sending_bytes) as usize))
+            }
         }
     }
 
@@ -417,13 +465,12 @@ impl Session {
     fn write(
         &mut self,
         room: &mut [u8],
-        write: impl FnOnce(&mut Writer<'_>, &mut [u8]) -> Result<usize, EncryptError>,
+        write: impl FnOnce(&mut WriteTraffic<'_, S::Data>, &mut [u8]) -> Result<usize, EncryptError>,
     ) -> Result<usize, Unsealed> {
         let mut taken = 0;
         let mut writing = loop {
-            let UnbufferedStatus { discard, state } = self
-                .connection
-                .process_tls_records(&mut self.partial[taken..]);
+            let UnbufferedStatus { discard, state } =
+                self.connection.process(&mut self.partial[taken..]);
             taken += discard;
             match state.map_err(|_| Unsealed::Over)? {
                 ConnectionState::EncodeTlsData(encode) => owe(&mut self.owed, encode),
@@ -451,8 +498,6 @@ impl Session {
         Ok(count)
     }
 }
-
-type Writer<'c> = rustls::unbuffered::WriteTraffic<'c, rustls::server::ServerConnectionData>;
 
 /// Why bytes were not made records of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

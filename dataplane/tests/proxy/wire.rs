@@ -41,6 +41,12 @@ fn conversations_by_tls() {
     play_all(Way::Secure, files);
 }
 
+/// The same with backends that are spoken to by TLS: what they get and say is the same.
+#[test]
+fn conversations_with_backends_by_tls() {
+    play_all(Way::SecureBackends, files());
+}
+
 fn files() -> Vec<PathBuf> {
     let wanted = std::env::var("WIRE").unwrap_or_default();
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wire");

@@ -5,11 +5,12 @@ use super::manifest::Declared;
 use super::peer::{Backend, End, PATIENCE, Peer};
 use super::plane::{Plane, Reserved, hits, number};
 use super::script::{Act, Reachable, Script, Step, Who};
-use super::secure::{self, Bridge};
+use super::secure::{self, BackendBridge, Bridge};
 use super::told;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 /// How long nothing must come where nothing may come.
@@ -39,13 +40,24 @@ pub(crate) enum Way {
     Plain,
     /// By TLS.
     Secure,
+    /// Plainly; it is the backends that are spoken to by TLS.
+    SecureBackends,
 }
 
 /// Plays it; the error says what was seen instead.
 pub(crate) fn play(script: &Script, way: Way) -> Result<(), String> {
     let backends = script.backends.iter();
-    let backends: Vec<Place> = backends.map(|(_, it)| Place::new(*it)).collect();
     let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let backends: Vec<Place> = match way {
+        Way::Plain | Way::Secure => backends.map(|(_, it)| Place::new(*it)).collect(),
+        Way::SecureBackends => {
+            let kind = &rcgen::PKCS_ECDSA_P256_SHA256;
+            identity::write(directory.path(), "backend", &["backend.test"], kind);
+            backends
+                .map(|(_, it)| Place::new(*it).behind_tls(directory.path()))
+                .collect()
+        }
+    };
     let log = directory.path().join("access.log");
     let mut declared = Declared {
         log: Some(log.clone()),
@@ -64,6 +76,10 @@ pub(crate) fn play(script: &Script, way: Way) -> Result<(), String> {
     };
     let plane = match way {
         Way::Plain => Plane::start(&declared),
+        Way::SecureBackends => {
+            declared.site_keys = with_tls(&declared.site_keys, directory.path());
+            Plane::start(&declared)
+        }
         Way::Secure => {
             let names: Vec<&str> = script.hostnames.iter().map(String::as_str).collect();
             let kind = &rcgen::PKCS_ECDSA_P256_SHA256;
@@ -73,7 +89,7 @@ pub(crate) fn play(script: &Script, way: Way) -> Result<(), String> {
         }
     };
     let (door, port) = match way {
-        Way::Plain => (plane.address(), plane.address().port()),
+        Way::Plain | Way::SecureBackends => (plane.address(), plane.address().port()),
         Way::Secure => {
             let name = script.hostnames[0].replace('*', "any");
             let plane = plane.secure_address();
@@ -112,8 +128,24 @@ pub(crate) fn play(script: &Script, way: Way) -> Result<(), String> {
     told::check_log(&log, &failures, &status)
 }
 
+/// The keys of a site, each of whose pools speaks TLS.
+fn with_tls(keys: &str, directory: &Path) -> String {
+    let authorities = identity::write_root(directory, "authorities");
+    let tls = format!("tls = {{ authorities = {authorities:?}, name = \"backend.test\" }}");
+    if keys.contains("pool = [{") {
+        let keys = keys.replace("{ name = ", &format!("{{ {tls}, name = "));
+        return keys.replace("pool = [{", &format!("pool = [{{ {tls} }}, {{"));
+    }
+    match keys.contains("pool = {") {
+        true => keys.replace("pool = {", &format!("pool = {{ {tls},")),
+        false => format!("pool = {{ {tls} }}\n{keys}"),
+    }
+}
+
 enum Place {
     Listening(Backend),
+    /// Where the plane connects to.
+    BehindTls(Backend, SocketAddr),
     Refused(Reserved),
 }
 
@@ -125,8 +157,22 @@ impl Place {
         }
     }
 
+    /// The same, if it listens, behind TLS.
+    fn behind_tls(self, directory: &Path) -> Place {
+        match self {
+            Place::Listening(backend) => {
+                let shown = identity::shown(directory, "backend");
+                let config = secure::serving(secure::VERSIONS, shown);
+                let bridge = BackendBridge::to(backend.address, config);
+                Place::BehindTls(backend, bridge.address)
+            }
+            other => other,
+        }
+    }
+
     fn address(&self) -> SocketAddr {
         match self {
+            Place::BehindTls(_, address) => *address,
             Place::Listening(backend) => backend.address,
             Place::Refused(reserved) => reserved.address,
         }
@@ -208,7 +254,11 @@ impl Stage {
         if !bytes.is_empty() {
             return Err(format!("further bytes\n{}", show(&bytes)));
         }
-        if end != wanted {
+        // Who gives a backend's connection up has no reason to say close_notify, and that is no end in order.
+        let is_given_up = self.way == Way::SecureBackends
+            && matches!(who, Who::Backend(_))
+            && (wanted, end) == (End::Closed, End::Reset);
+        if end != wanted && !is_given_up {
             return Err(format!("wanted it {wanted:?}, it is {end:?}"));
         }
         if end != End::Open {
@@ -237,7 +287,7 @@ impl Stage {
     fn accept(&self, who: Who, patience: Duration) -> Result<Peer, String> {
         match who {
             Who::Backend(index) => match self.backends.get(index) {
-                Some(Place::Listening(backend)) => backend
+                Some(Place::Listening(backend) | Place::BehindTls(backend, _)) => backend
                     .accept_within(patience)
                     .ok_or_else(|| "no connection came".to_owned()),
                 Some(Place::Refused(_)) | None => Err("no such backend listens".to_owned()),
@@ -268,7 +318,7 @@ impl Stage {
     fn fill_in(&self, bytes: &[u8]) -> Vec<u8> {
         let port = self.port.to_string();
         let proto = match self.way {
-            Way::Plain => "http",
+            Way::Plain | Way::SecureBackends => "http",
             Way::Secure => "https",
         };
         let mut out = Vec::with_capacity(bytes.len());

@@ -19,6 +19,8 @@ use zeroize::Zeroizing;
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pub(crate) root: CertificateDer<'static>,
+    /// The same as a file has it.
+    pub(crate) root_pem: String,
 }
 
 /// The one of all tests.
@@ -31,6 +33,7 @@ pub(crate) fn authority() -> &'static Authority {
         let root = params.self_signed(&key).expect("it signs itself");
         Authority {
             root: root.der().clone(),
+            root_pem: root.pem(),
             issuer: Issuer::new(params, key),
         }
     })
@@ -44,9 +47,21 @@ pub(crate) fn write(
     hostnames: &[&str],
     kind: &'static SignatureAlgorithm,
 ) -> String {
+    write_until(directory, name, hostnames, kind, 4000)
+}
+
+/// The same, good until the beginning of that year.
+pub(crate) fn write_until(
+    directory: &Path,
+    name: &str,
+    hostnames: &[&str],
+    kind: &'static SignatureAlgorithm,
+    year: i32,
+) -> String {
     let key = KeyPair::generate_for(kind).expect("a key can be made");
     let owned: Vec<String> = hostnames.iter().map(|it| (*it).to_owned()).collect();
-    let params = CertificateParams::new(owned).expect("they are names");
+    let mut params = CertificateParams::new(owned).expect("they are names");
+    params.not_after = rcgen::date_time_ymd(year, 1, 1);
     let leaf = params.signed_by(&key, &authority().issuer);
     let path = |extension: &str| directory.join(format!("{name}.{extension}"));
     let files = [
@@ -61,6 +76,25 @@ pub(crate) fn write(
     format!(
         "[[certificate]]\ntenant = \"acme\"\nname = {name:?}\nchain = {chain:?}\nkey = {key:?}\n"
     )
+}
+
+/// Writes the authority's own certificate as NAME.pem. Where that is.
+pub(crate) fn write_root(directory: &Path, name: &str) -> PathBuf {
+    let path = directory.join(format!("{name}.pem"));
+    fs::write(&path, &authority().root_pem).expect("there is room for files");
+    path
+}
+
+/// The certificate and the key that [`write`] wrote, for who shows them.
+pub(crate) fn shown(
+    directory: &Path,
+    name: &str,
+) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+    let path = |extension: &str| directory.join(format!("{name}.{extension}"));
+    let chain = fs::read_to_string(path("pem")).expect("it was written");
+    let chain = ders(&chain).into_iter().map(CertificateDer::from);
+    let key = PrivateKeyDer::from_pem_file(path("key")).expect("it was written");
+    (chain.collect(), key)
 }
 
 /// The certificates of a text in PEM.

@@ -12,6 +12,7 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 /// What a test says of its host and its one site.
@@ -209,7 +210,23 @@ fn parts_of(state: &Path, manifest: &str) -> (Local, Desired) {
         .certificates()
         .map(|it| (it.name.clone(), (it.chain.into(), it.key.into())))
         .collect();
+    let trusted: HashMap<(String, String), String> = manifest
+        .authorities()
+        .map(|it| {
+            let text = fs::read_to_string(it.path).expect("the authorities are there");
+            ((it.site.to_string(), it.pool.to_string()), text)
+        })
+        .collect();
     let (local, mut desired) = manifest.into_parts();
+    for site in &mut desired.sites {
+        let site = Arc::make_mut(site);
+        for pool in &mut site.pools {
+            let name = (site.name.to_string(), pool.name.to_string());
+            if let (Some(tls), Some(text)) = (&mut pool.tls, trusted.get(&name)) {
+                tls.authorities = Some(text.clone());
+            }
+        }
+    }
     for certificate in &mut desired.certificates {
         let (chain, key) = &files[&certificate.name];
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);

@@ -1,14 +1,18 @@
 //! Clients that speak TLS: one that a test has in its hands, and a bridge by which a test speaks
-//! plainly to a plane that wants TLS.
+//! plainly to a plane that wants TLS; and one in front of a backend that speaks plainly to a plane which
+//! does not.
 
 use super::identity::authority;
 use super::peer::{End, PATIENCE, Peer};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion};
+use rustls::{
+    ClientConfig, ClientConnection, Connection, RootCertStore, ServerConfig, ServerConnection,
+    SupportedProtocolVersion,
+};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -162,7 +166,7 @@ impl Bridge {
                     let crossing = Crossing {
                         peer,
                         plane,
-                        connection,
+                        connection: connection.into(),
                         pending: Vec::new(),
                         peer_ended: false,
                         plane_ended: false,
@@ -175,10 +179,98 @@ impl Bridge {
     }
 }
 
+/// How a server of these versions shows a certificate, and asks for none.
+pub(crate) fn serving(
+    versions: &[&'static SupportedProtocolVersion],
+    (chain, key): (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>),
+) -> ServerConfig {
+    ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(versions)
+        .expect("they fit")
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .expect("the key fits")
+}
+
+/// Takes connections by TLS, and makes a plain one to a backend of each whose handshake is over. A header of the
+/// PROXY protocol stands in front of it, and is passed on.
+pub(crate) struct BackendBridge {
+    pub(crate) address: SocketAddr,
+}
+
+impl BackendBridge {
+    /// To a backend, for as long as the test runs.
+    pub(crate) fn to(backend: SocketAddr, config: ServerConfig) -> BackendBridge {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a port");
+        let address = listener.local_addr().expect("it is bound");
+        let config = Arc::new(config);
+        std::thread::spawn(move || {
+            for plane in listener.incoming().flatten() {
+                let config = Arc::clone(&config);
+                std::thread::spawn(move || BackendBridge::cross(plane, backend, config));
+            }
+        });
+        BackendBridge { address }
+    }
+
+    fn cross(mut plane: TcpStream, backend: SocketAddr, config: Arc<ServerConfig>) {
+        let header = read_proxy_header(&mut plane);
+        let mut connection = ServerConnection::new(config).expect("the configuration is good");
+        while connection.is_handshaking() {
+            if connection.complete_io(&mut plane).is_err() {
+                return;
+            }
+        }
+        let Ok(mut peer) = TcpStream::connect(backend) else {
+            return reset(&plane);
+        };
+        // What came in one piece with the end of the handshake.
+        let mut pending = Vec::new();
+        let _ = connection.reader().read_to_end(&mut pending);
+        if peer.write_all(&header).is_err() {
+            return reset(&plane);
+        }
+        let crossing = Crossing {
+            peer,
+            plane,
+            connection: connection.into(),
+            pending,
+            peer_ended: false,
+            plane_ended: false,
+        };
+        crossing.run();
+    }
+}
+
+/// What stands in front of the first record: of version 1 a line, of version 2 a length behind 14
+/// bytes.
+fn read_proxy_header(stream: &mut TcpStream) -> Vec<u8> {
+    let mut first = [0];
+    let mut header = Vec::new();
+    match stream.peek(&mut first) {
+        Ok(1) if first[0] == b'P' => {
+            while !header.ends_with(b"\n") && take(stream, 1, &mut header) {}
+        }
+        Ok(1) if first[0] == b'\r' && take(stream, 16, &mut header) => {
+            let length = usize::from(header[15]);
+            take(stream, length, &mut header);
+        }
+        _ => {}
+    }
+    header
+}
+
+fn take(stream: &mut TcpStream, count: usize, bytes: &mut Vec<u8>) -> bool {
+    let mut taken = vec![0; count];
+    let is_there = stream.read_exact(&mut taken).is_ok();
+    bytes.extend(taken);
+    is_there
+}
+
 struct Crossing {
     peer: TcpStream,
     plane: TcpStream,
-    connection: ClientConnection,
+    connection: Connection,
     /// For the peer.
     pending: Vec<u8>,
     peer_ended: bool,

@@ -135,8 +135,27 @@ fn shown<'a, 'n>(
     (tls, wrong)
 }
 
+/// The certificate of this name that backends are shown.
+pub(super) fn client_certificate(
+    certificates: &Certificates,
+    tenant: &str,
+    name: &str,
+) -> Result<Arc<Certificate>, Wrong> {
+    let key = || String::from("site.pool.tls.certificate");
+    match certificates.get(tenant, name) {
+        Some(unread) if unread.digest == Digest::default() => {
+            Err((key(), format!("{name} was never read"), ""))
+        }
+        Some(certificate) => Ok(Arc::clone(certificate)),
+        None => {
+            let what = format!("there is no certificate {name} of its tenant");
+            Err((key(), what, "make it first, or take it from the pool"))
+        }
+    }
+}
+
 impl Compiled {
-    /// The sites that show a certificate which `change` is about, with what they show after it:
+    /// The sites that show a certificate which `change` is about, to clients or to backends, with what they show after it:
     /// those of `others`, which are in the state that they will have but for that, and those that
     /// the change does not touch, but not those of `replaced` and `gone`.
     pub(super) fn recertified(
@@ -159,7 +178,7 @@ impl Compiled {
         let mut others: HashMap<SiteId, Arc<Site>> =
             others.into_iter().map(|site| (site.id, site)).collect();
         for (id, site) in self.snapshot.sites.iter() {
-            let mut shown_now = site.certificates().iter();
+            let mut shown_now = site.certificates().iter().chain(site.client_certificates());
             let is_about = shown_now.any(|it| touched.contains(&(&*it.tenant, &*it.name)));
             if !is_about || taken.contains(&id) {
                 continue;
@@ -178,6 +197,15 @@ impl Compiled {
             problems.extend(wrong.into_iter().map(|it| problem_of(name, it)));
             let mut site = Site::clone(&site);
             site.tls = tls;
+            let of_backends = |it: &Certificate| client_certificate(after, &it.tenant, &it.name);
+            let wrong = site
+                .client_certificates()
+                .filter_map(|it| of_backends(it).err());
+            let mut wrong: Vec<Wrong> = wrong.collect();
+            wrong.sort();
+            wrong.dedup();
+            problems.extend(wrong.into_iter().map(|it| problem_of(name, it)));
+            site.replace_client_certificates(|it| of_backends(it).ok());
             others.insert(id, Arc::new(site));
         }
         others.into_values().collect()

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::certificates::{problem_of, site_tls};
+use super::certificates::{client_certificate, problem_of, site_tls};
 use super::limits::site_limits;
 use super::routes::Routes;
 use super::tenant::Tenant;
@@ -19,9 +19,9 @@ use crate::name::{Hostname, Name};
 use crate::network_set::NetworkSet;
 use crate::problem::Problem;
 use crate::snapshot::{
-    Algorithm, Backend, BackendKey, Certificates, CheckHost, CheckKind, HashInput, HealthCheck,
-    HttpCheck, LogShare, NamedBackend, Pool, ProxyProtocol, Queue, Site, SiteId, SiteTls, Statuses,
-    Sticky, Suspended, TenantId, Tier, Timeouts, TlsCheck,
+    Algorithm, Backend, BackendKey, BackendTls, Beginning, Certificates, CheckHost, CheckKind,
+    HashInput, HealthCheck, HttpCheck, LogShare, NamedBackend, Pool, ProxyProtocol, Queue, Site,
+    SiteId, SiteTls, Statuses, Sticky, Suspended, TenantId, Tier, Timeouts, TlsCheck,
 };
 use crate::suspension::Suspensions;
 
@@ -228,7 +228,10 @@ impl Compiler<'_> {
             queue,
             backends,
         } = pool;
-        self.refuse(site, "site.pool.tls", tls.is_some());
+        let beginning = Beginning {
+            proxy_protocol: compile_proxy_protocol(*proxy_protocol),
+            tls: self.pool_tls(site, tls.as_deref()),
+        };
         Pool {
             id: *id,
             name: self.pool_name(name),
@@ -242,13 +245,36 @@ impl Compiler<'_> {
                     timeout: queue.timeout,
                 })
             }),
-            tiers: self.tiers(
-                site,
-                name,
-                compile_proxy_protocol(*proxy_protocol),
-                backends,
-            ),
+            tiers: self.tiers(site, name, &beginning, backends),
         }
+    }
+
+    fn pool_tls(
+        &mut self,
+        site: &desired::Site,
+        tls: Option<&desired::PoolTls>,
+    ) -> Option<Arc<BackendTls>> {
+        let desired::PoolTls {
+            verify,
+            name,
+            authorities,
+            certificate,
+        } = tls?;
+        if authorities.as_ref().is_some_and(String::is_empty) {
+            let what = String::from("was never read");
+            self.report(site, "site.pool.tls.authorities", what);
+        }
+        let certificate = certificate.as_ref().and_then(|name| {
+            let found = client_certificate(self.certificates, site.tenant.as_str(), name.as_str());
+            let wrong = |wrong| problem_of((site.tenant.as_str(), site.name.as_str()), wrong);
+            found.map_err(|it| self.problems.push(wrong(it))).ok()
+        });
+        Some(Arc::new(BackendTls {
+            verify: *verify,
+            name: name.as_ref().map(|name| Arc::from(name.as_str())),
+            authorities: authorities.as_deref().map(Arc::from),
+            certificate,
+        }))
     }
 
     fn health(
@@ -323,13 +349,13 @@ impl Compiler<'_> {
         &mut self,
         site: &desired::Site,
         pool: &Name,
-        proxy_protocol: ProxyProtocol,
+        beginning: &Beginning,
         backends: &[desired::Backend],
     ) -> Box<[Tier]> {
         let mut near = Servers::default();
         let mut by_group: Vec<(&Name, Servers)> = Vec::new();
         for backend in backends {
-            let compiled = self.backend(site, pool, proxy_protocol, backend);
+            let compiled = self.backend(site, pool, beginning, backend);
             let servers = match &backend.group {
                 None => &mut near,
                 Some(group) if self.host.group.as_ref() == Some(group) => &mut near,
@@ -368,7 +394,7 @@ impl Compiler<'_> {
         &mut self,
         site: &desired::Site,
         pool: &Name,
-        proxy_protocol: ProxyProtocol,
+        beginning: &Beginning,
         backend: &desired::Backend,
     ) -> Server {
         let desired::Backend {
@@ -392,7 +418,7 @@ impl Compiler<'_> {
                     self.pool_name(pool),
                     name,
                     *address,
-                    proxy_protocol,
+                    beginning.clone(),
                 ),
                 weight,
                 connections,
@@ -403,7 +429,10 @@ impl Compiler<'_> {
                 port: *port,
                 weight,
                 connections,
-                proxy_protocol,
+                beginning: Beginning {
+                    proxy_protocol: beginning.proxy_protocol,
+                    tls: (beginning.tls.as_ref()).map(|tls| BackendTls::named(tls, host.as_str())),
+                },
             }),
         }
     }

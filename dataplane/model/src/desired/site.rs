@@ -281,9 +281,11 @@ pub struct Sticky {
 pub struct PoolTls {
     /// The backend's certificate must be good for `name`.
     pub verify: bool,
-    /// Sent as SNI and verified; none means the hostname that the client asked for.
+    /// Sent as SNI and verified; none means the name, or else the address, that the backend is
+    /// known by.
     pub name: Option<Hostname>,
-    /// A file of authorities in PEM to trust instead of the public ones.
+    /// Authorities in PEM to trust instead of those of the host. Empty until the file was read that
+    /// a manifest names.
     pub authorities: Option<String>,
     /// The tenant's certificate that is shown to the backend.
     pub certificate: Option<Name>,

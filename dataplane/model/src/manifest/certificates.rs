@@ -23,7 +23,40 @@ pub struct CertificateFiles<'a> {
     pub key_line: u32,
 }
 
+/// The file of the authorities that a pool trusts (`site.pool.tls.authorities`).
+#[derive(Clone, Copy, Debug)]
+pub struct AuthoritiesFile<'a> {
+    /// Whose site it is.
+    pub tenant: &'a Name,
+    /// The site's name.
+    pub site: &'a Name,
+    /// The pool's name.
+    pub pool: &'a Name,
+    /// The file in PEM.
+    pub path: &'a str,
+    /// The line that names it.
+    pub line: u32,
+}
+
 impl Manifest {
+    /// Every pool's file of authorities, in the order of the manifest.
+    pub fn authorities(&self) -> impl Iterator<Item = AuthoritiesFile<'_>> {
+        self.written.sites.iter().flat_map(|site| {
+            let name = site.full_name();
+            site.pools.iter().filter_map(move |pool| {
+                let (tenant, site) = name?;
+                let tls = pool.tls.as_ref()?;
+                Some(AuthoritiesFile {
+                    tenant: &tenant.value,
+                    site: &site.value,
+                    pool: &pool.name.value,
+                    path: tls.value.authorities.as_deref()?,
+                    line: tls.line,
+                })
+            })
+        })
+    }
+
     /// The files of every certificate, in the order of the manifest.
     pub fn certificates(&self) -> impl Iterator<Item = CertificateFiles<'_>> {
         fn there<T>(value: &Option<Located<T>>) -> &Located<T> {
@@ -86,13 +119,19 @@ impl Manifest {
                     }
                     Misfit::Certificate(place) => {
                         let certificate = &site.certificates[place];
+                        let good_for = match known[place] {
+                            [] => String::from(
+                                "for it names no DNS name in its subjectAltName, and clients look \
+                                 nowhere else",
+                            ),
+                            names => format!("but for {}", listed(names)),
+                        };
                         report(
                             certificate.line,
                             "site.certificates",
                             format!(
-                                "{:?} is good for none of the site's hostnames, but for {}",
-                                certificate.value.as_str(),
-                                listed(known[place])
+                                "{:?} is good for none of the site's hostnames, {good_for}",
+                                certificate.value.as_str()
                             ),
                             "take it out, or name the certificate that was meant",
                         );

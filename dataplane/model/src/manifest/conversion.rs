@@ -8,8 +8,8 @@ use super::reader::Located;
 use super::written::{self, Written};
 use crate::certificate::CertificateContent;
 use crate::desired::{
-    Backend, Certificate, Desired, Group, IdCounters, Outcome, Owner, Peer, Pool, Route, Site,
-    Tenant, Zone,
+    Backend, Certificate, Desired, Group, IdCounters, Outcome, Owner, Peer, Pool, PoolTls, Route,
+    Site, Tenant, Zone,
 };
 use crate::local::{Fleet, Geo, GeoOverride, Host, Listen, Local};
 use crate::name::Name;
@@ -97,6 +97,7 @@ fn convert_host(host: written::Host, listen: &Listen) -> Host {
         resolvers,
         probe,
         access_log,
+        authorities,
         timeouts,
     } = host;
     let first_address = addresses.first().zip(listen.http.first());
@@ -112,6 +113,7 @@ fn convert_host(host: written::Host, listen: &Listen) -> Host {
         resolvers,
         probe: probe.or(default_probe),
         access_log,
+        authorities,
         timeouts: timeouts.on(&Timeouts::default()),
     }
 }
@@ -320,11 +322,27 @@ fn convert_pool(pool: written::Pool) -> Pool {
         algorithm,
         health: health.map(Box::new),
         sticky: sticky.map(Box::new),
-        tls: tls.map(|tls| Box::new(tls.value)),
+        tls: tls.map(|tls| Box::new(convert_pool_tls(tls.value))),
         proxy_protocol,
         slow_start,
         queue,
         backends: Vec::new(),
+    }
+}
+
+fn convert_pool_tls(tls: PoolTls) -> PoolTls {
+    let PoolTls {
+        verify,
+        name,
+        authorities,
+        certificate,
+    } = tls;
+    PoolTls {
+        verify,
+        name,
+        // Read by who can read files.
+        authorities: authorities.map(|_| String::new()),
+        certificate,
     }
 }
 

@@ -88,6 +88,7 @@ pub(super) struct Host {
     pub(super) resolvers: Vec<SocketAddr>,
     pub(super) probe: Option<SocketAddr>,
     pub(super) access_log: Option<String>,
+    pub(super) authorities: Option<String>,
     pub(super) timeouts: TimeoutOverrides,
 }
 

@@ -18,7 +18,7 @@ pub struct CertificateId(pub u64);
 
 /// One tenant's certificate. Sites hold it as `Arc<Certificate>`: one with another digest has other
 /// content, and is another value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Certificate {
     /// Its id.
     pub id: CertificateId,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use super::{Backend, BackendKey, Pool, ProxyProtocol, Site, SiteId, Tier};
+use super::{Backend, BackendKey, Beginning, Pool, Site, SiteId, Tier};
 
 /// A backend whose addresses the DNS has: each of them is a server of its own, as if it had been
 /// written there in the backend's place.
@@ -20,8 +20,8 @@ pub struct NamedBackend {
     pub weight: u32,
     /// Requests of this host that may be under way at each of its addresses; none: any number.
     pub connections: Option<NonZeroU32>,
-    /// The header that its pool's connections begin with.
-    pub proxy_protocol: ProxyProtocol,
+    /// How connections to each of its addresses begin.
+    pub beginning: Beginning,
 }
 
 impl Site {
@@ -69,7 +69,7 @@ impl Tier {
                     Arc::clone(pool),
                     Arc::clone(&named.name),
                     address,
-                    named.proxy_protocol,
+                    named.beginning.clone(),
                 ),
             }));
         }

@@ -28,6 +28,7 @@ pub(super) fn read_host(reader: &mut Reader<'_>, mut section: Section<'_>) -> Op
     check_resolvers(reader, resolvers.as_deref().unwrap_or_default());
     let probe = section.take(reader, "probe", values::probe_address);
     let access_log = section.take(reader, "access_log", values::text);
+    let authorities = section.take(reader, "authorities", values::text);
     let timeouts = section.table(reader, "timeouts", "host.timeouts");
     let timeouts = read_timeouts(reader, timeouts, "host.timeouts.body");
     section.finish(reader);
@@ -42,6 +43,7 @@ pub(super) fn read_host(reader: &mut Reader<'_>, mut section: Section<'_>) -> Op
         resolvers: plain(resolvers),
         probe: probe.map(|located| located.value),
         access_log: access_log.map(|located| located.value),
+        authorities: authorities.map(|located| located.value),
         timeouts,
     })
 }
