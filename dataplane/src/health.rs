@@ -27,6 +27,7 @@ mod verdict;
 
 pub(crate) use verdict::TrafficFailure;
 
+use crate::peers::LostSites;
 use crate::routing::Routing;
 use arc_swap::ArcSwap;
 use checker::Checker;
@@ -70,10 +71,12 @@ pub(crate) fn descriptors_for_checks(descriptors: u64) -> u64 {
 
 impl HealthChecks {
     /// Starts the thread, which lives as long as the process and checks the backends of
-    /// `routing`, with at most `under_way_max` connections at a time.
+    /// `routing`, with at most `under_way_max` connections at a time; `lost_sites` hears of what that
+    /// means for sites.
     pub(crate) fn start(
         routing: &Arc<ArcSwap<Routing>>,
         under_way_max: u64,
+        lost_sites: &Arc<LostSites>,
     ) -> io::Result<Arc<HealthChecks>> {
         let (reports, receiver) = mpsc::sync_channel(HEALTH_REPORTS_MAX);
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
@@ -85,7 +88,12 @@ impl HealthChecks {
             without_resources: AtomicU64::new(0),
             too_long: AtomicU64::new(0),
         });
-        let checker = Checker::new(Arc::clone(&health), Arc::clone(routing), receiver)?;
+        let checker = Checker::new(
+            Arc::clone(&health),
+            Arc::clone(routing),
+            receiver,
+            Arc::clone(lost_sites),
+        )?;
         std::thread::Builder::new()
             .name("health".to_owned())
             .spawn(move || {

@@ -11,6 +11,7 @@ use crate::listeners::{self, ByWorker, Passed};
 use crate::metrics;
 use crate::names::{Names, resolver};
 use crate::pages::{PageSet, PageWriter};
+use crate::peers::Peers;
 use crate::request_id::RequestIds;
 use crate::revision::Follower;
 use crate::routing::{Joint, Routing};
@@ -80,6 +81,7 @@ pub fn run(state: &Path) -> Result<(), String> {
         sticky_key: StickyKey::of_secret(&secret),
         certificates: Loader::start(state, TicketSecret::of_secret(&secret))
             .map_err(|error| format!("starting the thread of certificates: {error}"))?,
+        peers: Peers::new(local.host.name.clone(), &secret)?,
     };
     let joint = Joint {
         names: &registers.names,

@@ -8,10 +8,7 @@ use crate::manifest::Manifest;
 use crate::problem::Problem;
 
 const NOT_BUILT: &[&str] = &[
-    "host.probe",
     "listen.api",
-    "probe",
-    "peer.probe",
     "site.redirect_to_https",
     "site.hsts",
     "site.pool.tls",

@@ -13,6 +13,7 @@ use super::turns::Turns;
 use super::verdict::{Failure, Standing, Success};
 use super::{HealthChecks, TrafficReport};
 use crate::backend_state::Health;
+use crate::peers::LostSites;
 use crate::routing::{Routing, ServedSite};
 use arc_swap::ArcSwap;
 use meridian_model::limits::{
@@ -41,6 +42,7 @@ pub(super) struct Checker {
     /// The routing that `targets` are of; 0: none yet.
     serial: u64,
     reports: mpsc::Receiver<TrafficReport>,
+    lost_sites: Arc<LostSites>,
     epoll: OwnedFd,
     targets: HashMap<u64, Target>,
     next_number: u64,
@@ -60,6 +62,7 @@ impl Checker {
         health: Arc<HealthChecks>,
         routing: Arc<ArcSwap<Routing>>,
         reports: mpsc::Receiver<TrafficReport>,
+        lost_sites: Arc<LostSites>,
     ) -> std::io::Result<Checker> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let wake = epoll::EventData::new_u64(WAKE);
@@ -71,6 +74,7 @@ impl Checker {
             routing,
             serial: 0,
             reports,
+            lost_sites,
             epoll,
             targets: HashMap::new(),
             next_number: 0,
@@ -123,6 +127,7 @@ impl Checker {
         self.serial = routing.serial;
         for id in changed {
             self.take_up_site(id, routing.served(id).map(|it| &**it), now);
+            self.lost_sites.look_at(id);
         }
     }
 
@@ -404,6 +409,7 @@ impl Checker {
         };
         let reason = reason.to_string();
         target.state.set_health(health, &reason);
+        self.lost_sites.look_at(target.site.id);
         if (before, health) != (Health::Unchecked, Health::Up) {
             let (name, address) = (target.full_name(), target.key.address());
             let line = format!("backend {name} at {address} is {}: {reason}", health.word());
