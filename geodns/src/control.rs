@@ -3,6 +3,7 @@
 use crate::configuration::Configuration;
 use crate::counters::Counts;
 use crate::geography::Asker;
+use crate::peers::Peers;
 use crate::status;
 use crate::workers::Workers;
 use ipnet::IpNet;
@@ -33,6 +34,7 @@ const SILENT_MAX: Duration = Duration::from_secs(60);
 pub(crate) struct Control {
     pub(crate) configuration: Configuration,
     pub(crate) geography: Asker,
+    pub(crate) peers: Peers,
     pub(crate) workers: Workers,
     /// Where DNS is answered.
     pub(crate) listen: Vec<SocketAddr>,
@@ -158,7 +160,9 @@ impl Control {
             return json!({ "error": "a revision is still being compiled; ask again" });
         };
         let reports = self.workers.reports(WORKERS_TIMEOUT);
-        status::report(self, &position, &reports, is_brief)
+        let peers = self.peers.report(WORKERS_TIMEOUT);
+        let peers = peers.unwrap_or_default();
+        status::report(self, &position, &reports, &peers, is_brief)
     }
 
     /// Queries by service name since the start.

@@ -16,6 +16,7 @@ pub(crate) fn report(
     control: &Control,
     position: &Position,
     reports: &[Report],
+    peers: &Value,
     is_brief: bool,
 ) -> Value {
     let zones = &position.state.zones;
@@ -50,13 +51,21 @@ pub(crate) fn report(
         "geography": control.geography.standing(),
         "workers": workers.collect::<Vec<_>>(),
         "counters": sum.report(),
-        "limits": sum.limits(),
+        "isolated": peers["isolated"],
+        "hosts": peers["hosts"],
+        "limits": limits(&sum, peers),
         "kernel": { "release": kernel_release(), "features": [] },
     });
     if !is_brief {
         status["zones"] = zones_of(zones);
     }
     status
+}
+
+/// Of the workers, then of the health of the hosts.
+fn limits(counts: &Counts, peers: &Value) -> Vec<Value> {
+    let of = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    [of(&counts.limits()), of(&peers["limits"])].concat()
 }
 
 fn zones_of(zones: &Zones) -> Value {
