@@ -308,7 +308,7 @@ fn kinds() -> impl Strategy<Value = Kind> {
 const WARM: u64 = 12 * STEPS;
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// A host or its proxy dies and comes back: every responder that is left withdraws it in time,
     /// once, and nobody else; and has it return once.
