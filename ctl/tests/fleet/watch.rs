@@ -43,6 +43,8 @@ impl Watch {
     pub(crate) fn begin(rig: &Rig) -> Watch {
         let mut watch = Watch::default();
         watch.until(rig, &everybody(rig), returns_within());
+        // It may have become so after the last look.
+        watch.look(rig);
         watch.times.clear();
         watch
     }
