@@ -21,6 +21,7 @@ mod failures;
 mod file_limit;
 mod fleet_secret;
 mod geographic_database;
+mod host_status;
 mod ledger;
 mod limits;
 mod lines;

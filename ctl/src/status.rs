@@ -8,6 +8,7 @@ use crate::asking::ask_plane;
 use crate::cli;
 use crate::dns_status::DnsStatus;
 use crate::failure::Failure;
+use crate::host_status::HostStatus;
 use crate::output::Output;
 use crate::plane_process::GEODNS;
 use crate::plane_socket::{self, Answer, NoAnswer};
@@ -62,8 +63,11 @@ fn responder_text(responder: &Answer) -> String {
     let dns = DnsStatus::of(&responder.json);
     let mut text = heading(&responder.status);
     text.push_str(&dns.lines());
+    let hosts = HostStatus::of(&responder.json);
+    text.push_str(hosts.line());
     let [zones, responses] = dns.tables();
-    for table in [zones, responses, limits(&responder.status.limits)] {
+    let limits = limits(&responder.status.limits);
+    for table in [hosts.table(), zones, responses, limits] {
         let table = table.render();
         if !table.is_empty() {
             text.push('\n');

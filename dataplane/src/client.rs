@@ -8,7 +8,9 @@ use crate::access_log::Entry;
 use crate::counters::{Cause, Cut, SiteCounters};
 use crate::exchange::Exchange;
 use crate::http::Version;
-use crate::http::answer::{AnswerContext, write_options_answer, write_reject, write_route_answer};
+use crate::http::answer::{
+    AnswerContext, write_options_answer, write_probe_answer, write_reject, write_route_answer,
+};
 use crate::http::field::FieldName;
 use crate::http::forward::{RequestContext, TargetParts, write_asked, write_request_head};
 use crate::http::method::Method;
@@ -29,6 +31,7 @@ use crate::worker::Worker;
 use meridian_model::limits::{
     HOSTNAME_BYTES_MAX, LINGER_BYTES_MAX, LINGER_MS, REQUEST_ID_BYTES_MAX,
 };
+use meridian_model::probe::PATH;
 use meridian_model::snapshot::{Forward, HostField, SiteId};
 use meridian_model::usage::{Column, NO_SITE};
 use meridian_sys::{RecvBuf, Runtime, Socket};
@@ -501,6 +504,8 @@ enum Admitted {
     Forward(Request),
     /// OPTIONS that goes no further.
     Options(AnswerContext),
+    /// Another host asks how this one is: the whole answer.
+    Probe(Vec<u8>),
     /// A route of the site answers, with these bytes.
     Answered {
         site: Rc<LocalSite>,
@@ -522,7 +527,7 @@ impl Admitted {
             Admitted::Forward(request) => Some(&request.site),
             Admitted::Answered { site, .. } => Some(site),
             Admitted::Refused { site, .. } => site.as_ref(),
-            Admitted::Gone | Admitted::Options(_) => None,
+            Admitted::Gone | Admitted::Options(_) | Admitted::Probe(_) => None,
         }
     }
 }
@@ -602,6 +607,8 @@ async fn serve_request(connection: &mut ClientConnection) -> Next {
     }
     match admitted.site() {
         Some(site) => connection.serve_site(site, head_bytes),
+        // What hosts ask each other is nobody's traffic.
+        None if matches!(admitted, Admitted::Probe(_)) => {}
         None => count_in(connection, head_bytes),
     }
     let connection = &*connection;
@@ -611,6 +618,7 @@ async fn serve_request(connection: &mut ClientConnection) -> Next {
         Course::Answer(answer, keep_alive) => {
             send_answer(connection, mem::take(answer), *keep_alive).await
         }
+        Course::Probe(answer) => send_probe_answer(connection, mem::take(answer)).await,
         Course::Refuse(refusal, context) => refuse(connection, *refusal, *context).await,
         Course::Close => Next::Close,
     }
@@ -697,6 +705,14 @@ fn admit(connection: &ClientConnection, head: &RequestHead<'_>) -> Admitted {
     }
     if head.target == Target::Asterisk || head.max_forwards == Some(0) {
         return Admitted::Options(context);
+    }
+    if head.method == Method::Get
+        && head.target == Target::Origin(PATH.as_bytes())
+        && let Some((signed, body)) = worker.probed(head)
+    {
+        let mut answer = Vec::new();
+        write_probe_answer(&mut answer, &signed, &body, &worker.date());
+        return Admitted::Probe(answer);
     }
     let site = match (site_of(worker, head.host), connection.stream().tls()) {
         (Some(site), None) => site,
@@ -897,6 +913,8 @@ enum Course<'c> {
     Forward(Exchange<'c>),
     /// These bytes are the answer, and then the connection may stay open.
     Answer(Vec<u8>, bool),
+    /// So is this, and is not counted.
+    Probe(Vec<u8>),
     Refuse(Refusal, AnswerContext),
     Close,
 }
@@ -928,6 +946,7 @@ impl<'c> Course<'c> {
                 connection.count_response(204, connection.counters());
                 Course::Answer(answer, context.keep_alive)
             }
+            Admitted::Probe(answer) => Course::Probe(answer),
             Admitted::Refused {
                 refusal, context, ..
             } => Course::Refuse(refusal, context),
@@ -1011,6 +1030,17 @@ async fn send_answer(connection: &ClientConnection, answer: Vec<u8>, keep_alive:
             connection.fail(Cause::Cut(cut));
             Next::Reset
         }
+    }
+}
+
+/// Answers another host, which closes when it has read that.
+async fn send_probe_answer(connection: &ClientConnection, answer: Vec<u8>) -> Next {
+    let worker = connection.worker();
+    let write = worker.with_routing(|routing| routing.snapshot.timeouts.write);
+    let stream = connection.stream();
+    match stream.send(answer, write.as_nanos() as u64).await {
+        Ok(_) => Next::Linger,
+        Err(_) => Next::Reset,
     }
 }
 

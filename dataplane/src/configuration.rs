@@ -238,6 +238,9 @@ impl Thread {
         for state in states.unwrap_or_default() {
             state.set_draining(draining);
         }
+        if let Some(served) = served {
+            self.shared.lost_sites.look_at(served.site().id);
+        }
         Ok(Drained { changed, absent })
     }
 

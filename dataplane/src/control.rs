@@ -12,7 +12,8 @@ use futures_lite::{AsyncBufReadExt, AsyncWriteExt};
 use glommio::net::{UnixListener, UnixStream};
 use glommio::timer::sleep;
 use glommio::{LocalExecutorBuilder, Placement};
-use meridian_model::limits::{LOCAL_CONNECTIONS_MAX, LOCAL_LINE_BYTES_MAX};
+use meridian_model::limits::{LOCAL_CONNECTIONS_MAX, LOCAL_LINE_BYTES_MAX, PROBED_HOSTS_MAX};
+use meridian_model::probe::View;
 use meridian_model::snapshot::SiteId;
 use meridian_model::usage::NO_SITE;
 use meridian_sys::Notifier;
@@ -153,6 +154,10 @@ impl ControlThread {
         loop {
             sleep(headroom::WINDOW).await;
             let _ = self.hear_from_workers().await;
+            let headroom = self.readings.borrow().headroom(&self.shared);
+            self.shared
+                .peers
+                .set_load(headroom::used_percent(&headroom));
             self.readings.borrow_mut().take(&self.shared.workers);
         }
     }
@@ -215,12 +220,13 @@ impl ControlThread {
                 Some(backend) => (self.drain(backend, op == "drain").await, true),
                 None => (json!({ "error": "backend: not a name" }), false),
             },
+            Some("view") => (self.take_view(&asked), true),
             Some("follow") => match (number(&asked, "generation"), number(&asked, "length")) {
                 (Ok(generation), Ok(length)) => (self.follow(generation, length).await, true),
                 (Err(fault), _) | (_, Err(fault)) => (json!({ "error": fault }), false),
             },
             _ => (
-                json!({ "error": "op: not one of status, usage, failures, follow, drain, ready" }),
+                json!({ "error": "op: not one of status, usage, failures, follow, drain, ready, view" }),
                 false,
             ),
         }
@@ -283,6 +289,19 @@ impl ControlThread {
             }
             Some(Err(NotDrained::Fault(fault))) => json!({ "error": fault }),
             None => json!({ "error": "a revision is still being compiled; ask again" }),
+        }
+    }
+
+    /// What the responder of this host sees of the others, for those who probe this one.
+    fn take_view(&self, asked: &Value) -> Value {
+        let view = asked.get("view").cloned().unwrap_or_default();
+        match serde_json::from_value::<View>(view) {
+            Ok(view) if view.up.len() + view.down.len() <= PROBED_HOSTS_MAX => {
+                self.shared.peers.set_view(view);
+                json!({})
+            }
+            Ok(_) => json!({ "error": format!("view: over {PROBED_HOSTS_MAX} hosts") }),
+            Err(error) => json!({ "error": format!("view: {error}") }),
         }
     }
 

@@ -60,6 +60,15 @@ impl Readings {
     }
 }
 
+/// Of all that the workers have, how much is used, in hundredths: the mean of what each has least of.
+pub(crate) fn used_percent(workers: &[Headroom]) -> u8 {
+    let left = workers
+        .iter()
+        .map(|it| it.time.min(it.connections).min(it.buffers));
+    let mean = left.sum::<f64>() / workers.len().max(1) as f64;
+    (100.0 * (1.0 - mean)).round().clamp(0.0, 100.0) as u8
+}
+
 impl Reading {
     fn of(board: &WorkerBoard) -> Reading {
         Reading {

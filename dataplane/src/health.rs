@@ -27,6 +27,7 @@ mod verdict;
 
 pub(crate) use verdict::TrafficFailure;
 
+use crate::peers::LostSites;
 use crate::routing::Routing;
 use crate::tls::BackendConfigs;
 use arc_swap::ArcSwap;
@@ -71,11 +72,13 @@ pub(crate) fn descriptors_for_checks(descriptors: u64) -> u64 {
 
 impl HealthChecks {
     /// Starts the thread, which lives as long as the process and checks the backends of
-    /// `routing`, with at most `under_way_max` connections at a time.
+    /// `routing`, with at most `under_way_max` connections at a time; `lost_sites` hears of what that
+    /// means for sites.
     pub(crate) fn start(
         routing: &Arc<ArcSwap<Routing>>,
         under_way_max: u64,
         backend_tls: BackendConfigs,
+        lost_sites: &Arc<LostSites>,
     ) -> io::Result<Arc<HealthChecks>> {
         let (reports, receiver) = mpsc::sync_channel(HEALTH_REPORTS_MAX);
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
@@ -92,6 +95,7 @@ impl HealthChecks {
             Arc::clone(routing),
             receiver,
             backend_tls,
+            Arc::clone(lost_sites),
         )?;
         std::thread::Builder::new()
             .name("health".to_owned())

@@ -44,6 +44,7 @@ mod local_sites;
 mod metrics;
 pub mod names;
 mod pages;
+mod peers;
 pub mod plane;
 mod pool_queue;
 mod proxy_header;

@@ -11,6 +11,7 @@ use crate::listeners::{self, ByWorker, Passed};
 use crate::metrics;
 use crate::names::{Names, resolver};
 use crate::pages::{PageSet, PageWriter};
+use crate::peers::Peers;
 use crate::request_id::RequestIds;
 use crate::revision::Follower;
 use crate::routing::{Joint, Routing};
@@ -89,6 +90,7 @@ pub fn run(state: &Path) -> Result<(), String> {
             .map_err(|error| format!("starting the thread of certificates: {error}"))?,
         backend_tls: BackendConfigs::start(state, host_authorities(&local))
             .map_err(|error| format!("starting the thread of TLS to backends: {error}"))?,
+        peers: Peers::new(local.host.name.clone(), &secret)?,
     };
     let joint = Joint {
         names: &registers.names,

@@ -9,6 +9,7 @@ use crate::failures::Question;
 use crate::health::{HealthChecks, descriptors_for_checks};
 use crate::limits::Meters;
 use crate::names::Names;
+use crate::peers::{LostSites, Peers, ProbeCounters};
 use crate::routing::{Joint, Routing};
 use crate::sticky::StickyKey;
 use crate::tls::{BackendConfigs, Loader};
@@ -19,6 +20,7 @@ use meridian_model::limits::{
 };
 use meridian_sys::Notifier;
 use meridian_sys::limits::{BUFFERS_MAX, RECV_STRIDE_BYTES};
+use meridian_sys::process::random_bytes;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -83,6 +85,8 @@ pub(crate) struct WorkerBoard {
     pub(crate) tls_over_limit: Counter,
     /// Handshakes with sites whose certificates could not be had.
     pub(crate) tls_without_certificate: Counter,
+    /// Probes of other hosts.
+    pub(crate) probes: ProbeCounters,
     /// Connections to backends refused by the address policy.
     pub(crate) policy_refusals: Counter,
     /// Entries of the access log for which there was no room.
@@ -144,6 +148,10 @@ pub(crate) struct Shared {
     pub(crate) names: Arc<Names>,
     /// The checks of backends.
     pub(crate) health: Arc<HealthChecks>,
+    /// The sites that lack a backend.
+    pub(crate) lost_sites: Arc<LostSites>,
+    /// What other hosts are told.
+    pub(crate) peers: Peers,
     /// What is used of limits.
     pub(crate) meters: Meters,
     /// From which on workers say when they published their numbers.
@@ -187,6 +195,8 @@ pub(crate) struct Registers {
     pub(crate) certificates: Loader,
     /// What handshakes with backends are made with.
     pub(crate) backend_tls: BackendConfigs,
+    /// What other hosts are told.
+    pub(crate) peers: Peers,
 }
 
 /// Workers that were asked to publish their numbers.
@@ -250,10 +260,14 @@ impl Shared {
         let for_checks = descriptors_for_checks(for_sockets);
         let of_a_worker = |all: u64| (all / workers.max(1) as u64).max(1);
         let routing = Arc::new(ArcSwap::from_pointee(routing));
-        let health = HealthChecks::start(&routing, for_checks, registers.backend_tls.clone())?;
+        let lost_sites = LostSites::new(&routing, u64::from_ne_bytes(random_bytes()?));
+        let backend_tls = registers.backend_tls.clone();
+        let health = HealthChecks::start(&routing, for_checks, backend_tls, &lost_sites)?;
         Ok(Arc::new(Shared {
             routing,
             health,
+            lost_sites,
+            peers: registers.peers,
             wall_seconds: AtomicU64::new(wall_seconds),
             client_connections_max: of_a_worker(for_clients),
             sockets_max: of_a_worker(for_sockets.saturating_sub(for_checks)),

@@ -76,6 +76,8 @@ pub(crate) fn summary(shared: &Shared, facts: &Facts<'_>) -> Value {
         "draining": facts.draining,
         "uptime_s": facts.uptime.as_secs(),
         "workers": workers(shared, facts),
+        "probes": shared.workers.iter().map(|it| it.probes.answered.get()).sum::<u64>(),
+        "sites_lost": shared.lost_sites.len(),
         "access_log": shared.log.as_deref().map(access_log),
         "kernel": {
             "release": kernel_release(),
@@ -377,6 +379,18 @@ pub(crate) fn limits(shared: &Shared) -> Vec<Met> {
             shared.health.without_resources(),
         ),
         ("health_check_too_long", shared.health.too_long()),
+        (
+            "probe_forged",
+            sum(&|worker| shared.workers[worker].probes.forged.get()),
+        ),
+        (
+            "probe_foreign",
+            sum(&|worker| shared.workers[worker].probes.foreign.get()),
+        ),
+        (
+            "probe_old",
+            sum(&|worker| shared.workers[worker].probes.old.get()),
+        ),
         ("lookup_failed", shared.names.failed()),
         ("name_addresses", shared.names.over()),
         ("site_addresses", shared.names.over_of_site()),

@@ -9,6 +9,7 @@ use crate::counters::{Causes, SiteCounters};
 use crate::entrance::{Arrival, Entrance};
 use crate::failures::Failures;
 use crate::health::HealthChecks;
+use crate::http::request::RequestHead;
 use crate::limits::{Seat, Seats};
 use crate::local_sites::LocalSites;
 use crate::pages::PageWriter;
@@ -263,6 +264,11 @@ impl Worker {
             // No worker of this plane watches a UDP socket.
             Event::Readable(_) => {}
         }
+    }
+
+    /// The signed answer to a request that another host probes this one with.
+    pub(crate) fn probed(&self, head: &RequestHead<'_>) -> Option<(String, Vec<u8>)> {
+        self.shared.peers.answer(head, &self.shared, self.board())
     }
 
     /// Lets a connection of which bytes have come be served.

@@ -1,11 +1,10 @@
 //! The configuration thread: it follows the config log, keeps the wall clock, rolls cookie keys over
-//! and gives the workers each new [`State`]. What a state replaces is freed here, not by a worker.
+//! and has each new [`State`] published. What a state replaces is freed here, not by a worker.
 
 use crate::geography::{Tables, as_geography};
+use crate::published::Published;
 use crate::revision::Follower;
 use crate::state::State;
-use crate::worker::Told;
-use crate::workers::Workers;
 use meridian_model::geo::Group;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
@@ -13,10 +12,6 @@ use std::time::{Duration, SystemTime};
 
 /// How often the clock is set.
 const TICK: Duration = Duration::from_millis(100);
-
-/// How long an old state is kept for workers to let go of it. They do at once when they are told of
-/// a newer one.
-const REPLACED_MAX: usize = 4;
 
 /// Where the thread stands.
 #[derive(Debug, Clone)]
@@ -52,9 +47,8 @@ impl Configuration {
     /// Starts the thread.
     pub(crate) fn start(
         follower: Follower,
-        state: Arc<State>,
+        published: Arc<Published>,
         tables: Tables,
-        workers: Workers,
         now_s: Arc<AtomicU32>,
     ) -> Result<Configuration, String> {
         let (requests, receiver) = mpsc::channel();
@@ -62,10 +56,8 @@ impl Configuration {
             groups: Group::of_zones(follower.served().zones()),
             follower,
             tables,
-            state,
-            workers,
+            published,
             now_s,
-            replaced: Vec::new(),
         };
         std::thread::Builder::new()
             .name("configuration".to_owned())
@@ -120,57 +112,47 @@ struct Thread {
     tables: Tables,
     /// Those of the zones that are served, as tables are made for them.
     groups: Vec<Group>,
-    state: Arc<State>,
-    workers: Workers,
+    published: Arc<Published>,
     now_s: Arc<AtomicU32>,
-    /// The newest last.
-    replaced: Vec<Arc<State>>,
 }
 
 impl Thread {
     fn follow(&mut self, generation: Option<u64>, length: Option<u64>) {
         self.follower.follow(generation, length);
         let zones = self.follower.served().zones();
-        if !Arc::ptr_eq(zones, &self.state.zones) {
+        if !Arc::ptr_eq(zones, &self.published.state().zones) {
             let zones = Arc::clone(zones);
             let groups = Group::of_zones(&zones);
-            let mut state = self.state.with_zones(zones);
             // A table names groups by their places: it comes with its zones.
-            if groups != self.groups {
-                state.geography = self.tables.rank(groups.clone()).map(as_geography);
-                self.groups = groups;
-            }
-            self.swap(state);
+            let ranked = (groups != self.groups).then(|| self.tables.rank(groups.clone()));
+            self.groups = groups;
+            self.published.change(|state| {
+                let mut state = state.with_zones(zones);
+                if let Some(table) = ranked {
+                    state.geography = table.map(as_geography);
+                }
+                Some(state)
+            });
         }
     }
 
     fn tick(&mut self) {
         let now_s = wall_s();
         self.now_s.store(now_s, Ordering::Relaxed);
-        if let Some(state) = self.state.with_keys_of(now_s) {
-            self.swap(state);
-        }
+        self.published.change(|state| state.with_keys_of(now_s));
         if let Some(table) = self.tables.newer(&self.groups) {
-            let mut state = State::clone(&self.state);
-            state.geography = Some(as_geography(table));
-            self.swap(state);
+            self.published.change(|state| {
+                let mut state = State::clone(state);
+                state.geography = Some(as_geography(table));
+                Some(state)
+            });
         }
-        // Nobody but us has it any more.
-        self.replaced.retain(|state| Arc::strong_count(state) > 1);
-    }
-
-    fn swap(&mut self, state: State) {
-        let old = std::mem::replace(&mut self.state, Arc::new(state));
-        self.workers.tell(|| Told::State(Arc::clone(&self.state)));
-        self.replaced.push(old);
-        if self.replaced.len() > REPLACED_MAX {
-            self.replaced.retain(|state| Arc::strong_count(state) > 1);
-        }
+        self.published.free_replaced();
     }
 
     fn position(&self) -> Position {
         Position {
-            state: Arc::clone(&self.state),
+            state: self.published.state(),
             generation: self.follower.generation(),
             fault: self.follower.fault().map(str::to_owned),
         }

@@ -3,6 +3,7 @@
 use crate::configuration::Configuration;
 use crate::explaining::{Subject, Unexplained};
 use crate::geography::Asker;
+use crate::peers::Peers;
 use crate::status;
 use crate::usage::Usage;
 use crate::workers::Workers;
@@ -35,6 +36,7 @@ const SILENT_MAX: Duration = Duration::from_secs(60);
 pub(crate) struct Control {
     pub(crate) configuration: Configuration,
     pub(crate) geography: Asker,
+    pub(crate) peers: Peers,
     pub(crate) workers: Workers,
     pub(crate) usage: Arc<Usage>,
     /// Where DNS is answered.
@@ -161,7 +163,9 @@ impl Control {
             return json!({ "error": "a revision is still being compiled; ask again" });
         };
         let reports = self.workers.reports(WORKERS_TIMEOUT);
-        status::report(self, &position, &reports, is_brief)
+        let peers = self.peers.report(WORKERS_TIMEOUT);
+        let peers = peers.unwrap_or_default();
+        status::report(self, &position, &reports, &peers, is_brief)
     }
 
     /// Why a prefix gets its ranking of the groups, and where a name comes along, its answer.

@@ -23,10 +23,14 @@ impl Health {
         }
     }
 
+    /// Whether `host` can be reached.
+    pub(crate) fn is_live(&self, host: HostIndex) -> bool {
+        // Mostly nothing is wrong with anybody, and then nothing is hashed; so below.
+        self.down.is_empty() || !self.down.contains(&host)
+    }
+
     /// Whether `host` can serve `site`.
     pub(crate) fn is_up(&self, host: HostIndex, site: SiteId) -> bool {
-        // Mostly nothing is wrong with anybody, and then nothing is hashed.
-        (self.down.is_empty() || !self.down.contains(&host))
-            && (self.unserved.is_empty() || !self.unserved.contains(&(host, site)))
+        self.is_live(host) && (self.unserved.is_empty() || !self.unserved.contains(&(host, site)))
     }
 }

@@ -1,11 +1,13 @@
 //! Starting and stopping the responder: one thread per worker, one for configuration, one for the
-//! local socket.
+//! local socket, one for the health of the hosts and one that waits for each of them.
 
 use crate::clients::Clients;
 use crate::configuration::{Configuration, wall_s};
 use crate::control::{self, Control};
 use crate::geography::{Tables, as_geography};
 use crate::listeners::{self, ByWorker, Sockets};
+use crate::peers::Peers;
+use crate::published::Published;
 use crate::revision::Follower;
 use crate::state::State;
 use crate::usage::{Counting, SiteCounts};
@@ -57,10 +59,11 @@ pub fn run(state: &Path) -> Result<(), String> {
     let now_s = Arc::new(AtomicU32::new(wall_s()));
     let groups = Group::of_zones(follower.served().zones());
     let (tables, first) = Tables::start(follower.local().geo.clone(), groups)?;
+    let secret = secret(state)?;
     let mut answered_from = State::new(
         Arc::clone(follower.served().zones()),
         follower.local().host.name.shared(),
-        &secret(state)?,
+        &secret,
         wall_s(),
     );
     answered_from.geography = first.map(as_geography);
@@ -77,13 +80,15 @@ pub fn run(state: &Path) -> Result<(), String> {
     let stopping = Arc::new(AtomicBool::new(false));
     obey_signals(&workers, &stopping)?;
     let geography = tables.asker();
-    let configuration =
-        Configuration::start(follower, answered_from, tables, workers.clone(), now_s)?;
+    let published = Published::new(answered_from, workers.clone());
+    let peers = Peers::start(state, follower.local(), &secret, Arc::clone(&published))?;
+    let configuration = Configuration::start(follower, published, tables, now_s)?;
     let socket = control::start(
         state,
         Control {
             configuration,
             geography,
+            peers,
             workers: workers.clone(),
             usage,
             listen: listen.clone(),

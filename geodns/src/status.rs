@@ -14,6 +14,7 @@ pub(crate) fn report(
     control: &Control,
     position: &Position,
     reports: &[Report],
+    peers: &Value,
     is_brief: bool,
 ) -> Value {
     let zones = &position.state.zones;
@@ -48,13 +49,23 @@ pub(crate) fn report(
         "geography": control.geography.standing(),
         "workers": workers.collect::<Vec<_>>(),
         "counters": sum.report(),
-        "limits": sum.limits(control.usage.unbacked(), control.usage.unwritten()),
+        "isolated": peers["isolated"],
+        "hosts": peers["hosts"],
+        "limits": limits(control, &sum, peers),
         "kernel": { "release": kernel_release(), "features": [] },
     });
     if !is_brief {
         status["zones"] = zones_of(zones);
     }
     status
+}
+
+/// Of the workers, then of the health of the hosts.
+fn limits(control: &Control, counts: &Counts, peers: &Value) -> Vec<Value> {
+    let of = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let usage = &control.usage;
+    let of_workers = counts.limits(usage.unbacked(), usage.unwritten());
+    [of(&of_workers), of(&peers["limits"])].concat()
 }
 
 fn zones_of(zones: &Zones) -> Value {

@@ -7,14 +7,7 @@
 use crate::manifest::Manifest;
 use crate::problem::Problem;
 
-const NOT_BUILT: &[&str] = &[
-    "host.probe",
-    "listen.api",
-    "probe",
-    "peer.probe",
-    "site.redirect_to_https",
-    "site.hsts",
-];
+const NOT_BUILT: &[&str] = &["listen.api", "site.redirect_to_https", "site.hsts"];
 
 /// Every use in `manifest` of what is not built yet, in the order of the lines.
 pub fn unavailable(manifest: &Manifest) -> Vec<Problem> {

@@ -30,6 +30,7 @@ pub mod network_set;
 pub mod packed;
 mod parallel;
 pub mod path;
+pub mod probe;
 pub mod problem;
 mod quantity;
 pub mod quota;

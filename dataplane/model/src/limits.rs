@@ -446,6 +446,44 @@ pub const BACKEND_TICKETS_MAX: usize = 8;
 /// How a backend broke TLS, as it is told, in bytes.
 pub const HEALTH_TLS_DETAIL_BYTES_MAX: usize = 100;
 
+// --- health of hosts ---
+
+/// The field that signs a host's question to another, in bytes: two names, a nonce, four numbers and
+/// the signature are 340 at most. A longer one is a forged one.
+pub const PROBE_FIELD_BYTES_MAX: usize = 512;
+
+/// What a host answers another, in bytes of JSON. It is written by a worker between requests, so it
+/// takes no longer than a turn may; of a list that is longer the rest is asked for at once.
+pub const PROBE_ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// Of these, what sites that the host can not serve may take: beside a view of all hosts.
+pub const PROBE_SITES_BYTES_MAX: usize = 32 * 1024;
+
+/// Head of such an answer, in bytes.
+pub const PROBE_HEAD_BYTES_MAX: usize = 4 * 1024;
+
+/// How long a question of one host to another names the same [`crate::probe::Period`], in
+/// milliseconds. It is answered in full for up to twice as long, should somebody else send it again.
+pub const PROBE_PERIOD_MS: u64 = 60_000;
+
+/// Hosts that are probed; each has a thread of the responder that waits for it. Others are taken to be
+/// well, and counted as `hosts_not_probed`.
+pub const PROBED_HOSTS_MAX: usize = 256;
+
+/// A responder's view is good for so many intervals of its probes (DESIGN §7).
+pub const VIEW_INTERVALS: u32 = 3;
+
+/// A host comes back when no majority has found it down for so many intervals: whoever looks at it
+/// looks once in that time, and is heard.
+pub const RETURN_INTERVALS: u32 = 2;
+
+/// Sites that a host can serve again and of which others may not know it yet. Beyond it they learn the
+/// list from its beginning.
+pub const SITES_BACK_MAX: usize = 65_536;
+
+/// Lines about changes of hosts' health that wait for stderr; more are left out.
+pub const HOST_LINES_WAITING_MAX: usize = 256;
+
 // --- the access log and failures ---
 
 /// What a worker may have told of requests that the access log's thread has not taken yet, in
@@ -547,6 +585,14 @@ const _: () = {
             <= DESCRIPTORS_RESERVED as usize - 56
     );
     assert!(SLOW_LOOKUPS_MAX < LOOKUPS_MAX);
+    // A view of all hosts, the longest name of a site and a few numbers stand beside the sites.
+    assert!(
+        PROBED_HOSTS_MAX * (NAME_BYTES_MAX + 3) + 2 * NAME_BYTES_MAX + 1024
+            <= PROBE_ANSWER_BYTES_MAX - PROBE_SITES_BYTES_MAX
+    );
+    // The responder hands its view over on one line.
+    assert!(PROBED_HOSTS_MAX * (NAME_BYTES_MAX + 3) + 1024 <= LOCAL_LINE_BYTES_MAX);
+    assert!(PROBED_HOSTS_MAX >= GEO_GROUPS_MAX);
     // Backends have connections besides.
     assert!(CLIENT_DESCRIPTORS_PERCENT + HEALTH_DESCRIPTORS_PERCENT < 100);
     // A header, a name, its type and class.

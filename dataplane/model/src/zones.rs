@@ -18,7 +18,7 @@ mod static_records;
 mod wire_name;
 
 use std::collections::{HashMap, HashSet};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use crate::desired::Steering;
@@ -77,6 +77,15 @@ impl Zones {
         self.zones.values().map(|zone| &**zone)
     }
 
+    /// The site with this full name, TENANT/SITE.
+    pub fn site(&self, full_name: &str) -> Option<SiteId> {
+        let (tenant, site) = full_name.split_once('/')?;
+        let label =
+            |name: &str| Some([&[u8::try_from(name.len()).ok()?], name.as_bytes()].concat());
+        let labels = [label(site)?, label(tenant)?].concat();
+        Some(self.services.get(&labels)?.site)
+    }
+
     /// Every service name.
     pub fn services(&self) -> &Services {
         &self.services
@@ -122,6 +131,8 @@ pub struct Host {
     pub v4: Box<[Ipv4Addr]>,
     /// In the order of the manifest.
     pub v6: Box<[Ipv6Addr]>,
+    /// Where it is probed; none: it is not.
+    pub probe: Option<SocketAddr>,
 }
 
 /// How a service name is answered.

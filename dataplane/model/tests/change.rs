@@ -33,7 +33,7 @@ impl Declared {
     fn text(&self) -> String {
         let mut text = String::from(
             "[host]\nname = \"ams-1\"\nbackend_networks = [\"127.0.0.0/8\"]\n\
-             [fleet]\nname = \"f\"\n[listen]\nhttp = [\"127.0.0.1:8080\"]\n",
+             [fleet]\nname = \"f\"\nsecret = \"k\"\n[listen]\nhttp = [\"127.0.0.1:8080\"]\n",
         );
         for peer in 0..self.peers {
             writeln!(

@@ -199,6 +199,21 @@ fn of_a_listener_that_is_wrong() {
     );
 }
 
+/// Each host would have a secret of its own, and take all others for dead.
+#[test]
+fn of_probes_without_a_secret() {
+    let text = "[host]\nname = \"ams-1\"\n[listen]\nhttp = [\"0.0.0.0:80\"]\n[fleet]\nname = \"f\"\n\
+                [[peer]]\nname = \"nyc-1\"\nprobe = \"http://198.51.100.1:80\"\n";
+    check(
+        text,
+        "ams.toml:8: peer.probe: hosts that probe each other sign by fleet.secret, which is missing; \
+         write [fleet] and secret = \"fleet.key\", a file that is the same on every host; one is made \
+         with: openssl rand -hex 32\n",
+    );
+    let with_secret = text.replace("[fleet]", "[fleet]\nsecret = \"fleet.key\"");
+    assert!(Manifest::parse(&with_secret, "ams.toml").is_ok());
+}
+
 #[test]
 fn in_shape() {
     check(

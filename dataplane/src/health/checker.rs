@@ -13,6 +13,7 @@ use super::turns::Turns;
 use super::verdict::{Failure, Standing, Success};
 use super::{HealthChecks, TrafficReport};
 use crate::backend_state::Health;
+use crate::peers::LostSites;
 use crate::routing::{Routing, ServedSite};
 use crate::tls::BackendConfigs;
 use arc_swap::ArcSwap;
@@ -42,6 +43,7 @@ pub(super) struct Checker {
     /// The routing that `targets` are of; 0: none yet.
     serial: u64,
     reports: mpsc::Receiver<TrafficReport>,
+    lost_sites: Arc<LostSites>,
     epoll: OwnedFd,
     targets: HashMap<u64, Target>,
     next_number: u64,
@@ -63,6 +65,7 @@ impl Checker {
         routing: Arc<ArcSwap<Routing>>,
         reports: mpsc::Receiver<TrafficReport>,
         backend_tls: BackendConfigs,
+        lost_sites: Arc<LostSites>,
     ) -> std::io::Result<Checker> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let wake = epoll::EventData::new_u64(WAKE);
@@ -74,6 +77,7 @@ impl Checker {
             routing,
             serial: 0,
             reports,
+            lost_sites,
             epoll,
             targets: HashMap::new(),
             next_number: 0,
@@ -127,6 +131,7 @@ impl Checker {
         self.serial = routing.serial;
         for id in changed {
             self.take_up_site(id, routing.served(id).map(|it| &**it), now);
+            self.lost_sites.look_at(id);
         }
     }
 
@@ -408,6 +413,7 @@ impl Checker {
         };
         let reason = reason.to_string();
         target.state.set_health(health, &reason);
+        self.lost_sites.look_at(target.site.id);
         if (before, health) != (Health::Unchecked, Health::Up) {
             let (name, address) = (target.full_name(), target.key.address());
             let line = format!("backend {name} at {address} is {}: {reason}", health.word());

@@ -5,6 +5,7 @@ use super::forward::TargetParts;
 use super::reject::Reject;
 use super::status;
 use super::syntax::push_decimal;
+use meridian_model::probe::FIELD;
 use meridian_model::snapshot::Answer;
 
 /// Methods that we serve, for a 405 and for OPTIONS (RFC 9110 §10.2.1). A backend
@@ -56,6 +57,21 @@ pub fn write_reject(
             write_answer(out, reject.status(), &fields, date, context);
         }
     }
+}
+
+/// Appends the answer to a probe by another host, with what its field holds; the connection ends with
+/// it.
+pub fn write_probe_answer(out: &mut Vec<u8>, signed: &str, body: &[u8], date: &[u8]) {
+    out.reserve(body.len() + 512);
+    out.extend_from_slice(b"HTTP/1.1 200 OK");
+    write_field(out, "\r\nDate", date);
+    write_field(out, FIELD, signed.as_bytes());
+    out.extend_from_slice(b"Content-Type: application/json\r\nContent-Length: ");
+    push_decimal(out, body.len() as u64);
+    write_field(out, "\r\nCache-Control", b"no-store");
+    write_connection(out, AnswerContext::NOT_UNDERSTOOD);
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(body);
 }
 
 /// Appends the answer to `OPTIONS *` and to an OPTIONS request that may go no

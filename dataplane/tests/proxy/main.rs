@@ -17,6 +17,7 @@ mod limits;
 mod log;
 mod metrics;
 mod names;
+mod probes;
 mod programs;
 mod queue_changes;
 mod queue_order;

@@ -379,9 +379,7 @@ fn a_change_that_concerns_every_site_leaves_connections_alone() {
     client.receive_response();
     // A peer's addresses are no place for a backend: all that a worker knows is made anew.
     let mut with_peer = named(backend.address, "one.test");
-    with_peer.more =
-        "[[peer]]\nname = \"p\"\naddresses = [\"192.0.2.1\"]\nprobe = \"http://192.0.2.1:80\"\n"
-            .to_owned();
+    with_peer.more = "[[peer]]\nname = \"p\"\naddresses = [\"192.0.2.1\"]\n".to_owned();
     plane.reload(&with_peer);
     client.send(get);
     server.receive_head();

@@ -6,6 +6,8 @@ pub mod dns_query;
 mod query;
 #[path = "../support/seen.rs"]
 mod seen;
+
+mod health;
 mod support;
 
 use meridian_geodns::{

@@ -64,12 +64,18 @@ negative_ttl = 20
 
 /// A state whose zone has these records more: name, type and data of each.
 pub(crate) fn state(records: &[(&str, &str, &str)]) -> State {
+    state_with(records, "")
+}
+
+/// The same with these lines of the manifest more.
+pub(crate) fn state_with(records: &[(&str, &str, &str)], more: &str) -> State {
     let mut text = FLEET.to_owned();
     for (name, rtype, data) in records {
         text.push_str(&format!(
             "[[zone.record]]\nname = '{name}'\ntype = \"{rtype}\"\ndata = '{data}'\n"
         ));
     }
+    text.push_str(more);
     let manifest = Manifest::parse(&text, "test.toml").unwrap_or_else(|it| panic!("{it}"));
     let (local, mut desired) = manifest.into_parts();
     desired.assign_ids(None);

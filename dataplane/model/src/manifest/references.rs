@@ -138,6 +138,16 @@ fn check_fleet(reader: &mut Reader<'_>, written: &Written, host: Option<&Host>) 
         let hint = "write [fleet] and name = \"example\", the same on every host";
         reader.report(None, "fleet.name", "required where there are peers", hint);
     }
+    if written.fleet.secret.is_none() {
+        // Each host would have a secret of its own, and take every other for dead.
+        for peer in written.peers.iter().filter(|peer| peer.probe.is_some()) {
+            let line = peer.name.as_ref().map(|name| name.line);
+            let what = "hosts that probe each other sign by fleet.secret, which is missing";
+            let hint = "write [fleet] and secret = \"fleet.key\", a file that is the same on every \
+                        host; one is made with: openssl rand -hex 32";
+            reader.report(line, "peer.probe", what, hint);
+        }
+    }
     let mut hosts = Declared::new();
     if let Some(host) = host {
         hosts.add(reader, "host.name", &host.name.value, "", host.name.line);

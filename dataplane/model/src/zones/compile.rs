@@ -1,7 +1,7 @@
 //! From the desired state to [`Zones`], and a change of it on top.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use super::static_records::{Around, add_empty_non_terminals};
@@ -177,18 +177,22 @@ fn service_labels(tenant: &Name, site: &Name) -> Box<[u8]> {
 
 /// All groups and hosts, each in the order of the names.
 fn places(local: &Local, desired: &Desired) -> (Vec<Group>, Vec<Host>) {
-    let mut all: Vec<(&Name, Option<&Name>, &[IpAddr])> = (desired.peers.iter())
-        .map(|peer| (&peer.name, peer.group.as_ref(), &peer.addresses[..]))
-        .collect();
+    let mut all: Vec<(&Name, Option<&Name>, &[IpAddr], Option<SocketAddr>)> =
+        (desired.peers.iter())
+            .map(|peer| {
+                let group = peer.group.as_ref();
+                (&peer.name, group, &peer.addresses[..], peer.probe)
+            })
+            .collect();
     let host = &local.host;
     // In the manifests of others this host is a peer.
     all.retain(|(name, ..)| **name != host.name);
-    all.push((&host.name, host.group.as_ref(), &host.addresses));
+    all.push((&host.name, host.group.as_ref(), &host.addresses, host.probe));
     all.sort_unstable_by_key(|(name, ..)| *name);
     // A group exists when it is declared, and also when a host stands in it.
     let of_hosts = all
         .iter()
-        .filter_map(|(_, group, _)| Some(((*group)?, None)));
+        .filter_map(|(_, group, ..)| Some(((*group)?, None)));
     let declared = desired
         .groups
         .iter()
@@ -197,13 +201,14 @@ fn places(local: &Local, desired: &Desired) -> (Vec<Group>, Vec<Host>) {
     let names: Vec<&Name> = named.keys().copied().collect();
     let hosts: Vec<Host> = all
         .into_iter()
-        .map(|(name, group, addresses)| Host {
+        .map(|(name, group, addresses, probe)| Host {
             name: name.shared(),
             group: group
                 .and_then(|group| names.binary_search(&group).ok())
                 .map(|place| GroupIndex(place as u16)),
             v4: addresses.iter().filter_map(v4).collect(),
             v6: addresses.iter().filter_map(v6).collect(),
+            probe,
         })
         .collect();
     let groups = named
