@@ -131,7 +131,7 @@ impl Configuration {
                             // Who asked may have gone.
                             let _ = answer.try_send(thread.drain(&name, draining));
                         }
-                        Err(mpsc::RecvTimeoutError::Timeout) => {}
+                        Err(mpsc::RecvTimeoutError::Timeout) => thread.try_again(),
                         Err(mpsc::RecvTimeoutError::Disconnected) => return,
                     }
                     thread.renew_sites();
@@ -218,6 +218,13 @@ impl Thread {
             self.swap(next);
         }
         *self.position.lock().unwrap_or_else(PoisonError::into_inner) = position_of(&self.follower);
+    }
+
+    /// What could not be read may be there by now.
+    fn try_again(&mut self) {
+        if self.follower.is_in_trouble() {
+            self.follow(None, None);
+        }
     }
 
     /// It is done here, where routings are made: none is made meanwhile from what was drained before.

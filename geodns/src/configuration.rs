@@ -8,7 +8,7 @@ use crate::state::State;
 use meridian_model::geo::Group;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How often the clock is set.
 const TICK: Duration = Duration::from_millis(100);
@@ -62,8 +62,10 @@ impl Configuration {
         std::thread::Builder::new()
             .name("configuration".to_owned())
             .spawn(move || {
+                let mut tick_at = Instant::now() + TICK;
                 loop {
-                    match receiver.recv_timeout(TICK) {
+                    let left = tick_at.saturating_duration_since(Instant::now());
+                    match receiver.recv_timeout(left) {
                         Ok(Request::Follow { announced, answer }) => {
                             if let Some((generation, length)) = announced {
                                 thread.follow(generation, length);
@@ -71,8 +73,13 @@ impl Configuration {
                             // Who asked may have gone.
                             let _ = answer.try_send(thread.position());
                         }
-                        Err(mpsc::RecvTimeoutError::Timeout) => thread.tick(),
+                        Err(mpsc::RecvTimeoutError::Timeout) => {}
                         Err(mpsc::RecvTimeoutError::Disconnected) => return,
+                    }
+                    // However often it is asked for something.
+                    if Instant::now() >= tick_at {
+                        thread.tick();
+                        tick_at = Instant::now() + TICK;
                     }
                 }
             })
@@ -137,6 +144,9 @@ impl Thread {
     }
 
     fn tick(&mut self) {
+        if self.follower.is_in_trouble() {
+            self.follow(None, None);
+        }
         let now_s = wall_s();
         self.now_s.store(now_s, Ordering::Relaxed);
         self.published.change(|state| state.with_keys_of(now_s));

@@ -36,6 +36,8 @@ pub(crate) struct Counts {
     pub(crate) client_connections: u64,
     /// Connections that were closed for others, being idle the longest.
     pub(crate) evicted: u64,
+    /// Connections that were closed for announcing a query that is too long.
+    pub(crate) too_long: u64,
     /// Connections that were closed for being idle.
     pub(crate) idle: u64,
     /// Answers by the group that was the nearest.
@@ -75,6 +77,7 @@ impl Counts {
             connections,
             client_connections,
             evicted,
+            too_long,
             idle,
             groups,
         } = other;
@@ -94,6 +97,7 @@ impl Counts {
         self.connections += connections;
         self.client_connections += client_connections;
         self.evicted += evicted;
+        self.too_long += too_long;
         self.idle += idle;
         for (group, count) in groups {
             *self.groups.entry(Arc::clone(group)).or_default() += count;
@@ -129,6 +133,7 @@ impl Counts {
             ("dns_rate_slipped", self.rate_slipped),
             ("dns_connections", self.evicted),
             ("dns_connections_per_client", self.client_connections),
+            ("dns_query_too_long", self.too_long),
             ("counters_unbacked", unbacked),
             ("slots_unwritten", unwritten),
         ];

@@ -1,7 +1,7 @@
 //! One connection: messages behind their lengths, one after another (RFC 7766).
 
 use crate::worker::Worker;
-use meridian_model::limits::GATHERED_RESPONSE_BYTES;
+use meridian_model::limits::{DNS_TCP_QUERY_BYTES_MAX, GATHERED_RESPONSE_BYTES};
 use meridian_sys::{RecvBuf, Socket};
 use std::net::IpAddr;
 use std::task::Poll;
@@ -75,7 +75,7 @@ impl Connection<'_> {
     async fn answer(&mut self, received: &[u8]) -> Result<(), Over> {
         let mut rest = received;
         if !self.begun.is_empty() {
-            rest = self.complete(rest);
+            rest = self.complete(rest)?;
             let begun = std::mem::take(&mut self.begun);
             match whole_message(&begun) {
                 Some((message, _)) => self.answer_one(message).await?,
@@ -89,24 +89,38 @@ impl Connection<'_> {
             self.answer_one(message).await?;
             rest = behind;
         }
-        self.begun.extend_from_slice(rest);
+        self.check_length(rest)?;
+        self.begun = rest.to_vec();
         self.send().await
     }
 
+    /// Whether a message that begins like this is one that is waited for.
+    fn check_length(&self, begun: &[u8]) -> Result<(), Over> {
+        match begun.first_chunk().copied().map(u16::from_be_bytes) {
+            Some(length) if usize::from(length) > DNS_TCP_QUERY_BYTES_MAX => {
+                self.worker.counts.borrow_mut().too_long += 1;
+                Err(Over)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Adds to the message that has begun what belongs to it, and gives what is behind it.
-    fn complete<'b>(&mut self, mut rest: &'b [u8]) -> &'b [u8] {
+    fn complete<'b>(&mut self, mut rest: &'b [u8]) -> Result<&'b [u8], Over> {
         while self.begun.len() < LENGTH_BYTES {
             let Some((&octet, behind)) = rest.split_first() else {
-                return rest;
+                return Ok(rest);
             };
             self.begun.push(octet);
             rest = behind;
         }
+        self.check_length(&self.begun)?;
         let length = usize::from(u16::from_be_bytes([self.begun[0], self.begun[1]]));
         let missing = (LENGTH_BYTES + length).saturating_sub(self.begun.len());
         let (belongs, behind) = rest.split_at(missing.min(rest.len()));
+        self.begun.reserve_exact(missing);
         self.begun.extend_from_slice(belongs);
-        behind
+        Ok(behind)
     }
 
     async fn answer_one(&mut self, message: &[u8]) -> Result<(), Over> {

@@ -11,11 +11,12 @@ use crate::seats::Seats;
 use crate::state::State;
 use crate::stream;
 use crate::usage::SiteCounts;
-use meridian_model::limits::{DNS_DRAIN_MS, UDP_RESPONSE_BYTES_MAX};
+use meridian_model::limits::{DNS_DRAIN_MS, DNS_FILES_KEPT, UDP_RESPONSE_BYTES_MAX};
 use meridian_model::local::Dns;
 use meridian_model::snapshot::SiteId;
 use meridian_sys::datagram::{Batch, DatagramSocket};
 use meridian_sys::limits::DATAGRAMS_MAX;
+use meridian_sys::process::{Limit, limit};
 use meridian_sys::{ClassId, DatagramsId, Event, Runtime, RuntimeConfig, SetupError, Socket};
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -124,6 +125,11 @@ impl Worker {
         })?;
         let settings = equipment.settings;
         let workers = equipment.workers;
+        let files = limit(Limit::OpenFiles)
+            .0
+            .saturating_sub(DNS_FILES_KEPT)
+            .max(1);
+        let connections = u64::from(settings.tcp.connections).min(files);
         let worker = Rc::new(Worker {
             index: equipment.index,
             sockets: RefCell::default(),
@@ -137,7 +143,7 @@ impl Worker {
             site_counts: RefCell::new(equipment.site_counts),
             seats: RefCell::default(),
             clients: equipment.clients,
-            connections_max: (settings.tcp.connections as usize).div_ceil(workers),
+            connections_max: (connections as usize).div_ceil(workers),
             settings,
             now_s: equipment.now_s,
             // Not all workers begin with the same host.

@@ -180,6 +180,13 @@ pub const CLIENT_PLACES: usize = 262_144;
 /// Octets of responses over TCP that are gathered before they are sent: those to a client that asks
 /// much at once.
 pub const GATHERED_RESPONSE_BYTES: usize = 16 * 1024;
+
+/// A query over TCP, in octets; who announces a longer one is closed, counted as `dns_query_too_long`. A question
+/// has at most 271 octets with its header, and nobody has so many options (RFC 7766 §6.2.2 leaves a server to close).
+pub const DNS_TCP_QUERY_BYTES_MAX: usize = 4096;
+
+/// Of the files that the responder may open, those that connections of clients are not given.
+pub const DNS_FILES_KEPT: u64 = 256;
 /// How long connections may go on that are in the midst of a message when a stop was asked for, in
 /// milliseconds.
 pub const DNS_DRAIN_MS: u64 = 2_000;

@@ -8,7 +8,7 @@ use super::static_records::{Around, add_empty_non_terminals};
 use super::wire_name::label_of;
 use super::{
     Group, GroupIndex, Host, HostIndex, Lengths, NAME_SERVER_TTL_S, Node, Rrset, Service, Services,
-    StaticRecords, WireName, Zone, Zones, rtype,
+    StaticRecords, WireName, Zone, Zones, parent, rtype,
 };
 use crate::change::{Change, Object, ObjectName};
 use crate::compile::Unusable;
@@ -116,7 +116,8 @@ impl Zones {
         let mut zones = HashMap::new();
         let mut zone_lengths = Lengths::default();
         for zone in &desired.zones {
-            match compile_zone(zone, &hosts) {
+            let apexes = desired.zones.iter().map(|zone| WireName::from(&zone.name));
+            match compile_zone(zone, &hosts, apexes) {
                 Ok(zone) => {
                     zone_lengths.add(zone.apex.octets().len());
                     zones.insert(zone.apex.clone(), Arc::new(zone));
@@ -242,7 +243,11 @@ fn v6(address: &IpAddr) -> Option<Ipv6Addr> {
     }
 }
 
-fn compile_zone(zone: &desired::Zone, hosts: &[Host]) -> Result<Zone, Vec<Problem>> {
+fn compile_zone(
+    zone: &desired::Zone,
+    hosts: &[Host],
+    apexes: impl Iterator<Item = WireName>,
+) -> Result<Zone, Vec<Problem>> {
     let desired::Zone {
         owner: _,
         name,
@@ -313,6 +318,11 @@ fn compile_zone(zone: &desired::Zone, hosts: &[Host]) -> Result<Zone, Vec<Proble
         data: vec![soa_data(primary, &contact, *negative_ttl)],
     });
     at_apex.sets.sort_by_key(|set| set.rtype);
+    // Zones of ours that are below exist here as well, whether there is a delegation or not: DS of their
+    // apexes is asked for here (RFC 4035 §3.1.4.1), and so are the names between.
+    for below in apexes.filter(|it| *it != apex && is_below(it.octets(), apex.octets())) {
+        nodes.entry(below).or_default();
+    }
     add_empty_non_terminals(&mut nodes, &apex);
     let mut node_lengths = Lengths::default();
     for name in nodes.keys() {
@@ -329,6 +339,18 @@ fn compile_zone(zone: &desired::Zone, hosts: &[Host]) -> Result<Zone, Vec<Proble
         nodes,
         node_lengths,
     })
+}
+
+/// Whether a name is below another one.
+fn is_below(name: &[u8], other: &[u8]) -> bool {
+    let mut above = parent(name);
+    while let Some(name) = above {
+        if name == other {
+            return true;
+        }
+        above = parent(name);
+    }
+    false
 }
 
 /// The addresses of a name server: there are none of the operator's beside them.
