@@ -49,6 +49,8 @@ pub(crate) struct Plan {
     pub(crate) drain: Duration,
     /// Whether every request is told of by itself.
     pub(crate) keeps_exchanges: bool,
+    /// Whether every request has a connection of its own, which ends with its response.
+    pub(crate) closes: bool,
 }
 
 /// What became of one request.
@@ -205,8 +207,13 @@ impl<'a> Generator<'a> {
                 .map_err(Failure::at("epoll"))?;
             connections.push(connection);
         }
+        let end = match plan.closes {
+            true => "Connection: close\r\n",
+            false => "",
+        };
         let request = |host: &String| {
-            format!("GET {} HTTP/1.1\r\nHost: {host}\r\n\r\n", plan.target.path).into_bytes()
+            let path = &plan.target.path;
+            format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{end}\r\n").into_bytes()
         };
         let requests = if plan.hosts.is_empty() {
             vec![request(&plan.target.authority)]

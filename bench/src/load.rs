@@ -107,6 +107,7 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
         duration: Duration::from_secs(options.seconds),
         drain: DRAIN,
         keeps_exchanges: false,
+        closes: false,
     };
     let report = report(&plan, &generator::generate(&plan)?);
     if options.json {

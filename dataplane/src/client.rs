@@ -34,7 +34,7 @@ use meridian_model::limits::{
 use meridian_model::probe::PATH;
 use meridian_model::snapshot::{Forward, HostField, SiteId};
 use meridian_model::usage::{Column, NO_SITE};
-use meridian_sys::{RecvBuf, Runtime, Socket};
+use meridian_sys::{Promise, RecvBuf, Runtime, Socket};
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
@@ -530,6 +530,14 @@ impl Admitted {
             Admitted::Gone | Admitted::Options(_) | Admitted::Probe(_) => None,
         }
     }
+
+    /// Who was let in gets a connection to a backend, also where others come meanwhile.
+    fn promise_other_end(&self, runtime: &Runtime) -> Option<Promise> {
+        match self {
+            Admitted::Forward(request) => Some(runtime.promise(request.site.class())),
+            _ => None,
+        }
+    }
 }
 
 /// Closes a connection by TLS at once and in order: the client is to know that it was us. What it
@@ -602,8 +610,11 @@ async fn serve_request(connection: &mut ClientConnection) -> Next {
         Err(next) => return next,
     };
     if enter_class(connection, admitted.site(), rest) {
+        let runtime = &connection.worker().runtime;
+        let other_end = admitted.promise_other_end(runtime);
         // So far the class of the unknown has paid; the rest waits for its tenant's turn.
-        connection.worker().runtime.yield_now().await;
+        runtime.yield_now().await;
+        drop(other_end);
     }
     match admitted.site() {
         Some(site) => connection.serve_site(site, head_bytes),
@@ -634,6 +645,10 @@ async fn receive_head(connection: &ClientConnection) -> Result<(Admitted, RecvBu
     // the worker's buffers is held.
     let mut parts: Vec<u8> = Vec::new();
     loop {
+        if !parts.is_empty() && !worker.may_wait_for_head(connection.stream().class()) {
+            count_in(connection, parts.len());
+            return Err(Next::Close);
+        }
         let received = connection.stream().recv(deadline_ns).await;
         if !matches!(received, Ok(Some(_))) {
             // They never became a request, and have no site.

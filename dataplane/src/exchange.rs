@@ -64,10 +64,7 @@ impl Failed {
     fn is_of_backend(&self) -> bool {
         !self.reused
             && !self.held_by_both
-            && !matches!(
-                self.reject,
-                Reject::Resources | Reject::ShareLimit | Reject::BackendTlsUnready
-            )
+            && !matches!(self.reject, Reject::Resources | Reject::BackendTlsUnready)
     }
 }
 
@@ -373,12 +370,12 @@ impl<'c> Exchange<'c> {
             self.worker.board().policy_refusals.add(1);
             return Err(Reject::NoBackend);
         }
+        self.connection.worker().make_room_for_backend()?;
         let class = self.request.site.class();
-        self.connection.worker().make_room_for_backend(class)?;
         let runtime = &self.worker.runtime;
         let began_ns = runtime.now_ns();
         let deadline_ns = runtime.deadline(self.request.site.site().timeouts.connect);
-        let connected = runtime.connect(address, deadline_ns).await;
+        let connected = runtime.connect(address, class, deadline_ns).await;
         let record = self.connection.record();
         if upstream.tls().is_none() || connected.is_err() {
             record.add_connecting(runtime.now_ns() - began_ns);
@@ -388,7 +385,6 @@ impl<'c> Exchange<'c> {
             _ if meridian_sys::process::is_want_of_resources(&error) => Reject::Resources,
             _ => Reject::ConnectRefused,
         })?;
-        socket.set_class(class);
         socket.set_mode(RecvMode::Bounded);
         upstream.counters().connections.add(1);
         if upstream.tls().is_none() {

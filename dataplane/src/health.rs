@@ -80,20 +80,11 @@ impl HealthChecks {
         backend_tls: BackendConfigs,
         lost_sites: &Arc<LostSites>,
     ) -> io::Result<Arc<HealthChecks>> {
-        let (reports, receiver) = mpsc::sync_channel(HEALTH_REPORTS_MAX);
-        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-        let health = Arc::new(HealthChecks {
-            wake: eventfd(0, flags)?,
-            reports,
-            under_way_max: usize::try_from(under_way_max).unwrap_or(usize::MAX),
-            late: AtomicU64::new(0),
-            without_resources: AtomicU64::new(0),
-            too_long: AtomicU64::new(0),
-        });
+        let (health, reports) = HealthChecks::new(under_way_max)?;
         let checker = Checker::new(
             Arc::clone(&health),
             Arc::clone(routing),
-            receiver,
+            reports,
             backend_tls,
             Arc::clone(lost_sites),
         )?;
@@ -105,6 +96,21 @@ impl HealthChecks {
                 checker.run();
             })?;
         Ok(health)
+    }
+
+    /// Without the thread, which gets the reports.
+    fn new(under_way_max: u64) -> io::Result<(Arc<HealthChecks>, mpsc::Receiver<TrafficReport>)> {
+        let (reports, receiver) = mpsc::sync_channel(HEALTH_REPORTS_MAX);
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        let health = Arc::new(HealthChecks {
+            wake: eventfd(0, flags)?,
+            reports,
+            under_way_max: usize::try_from(under_way_max).unwrap_or(usize::MAX),
+            late: AtomicU64::new(0),
+            without_resources: AtomicU64::new(0),
+            too_long: AtomicU64::new(0),
+        });
+        Ok((health, receiver))
     }
 
     /// There is a new routing.

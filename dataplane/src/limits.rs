@@ -53,7 +53,8 @@ pub(crate) fn admit(
     site: &LocalSite,
     head: &RequestHead<'_>,
 ) -> Result<(), Refusal> {
-    if !connection.worker().has_share(site.class()) {
+    let (worker, from) = (connection.worker(), connection.stream().class());
+    if !worker.has_share_for_request(site.class(), from) {
         return Err(Refusal {
             reject: Reject::ShareLimit,
             retry_after_s: Some(CONNECTIONS_RETRY_AFTER_S),

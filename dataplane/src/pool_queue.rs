@@ -6,8 +6,9 @@
 //! behind them.
 //!
 //! The line is behind a lock that nobody takes but who waits, and who comes or ends a request while
-//! somebody waits. However long the line is, it is held for a search in it; who ends a request looks at
-//! each thing that is waited for besides, of which there are few.
+//! somebody waits. However long the line is, it is held for a search in it. Who ends a request finds his
+//! backend in each tier that is waited for besides, once, and looks at each thing that is waited for
+//! there, of which there are few.
 
 use crate::backend_state::{BackendState, Health};
 use crossbeam_queue::SegQueue;
@@ -31,7 +32,9 @@ pub(crate) struct PoolQueue {
 /// of what that one waits for, and must not stand in its way.
 #[derive(Debug, Default)]
 struct Line {
-    any: HashMap<OneOf, Kind>,
+    any: HashMap<TierOf, HashMap<Tried, Kind>>,
+    /// How many different things of that are waited for.
+    kinds: usize,
     only: HashMap<BackendKey, Kind>,
     /// Grows with each who comes.
     place: u64,
@@ -80,21 +83,36 @@ pub(crate) enum Wish {
     Only(BackendKey),
 }
 
-/// Backends of one tier. The same site is the same revision of it.
-#[derive(Debug, Clone)]
+/// Backends of one tier.
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct OneOf {
+    /// The tier.
+    pub(crate) of: TierOf,
+    /// Not these.
+    pub(crate) tried: Tried,
+}
+
+/// Backends that were tried.
+type Tried = Box<[BackendKey]>;
+
+/// A tier. The same site is the same revision of it.
+#[derive(Debug, Clone)]
+pub(crate) struct TierOf {
     /// With the addresses of its names.
     pub(crate) site: Arc<Site>,
     /// The places of pool and tier.
     pub(crate) tier: (usize, usize),
-    /// Not these.
-    pub(crate) tried: Box<[BackendKey]>,
 }
 
 impl PoolQueue {
     /// Whether somebody waits.
     pub(crate) fn is_used(&self) -> bool {
-        self.waiting.load(Ordering::SeqCst) > 0
+        self.waiting() > 0
+    }
+
+    /// How many wait.
+    pub(crate) fn waiting(&self) -> u32 {
+        self.waiting.load(Ordering::SeqCst)
     }
 
     /// Whether somebody waits for the same: who comes now goes behind.
@@ -108,7 +126,7 @@ impl PoolQueue {
     pub(crate) fn enter(&self, wish: Wish, most: u32, caller: Caller) -> Option<Arc<Waiter>> {
         let mut line = self.line();
         // Nobody comes or leaves while we hold the line.
-        if self.waiting.load(Ordering::SeqCst) >= most || !line.has_room_for(&wish) {
+        if self.waiting() >= most || !line.has_room_for(&wish) {
             return None;
         }
         Some(self.add(&mut line, wish, None, caller))
@@ -116,15 +134,17 @@ impl PoolQueue {
 
     /// Stands in line for something else than `before`, who has left it, and where that one would
     /// stand; at the end where there was none. The line takes it whatever its length is: it has let
-    /// it in already.
+    /// it in already. But not where too many different things are waited for.
     pub(crate) fn enter_again(
         &self,
         wish: Wish,
         before: Option<&Waiter>,
         caller: Caller,
-    ) -> Arc<Waiter> {
+    ) -> Option<Arc<Waiter>> {
         let place = before.map(|it| it.place);
-        self.add(&mut self.line(), wish, place, caller)
+        let mut line = self.line();
+        let has_room = line.has_room_for(&wish);
+        has_room.then(|| self.add(&mut line, wish, place, caller))
     }
 
     fn add(&self, line: &mut Line, wish: Wish, place: Option<u64>, caller: Caller) -> Arc<Waiter> {
@@ -192,7 +212,7 @@ impl Line {
     /// Those who wait for the same.
     fn kind(&self, wish: &Wish) -> Option<&Kind> {
         match wish {
-            Wish::Any(one_of) => self.any.get(one_of),
+            Wish::Any(OneOf { of, tried }) => self.any.get(of)?.get(tried),
             Wish::Only(key) => self.only.get(key),
         }
     }
@@ -200,17 +220,23 @@ impl Line {
     /// Who ends a request looks at each kind that may have any of several backends.
     fn has_room_for(&self, wish: &Wish) -> bool {
         match wish {
-            Wish::Any(one_of) => self.any.len() < QUEUE_KINDS_MAX || self.any.contains_key(one_of),
+            Wish::Any(_) => self.kinds < QUEUE_KINDS_MAX || self.kind(wish).is_some(),
             Wish::Only(_) => true,
         }
     }
 
     fn insert(&mut self, waiter: Arc<Waiter>) {
         let kind = match &waiter.wish {
-            Wish::Any(one_of) => self.any.entry(one_of.clone()).or_default(),
+            Wish::Any(OneOf { of, tried }) => {
+                let of_tier = self.any.entry(of.clone()).or_default();
+                of_tier.entry(tried.clone()).or_default()
+            }
             Wish::Only(key) => self.only.entry(key.clone()).or_default(),
         };
         let before = kind.first_key_value().map(|(_, first)| Arc::clone(first));
+        if before.is_none() && matches!(waiter.wish, Wish::Any(_)) {
+            self.kinds += 1;
+        }
         kind.insert(waiter.place, waiter);
         if let Some((_, first)) = kind.first_key_value() {
             before.iter().for_each(|it| it.set_first(false));
@@ -220,18 +246,31 @@ impl Line {
 
     fn remove(&mut self, wish: &Wish, place: u64) -> Option<Arc<Waiter>> {
         let kind = match wish {
-            Wish::Any(one_of) => self.any.get_mut(one_of)?,
+            Wish::Any(OneOf { of, tried }) => self.any.get_mut(of)?.get_mut(tried)?,
             Wish::Only(key) => self.only.get_mut(key)?,
         };
         let removed = kind.remove(&place)?;
         match kind.first_key_value() {
             Some((_, first)) => first.set_first(true),
-            None => match wish {
-                Wish::Any(one_of) => drop(self.any.remove(one_of)),
-                Wish::Only(key) => drop(self.only.remove(key)),
-            },
+            None => self.forget(wish),
         }
         Some(removed)
+    }
+
+    /// Nobody waits for that any more.
+    fn forget(&mut self, wish: &Wish) {
+        match wish {
+            Wish::Any(OneOf { of, tried }) => {
+                self.kinds -= 1;
+                if let Some(of_tier) = self.any.get_mut(of) {
+                    of_tier.remove(tried);
+                    if of_tier.is_empty() {
+                        self.any.remove(of);
+                    }
+                }
+            }
+            Wish::Only(key) => drop(self.only.remove(key)),
+        }
     }
 
     /// Who has waited longest of those that may have a place at this backend.
@@ -239,8 +278,10 @@ impl Line {
         let only = self.only.get(key);
         let only = only.filter(|_| state.health() != Health::Down);
         let is_usable = state.is_usable();
-        let any = self.any.iter();
-        let any = any.filter(|(one_of, _)| is_usable && one_of.has(key));
+        let tiers = self.any.iter();
+        let tiers = tiers.filter(|(of, _)| is_usable && of.has(key));
+        let any = tiers.flat_map(|(_, of_tier)| of_tier);
+        let any = any.filter(|(tried, _)| !tried.contains(key));
         let kinds = any.map(|(_, kind)| kind).chain(only);
         let firsts = kinds.filter_map(Kind::first_key_value);
         let first = firsts.min_by_key(|(place, _)| **place);
@@ -296,13 +337,12 @@ impl Calls {
     }
 }
 
-impl OneOf {
-    /// Whether it is waited for a place at this backend.
+impl TierOf {
+    /// Whether this backend is one of them.
     fn has(&self, key: &BackendKey) -> bool {
         // In the order of names and addresses, which is that of the keys of one tier.
         let backends = &self.tier().backends;
-        let place = backends.binary_search_by(|it| it.key.cmp(key));
-        place.is_ok() && !self.tried.contains(key)
+        backends.binary_search_by(|it| it.key.cmp(key)).is_ok()
     }
 
     fn tier(&self) -> &Tier {
@@ -311,19 +351,18 @@ impl OneOf {
     }
 }
 
-impl PartialEq for OneOf {
-    fn eq(&self, other: &OneOf) -> bool {
-        Arc::ptr_eq(&self.site, &other.site) && self.tier == other.tier && self.tried == other.tried
+impl PartialEq for TierOf {
+    fn eq(&self, other: &TierOf) -> bool {
+        Arc::ptr_eq(&self.site, &other.site) && self.tier == other.tier
     }
 }
 
-impl Eq for OneOf {}
+impl Eq for TierOf {}
 
-impl Hash for OneOf {
+impl Hash for TierOf {
     fn hash<H: Hasher>(&self, state: &mut H) {
         Arc::as_ptr(&self.site).hash(state);
         self.tier.hash(state);
-        self.tried.hash(state);
     }
 }
 

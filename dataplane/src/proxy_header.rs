@@ -42,6 +42,9 @@ async fn receive(connection: &ClientConnection) -> Option<Header> {
     let deadline_ns = connection.header_due_ns();
     let mut parts: Vec<u8> = Vec::new();
     loop {
+        if !parts.is_empty() && !worker.may_wait_for_head(connection.socket().class()) {
+            return None;
+        }
         let mut buffer = match connection.socket().recv(deadline_ns).await {
             Ok(Some(buffer)) => buffer,
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {

@@ -6,11 +6,11 @@ use crate::balance::{Balance, WHOLE};
 use crate::counters::SiteCounters;
 use crate::http::section::Section;
 use crate::limits::Seat;
-use crate::pool_queue::{OneOf, PoolQueue, Wish};
+use crate::pool_queue::{OneOf, PoolQueue, TierOf, Wish};
 use crate::routing::{Routing, ServedSite};
 use crate::sticky::{Tag, Visitor, set_cookie_line};
 use crate::upstream::Upstream;
-use crate::worker::Worker;
+use crate::worker::{TenantClass, Worker};
 use meridian_model::address_policy::AddressPolicy;
 use meridian_model::limits::RETRY_BURST;
 use meridian_model::snapshot::{
@@ -31,6 +31,8 @@ pub(crate) struct LocalSite {
     awaits_names: bool,
     counters: SiteCounters,
     class: ClassId,
+    /// Its tenant keeps it for as long.
+    _class: Rc<TenantClass>,
     seat: Seat,
     via: Arc<str>,
     /// In the order of the compiled site's.
@@ -116,8 +118,10 @@ impl LocalSite {
             sticky: pool.sticky.clone(),
             queue: served.queue(pool.id).map(Arc::clone),
         });
+        let class = worker.class_of(site.tenant_id);
         LocalSite {
-            class: worker.class_of(site.tenant_id),
+            class: class.id(),
+            _class: class,
             seat: worker.seat_of(served),
             via: Arc::clone(&routing.snapshot.via),
             pools: pools.collect(),
@@ -191,8 +195,10 @@ impl LocalSite {
             }
             let wish = || {
                 Wish::Any(OneOf {
-                    site: Arc::clone(&self.site),
-                    tier: (pool, at),
+                    of: TierOf {
+                        site: Arc::clone(&self.site),
+                        tier: (pool, at),
+                    },
                     tried: tier.keys_of(tried),
                 })
             };

@@ -55,6 +55,7 @@ pub(crate) fn report(shared: &Shared, facts: &Facts<'_>) -> Value {
         .iter()
         .flat_map(|served| backend_rows(served))
         .collect();
+    report["pools"] = served.iter().flat_map(|served| pool_rows(served)).collect();
     report["certificates"] = certificates(&routing.snapshot.certificates);
     report["names"] = shared.names.all().iter().map(|it| name_row(it)).collect();
     report["limits"] = limits(shared).iter().map(Met::row).collect();
@@ -190,6 +191,20 @@ fn backend_rows(served: &ServedSite) -> Vec<Value> {
         }))
     });
     rows.chain(unused_rows(served)).collect()
+}
+
+/// The pools where requests may wait.
+fn pool_rows(served: &ServedSite) -> Vec<Value> {
+    let site = served.site();
+    let rows = site.pools.iter().filter_map(|pool| {
+        let (rules, queue) = (pool.queue.as_ref()?, served.queue(pool.id)?);
+        Some(json!({
+            "pool": format!("{}/{}/{}", site.tenant, site.name, pool.name),
+            "waiting": queue.waiting(),
+            "waiting_max": rules.requests,
+        }))
+    });
+    rows.collect()
 }
 
 /// What is no backend that requests can go to: addresses of names where none may be, and names

@@ -1,6 +1,9 @@
 //! One worker: a thread with its own ring, listeners, connections, pools and counters.
 
+mod classes;
 mod room;
+
+pub(crate) use classes::TenantClass;
 
 use crate::accept_queue::Accepted;
 use crate::access_log::{Entry, LogQueue};
@@ -22,6 +25,7 @@ use crate::sticky::StickyKey;
 use crate::tls::{BackendConfigs, Terminator};
 use crate::upstream::Upstream;
 use arc_swap::{ArcSwap, Cache};
+use classes::Classes;
 use meridian_model::limits::{
     CHANGED_SITES_AT_ONCE_MAX, FAILURE_TEXT_BYTES_MAX, LOG_TEXT_BYTES_MAX, SPARE_HEAD_BYTES_MAX,
     SPARE_HEADS_MAX, SWEEP_LOOKS_PER_TURN,
@@ -32,7 +36,6 @@ use meridian_sys::{
     ClassId, Event, ListenerId, Origin, Runtime, RuntimeConfig, SetupError, Socket, SocketId, Stir,
 };
 use std::cell::{Cell, Ref, RefCell};
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -151,7 +154,7 @@ pub(crate) struct Worker {
     sweeping: Cell<bool>,
     pages: RefCell<PageWriter>,
     no_site: SiteCounters,
-    classes: RefCell<HashMap<TenantId, ClassId>>,
+    classes: Classes,
     seats: RefCell<Seats>,
     upstreams: RefCell<Vec<Option<Rc<Upstream>>>>,
     free_upstreams: RefCell<Vec<u32>>,
@@ -204,7 +207,7 @@ impl Worker {
             sweeping: Cell::new(false),
             no_site: pages.counters(NO_SITE),
             pages: RefCell::new(pages),
-            classes: RefCell::default(),
+            classes: Classes::default(),
             seats: RefCell::new(seats),
             upstreams: RefCell::default(),
             free_upstreams: RefCell::default(),
@@ -339,7 +342,7 @@ impl Worker {
         }
         // Nobody is closed for somebody who may not come in.
         let may_come_in = matches!(arrival, Arrival::Client | Arrival::Proxy);
-        let has_room = !may_come_in || self.make_room();
+        let has_room = !may_come_in || self.make_room(socket.class());
         let timeouts = self.with_routing(|routing| routing.snapshot.timeouts);
         let known = Known {
             port,
@@ -565,12 +568,8 @@ impl Worker {
     }
 
     /// The class of a tenant in the run queue.
-    pub(crate) fn class_of(&self, tenant: TenantId) -> ClassId {
-        *self
-            .classes
-            .borrow_mut()
-            .entry(tenant)
-            .or_insert_with(|| self.runtime.add_class())
+    pub(crate) fn class_of(&self, tenant: TenantId) -> Rc<TenantClass> {
+        self.classes.of(tenant, &self.runtime)
     }
 
     /// The seat of a site, with the limits that it has now.
@@ -741,6 +740,7 @@ impl Worker {
     fn end_if_drained(&self) {
         if self.draining.get()
             && self.connections.get() == 0
+            && self.runtime.accepted() == 0
             && self.shared.accept_queues.close(self.index)
         {
             self.runtime.stop();

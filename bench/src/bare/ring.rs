@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use meridian_sys::{Event, Runtime, RuntimeConfig, SendBuf, Socket};
+use meridian_sys::{ClassId, Event, Runtime, RuntimeConfig, SendBuf, Socket};
 
 use crate::listener::listen;
 use crate::message_head::{BodyLength, HEAD_BYTES_MAX, body_length, head_end, status};
@@ -153,7 +153,10 @@ async fn upstream(runtime: &Runtime, backend: SocketAddr, pool: &Pool) -> io::Re
         match pooled {
             Some(socket) if socket.is_quiet() => return Ok(socket),
             Some(_) => {}
-            None => return runtime.connect(backend, NO_DEADLINE_NS).await,
+            None => {
+                let class = ClassId::UNKNOWN;
+                return runtime.connect(backend, class, NO_DEADLINE_NS).await;
+            }
         }
     }
 }

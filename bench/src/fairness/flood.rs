@@ -27,15 +27,18 @@ pub(super) enum Flood {
     Small,
     /// Bodies of 1 MiB.
     Bodies,
+    /// Bodies of 100 bytes, each over a connection of its own.
+    Connections,
 }
 
 impl Flood {
-    pub(super) const ALL: [Flood; 2] = [Flood::Small, Flood::Bodies];
+    pub(super) const ALL: [Flood; 3] = [Flood::Small, Flood::Bodies, Flood::Connections];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Flood::Small => "small",
             Flood::Bodies => "bodies",
+            Flood::Connections => "connections",
         }
     }
 
@@ -43,12 +46,13 @@ impl Flood {
         match self {
             Flood::Small => "A flood of small requests",
             Flood::Bodies => "A flood of 1 MiB bodies",
+            Flood::Connections => "A flood of small requests, each over a connection of its own",
         }
     }
 
     fn path(self) -> &'static str {
         match self {
-            Flood::Small => "/b/100",
+            Flood::Small | Flood::Connections => "/b/100",
             Flood::Bodies => "/b/1048576",
         }
     }
@@ -64,6 +68,7 @@ impl Flood {
             duration: LONGEST,
             drain: Duration::ZERO,
             keeps_exchanges: false,
+            closes: self == Flood::Connections,
         })
     }
 }
@@ -81,6 +86,7 @@ pub(super) fn quiet(address: SocketAddr, rate: u32, duration: Duration) -> Resul
         duration,
         drain: DRAIN,
         keeps_exchanges: false,
+        closes: false,
     })
 }
 

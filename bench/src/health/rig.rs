@@ -264,6 +264,7 @@ impl Rig {
             duration: steps.measured,
             drain: steps.drain,
             keeps_exchanges: false,
+            closes: false,
         })
     }
 

@@ -65,6 +65,7 @@ impl Traffic {
             duration: LONGEST,
             drain: DRAIN,
             keeps_exchanges: true,
+            closes: false,
         };
         let length = Duration::from_millis(long.ms);
         let at_once = (long.per_second * length.as_secs_f64()).ceil() as usize;

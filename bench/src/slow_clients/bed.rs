@@ -93,6 +93,7 @@ impl Bed {
             duration,
             drain: DRAIN,
             keeps_exchanges: false,
+            closes: false,
         })
     }
 

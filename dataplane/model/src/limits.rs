@@ -225,17 +225,20 @@ pub const RECEIVE_BUFFERS_LEAST: u16 = 1024;
 pub const DESCRIPTORS_RESERVED: u64 = 256;
 
 /// Of the other descriptors of a plane, the hundredths that its clients may have; the rest is
-/// for connections to backends and for health checks. Beyond it idle connections are closed, of the
-/// tenant that has most of them those that were idle longest, counted as `client_connections`.
+/// for connections to backends and for health checks. Beyond it idle connections are closed while they
+/// have so much of what is not in use: of the tenant that has most of them those that were idle longest,
+/// counted as `client_connections`.
 pub const CLIENT_DESCRIPTORS_PERCENT: u64 = 75;
 
 /// One of so many of the idle connections is closed at once to make room, and one at least.
 pub const IDLE_CLOSED_AT_ONCE_PART: u64 = 64;
 
 /// Connections in use that a tenant may have on a worker, to clients and to backends, for each that is
-/// left of those that the worker may have: three quarters of all for one tenant alone. What is more is
-/// refused, counted as `limit_share`; clients that have not said whose they are count as one tenant, and
-/// more of them are closed, counted as `clients_turned_away`.
+/// left of those that the worker may have: three quarters of all for one tenant alone. A request that is
+/// to be forwarded counts as both its ends from the start. What is more is
+/// refused, counted as `limit_share`. Clients that have not said whose they are count as one tenant, and
+/// those of a line of networks may have so many times what is left of its share: heads
+/// beyond it that are not whole end, counted as `clients_turned_away`.
 pub const SHARE_OF_LEFT: u64 = 3;
 
 /// How long a client's connection that we end is read on, in milliseconds, so that our last
@@ -415,6 +418,10 @@ pub const HEALTH_CHECKS_AT_ONCE_MAX: usize = 32;
 /// `health_check_late`.
 pub const HEALTH_CHECK_LATE_MS: u64 = 500;
 
+/// After a check that this host had nothing to make with, a request that could not connect has the next
+/// one not come before its time for so long, in milliseconds.
+pub const HEALTH_CHECK_PAUSE_MS: u64 = 1000;
+
 /// By how much of its interval a check comes earlier or later, by chance, in hundredths.
 pub const HEALTH_JITTER_PERCENT: f64 = 10.0;
 
@@ -537,7 +544,7 @@ pub const DRAINED_BACKENDS_MAX: usize = 10_000;
 /// [`METRICS_BACKENDS_MAX`] backends is some 20 MiB of text.
 pub const METRICS_SITES_MAX: usize = 5000;
 
-/// Backends that have series of their own: 9 each.
+/// Backends that have series of their own: 9 each, and one more for a pool of theirs with a queue.
 pub const METRICS_BACKENDS_MAX: usize = 10_000;
 
 /// Certificates that have a series: those that expire first, so that the first end of all is always

@@ -163,6 +163,7 @@ impl<'c> Exchange<'c> {
         tried: &[Rc<Upstream>],
     ) -> Result<Pick, Unpicked> {
         let runtime = &self.worker.runtime;
+        let _other_end = runtime.promise(self.request.site.class());
         let (site, pool) = self.home();
         let Some(rules) = site.site().pools[pool].queue.clone() else {
             return Err(Unpicked::Refused(Reject::QueueFull));
@@ -231,8 +232,10 @@ impl<'c> Exchange<'c> {
         let is_same = Arc::ptr_eq(&queue, &line.queue);
         drop(line);
         let before = is_same.then_some(&*before);
-        let waiter = queue.enter_again(wish, before, self.worker.caller());
-        Ok(self.in_line(queue, waiter))
+        match queue.enter_again(wish, before, self.worker.caller()) {
+            Some(waiter) => Ok(self.in_line(queue, waiter)),
+            None => Err(Unpicked::Refused(Reject::QueueFull)),
+        }
     }
 
     fn in_line(&self, queue: Arc<PoolQueue>, waiter: Arc<Waiter>) -> InLine<'c> {
@@ -270,6 +273,7 @@ impl<'c> Exchange<'c> {
     /// change of configuration no request is to fail because it came first.
     async fn await_names(&mut self) -> Result<(), Unpicked> {
         let runtime = &self.worker.runtime;
+        let _other_end = runtime.promise(self.request.site.class());
         let deadline_ns = runtime.deadline(self.request.site.site().timeouts.connect);
         while self.request.site.awaits_names() && runtime.now_ns() < deadline_ns {
             if self.client.is_broken() {

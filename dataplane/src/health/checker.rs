@@ -18,8 +18,8 @@ use crate::routing::{Routing, ServedSite};
 use crate::tls::BackendConfigs;
 use arc_swap::ArcSwap;
 use meridian_model::limits::{
-    HEALTH_CHECK_LATE_MS, HEALTH_CHECKS_AT_ONCE_MAX, HEALTH_FIRST_SPREAD_MS_MAX,
-    HEALTH_JITTER_PERCENT, HEALTH_TLS_CLOSE_MS,
+    HEALTH_CHECK_LATE_MS, HEALTH_CHECK_PAUSE_MS, HEALTH_CHECKS_AT_ONCE_MAX,
+    HEALTH_FIRST_SPREAD_MS_MAX, HEALTH_JITTER_PERCENT, HEALTH_TLS_CLOSE_MS,
 };
 use meridian_model::snapshot::{BackendKey, Site, SiteId};
 use meridian_sys::process::random_bytes;
@@ -341,6 +341,8 @@ impl Checker {
         target.phase = Phase::Waiting;
         match over {
             Err(Failure::Resources) => {
+                let pause = Duration::from_millis(HEALTH_CHECK_PAUSE_MS);
+                target.pauses_until = Some(now + pause);
                 self.health
                     .without_resources
                     .fetch_add(1, Ordering::Relaxed);
@@ -364,14 +366,17 @@ impl Checker {
             let Some(&number) = self.by_key.get(&key) else {
                 continue;
             };
-            match self.targets.get(&number).map(|it| it.standing) {
-                Some(Standing::Up(_)) => {
-                    self.judge(number, &Err(Failure::Traffic(failure)), now);
-                }
+            let Some(target) = self.targets.get(&number) else {
+                continue;
+            };
+            match target.standing {
+                Standing::Up(_) => self.judge(number, &Err(Failure::Traffic(failure)), now),
+                // It would end as the last one did, and there may be thousands of requests.
+                Standing::Unknown if target.pauses_until > Some(now) => {}
                 // One request is not to say what only the first check says: that is made now.
-                Some(Standing::Unknown) => self.hasten(number, now),
+                Standing::Unknown => self.hasten(number, now),
                 // Requests go to one that is down only when they were on their way.
-                Some(Standing::Down(_)) | None => {}
+                Standing::Down(_) => {}
             }
         }
     }
@@ -448,3 +453,6 @@ impl Checker {
         (mixed ^ (mixed >> 31)) as f64 / 2_f64.powi(64)
     }
 }
+
+#[cfg(test)]
+mod tests;

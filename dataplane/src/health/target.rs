@@ -27,6 +27,8 @@ pub(super) struct Target {
     requests: u64,
     pub(super) standing: Standing,
     pub(super) phase: Phase,
+    /// Until then its next check does not come before its time: this host has nothing to make it with.
+    pub(super) pauses_until: Option<Instant>,
     /// The timer that is its own: any other of it is outdated.
     pub(super) timer: Option<Due>,
 }
@@ -99,6 +101,7 @@ impl Wanted {
             nearer,
             standing: Standing::Unknown,
             phase: Phase::Waiting,
+            pauses_until: None,
             timer: None,
         }
     }

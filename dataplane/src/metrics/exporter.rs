@@ -10,11 +10,12 @@ use super::families;
 use super::shares::shares;
 use crate::backend_state::BackendState;
 use crate::configuration::{Position, Standing};
-use crate::routing::{Routing, backends};
+use crate::pool_queue::PoolQueue;
+use crate::routing::{Routing, ServedSite, backends};
 use crate::shared::Shared;
 use crate::usage::SiteFigures;
 use meridian_model::limits::METRICS_BACKENDS_MAX;
-use meridian_model::snapshot::{SiteId, TenantId};
+use meridian_model::snapshot::{Pool, SiteId, TenantId};
 use meridian_model::usage::NO_SITE;
 use meridian_sys::Notifier;
 use std::collections::HashMap;
@@ -65,6 +66,8 @@ pub(super) struct Scrape<'a> {
     pub(super) sites_left_out: u64,
     pub(super) backends: Vec<BackendRow>,
     pub(super) backends_left_out: u64,
+    /// Those where requests may wait and that have a backend with series.
+    pub(super) pools: Vec<PoolRow>,
     /// Backends of all sites that are in each state.
     pub(super) states: [(&'static str, u64); 4],
 }
@@ -80,6 +83,21 @@ pub(super) struct BackendRow {
     pub(super) labels: Labels,
     pub(super) weight: u32,
     pub(super) state: Arc<BackendState>,
+}
+
+/// A pool with series of its own.
+pub(super) struct PoolRow {
+    pub(super) labels: Labels,
+    pub(super) queue: Arc<PoolQueue>,
+}
+
+/// Rows of backends and of their pools.
+#[derive(Default)]
+struct Rows {
+    backends: Vec<BackendRow>,
+    /// Backends that have none.
+    left_out: u64,
+    pools: Vec<PoolRow>,
 }
 
 impl Exporter {
@@ -122,7 +140,7 @@ impl Exporter {
         let tenant = |site| routing.served(site).map(|it| it.site().tenant_id);
         let sites_left_out = chosen.update(&with_traffic, tenant);
         let figures = usage.figures(|site| site == NO_SITE || chosen.has(site));
-        let (backends, backends_left_out) = backend_rows(&routing, chosen);
+        let rows = Rows::new(&routing, chosen);
         let scrape = Scrape {
             shared: &self.shared,
             routing: &routing,
@@ -132,8 +150,9 @@ impl Exporter {
             busy_ns,
             sites: site_rows(&routing, chosen, figures),
             sites_left_out,
-            backends,
-            backends_left_out,
+            backends: rows.backends,
+            backends_left_out: rows.left_out,
+            pools: rows.pools,
             states: states(&routing),
         };
         let mut exposition = Exposition::default();
@@ -208,40 +227,58 @@ fn site_queries(routing: &Routing, chosen: &Chosen, responder: &Responder) -> Ve
         .collect()
 }
 
-/// The backends of the chosen sites, as many as there may be by the tenants' [`shares`], and how
-/// many were left out.
-fn backend_rows(routing: &Routing, chosen: &Chosen) -> (Vec<BackendRow>, u64) {
-    let of_chosen = || chosen.sites().iter().filter_map(|&id| routing.served(id));
-    let mut wanted: HashMap<TenantId, usize> = HashMap::new();
-    for site in of_chosen().map(|served| served.site()) {
-        *wanted.entry(site.tenant_id).or_default() += backends(site).count();
+impl Rows {
+    /// The backends of the chosen sites, as many as there may be by the tenants' [`shares`], and the
+    /// pools of these. So there are no more pools than there may be backends.
+    fn new(routing: &Routing, chosen: &Chosen) -> Rows {
+        let of_chosen = || chosen.sites().iter().filter_map(|&id| routing.served(id));
+        let mut wanted: HashMap<TenantId, usize> = HashMap::new();
+        for site in of_chosen().map(|served| served.site()) {
+            *wanted.entry(site.tenant_id).or_default() += backends(site).count();
+        }
+        let mut left = shares(wanted, |_| 0, METRICS_BACKENDS_MAX);
+        let mut rows = Rows::default();
+        for served in of_chosen() {
+            let left = left.entry(served.site().tenant_id).or_default();
+            for pool in &served.site().pools {
+                rows.add(served, pool, left);
+            }
+        }
+        rows
     }
-    let mut left = shares(wanted, |_| 0, METRICS_BACKENDS_MAX);
-    let mut rows = Vec::new();
-    let mut left_out = 0;
-    for served in of_chosen() {
+
+    /// As many of the backends of a pool as are `left`.
+    fn add(&mut self, served: &ServedSite, pool: &Pool, left: &mut usize) {
         let site = served.site();
-        for backend in backends(site) {
+        let of_pool = site_labels(&site.tenant, &site.name).with("pool", &pool.name);
+        let before = self.backends.len();
+        for backend in pool.tiers.iter().flat_map(|tier| &tier.backends) {
             let Some(state) = served.backend_state(&backend.key) else {
                 continue;
             };
-            let left = left.entry(site.tenant_id).or_default();
             if *left == 0 {
-                left_out += 1;
+                self.left_out += 1;
                 continue;
             }
             *left -= 1;
-            rows.push(BackendRow {
-                labels: site_labels(&site.tenant, &site.name)
-                    .with("pool", backend.key.pool())
+            self.backends.push(BackendRow {
+                labels: of_pool
                     .with("backend", backend.name())
                     .with("address", backend.address()),
                 weight: backend.weight,
                 state,
             });
         }
+        if self.backends.len() > before
+            && pool.queue.is_some()
+            && let Some(queue) = served.queue(pool.id)
+        {
+            self.pools.push(PoolRow {
+                labels: of_pool,
+                queue: Arc::clone(queue),
+            });
+        }
     }
-    (rows, left_out)
 }
 
 fn states(routing: &Routing) -> [(&'static str, u64); 4] {

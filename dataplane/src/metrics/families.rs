@@ -31,6 +31,7 @@ pub(super) fn write(scrape: &Scrape<'_>, to: &mut Exposition) {
     sites(scrape, to);
     latency(scrape, to);
     backends(scrape, to);
+    pools(scrape, to);
 }
 
 fn gauge(to: &mut Exposition, name: &'static str, help: &str, value: Value) {
@@ -496,5 +497,16 @@ fn backends(scrape: &Scrape<'_>, to: &mut Exposition) {
         for row in &scrape.backends {
             family.sample(&row.labels, value(row));
         }
+    }
+}
+
+fn pools(scrape: &Scrape<'_>, to: &mut Exposition) {
+    let mut family = to.family(
+        "meridian_pool_requests_waiting",
+        Kind::Gauge,
+        "Requests that wait for room at the backends of a pool.",
+    );
+    for row in &scrape.pools {
+        family.sample(&row.labels, Value::Count(u64::from(row.queue.waiting())));
     }
 }

@@ -41,8 +41,10 @@ impl Bed {
 
     fn any(&self, tried: &[BackendKey]) -> Wish {
         Wish::Any(OneOf {
-            site: Arc::clone(&self.site),
-            tier: (0, 0),
+            of: TierOf {
+                site: Arc::clone(&self.site),
+                tier: (0, 0),
+            },
             tried: tried.into(),
         })
     }
@@ -152,6 +154,7 @@ fn who_waits_for_something_else_has_come_no_later() {
     let again = bed
         .queue
         .enter_again(bed.any(&[]), Some(&first), bed.caller());
+    let again = again.expect("there is room");
     assert!(again.is_first() && !second.is_first());
     bed.end(0);
     assert!(again.is_granted() && second.is_first());
@@ -179,5 +182,15 @@ fn few_different_things_are_waited_for() {
     assert!(bed.enter(bed.any(&[])).is_none());
     // What is waited for already is no other thing, and one backend's visitors find each other.
     assert!(bed.enter(bed.any(&[tried(7)])).is_some());
-    assert!(bed.enter(Wish::Only(bed.key(0))).is_some());
+    let visitor = bed.enter(Wish::Only(bed.key(0))).expect("there is room");
+    // Nor does anybody come to wait for one more by changing his mind.
+    assert_eq!(bed.queue.leave(&visitor), None);
+    let change = |wish| (bed.queue).enter_again(wish, Some(&visitor), bed.caller());
+    assert!(change(bed.any(&[])).is_none());
+    assert!(change(bed.any(&[tried(7)])).is_some());
+    // What nobody waits for any more has left its room.
+    let gone = kinds[0].as_ref().expect("there was room");
+    assert_eq!(bed.queue.leave(gone), None);
+    assert!(change(bed.any(&[])).is_some());
+    assert!(bed.enter(bed.any(&[tried(0)])).is_none());
 }

@@ -179,6 +179,9 @@ impl Handshake<'_> {
                 let site = site.filter(|site| site.site().tls.is_some());
                 return site.ok_or(Failure::UnknownName);
             }
+            if !self.worker.has_share(self.socket.class()) {
+                return Err(Failure::OverLimit);
+            }
         }
     }
 

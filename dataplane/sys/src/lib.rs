@@ -44,6 +44,6 @@ pub use notifier::Notifier;
 pub use ring::SetupError;
 pub use run_queue::ClassId;
 pub use runtime::{
-    DatagramsId, Event, ListenerId, Runtime, RuntimeConfig, Statistics, Stir, TaskId,
+    DatagramsId, Event, ListenerId, Promise, Runtime, RuntimeConfig, Statistics, Stir, TaskId,
 };
 pub use socket::{RecvMode, SendBuf, Socket, SocketId};

@@ -38,8 +38,13 @@ impl ClassId {
         }
     }
 
+    /// Whether it is the class of the unknown.
+    pub fn is_stranger(self) -> bool {
+        self.index() == 0
+    }
+
     /// Its line in the class of the unknown.
-    fn line(self) -> Option<u32> {
+    pub(crate) fn line(self) -> Option<u32> {
         match self.0 & STRANGERS {
             0 => (self.0 == 0).then_some(0),
             _ => Some(self.0 & !STRANGERS),

@@ -6,7 +6,7 @@ use crate::busy_poll::BusyPoll;
 use crate::clock::Clock;
 use crate::crowd::{Crowd, Origin};
 use crate::datagram::DatagramSocket;
-use crate::limits::{BUFFERS_MAX, BUSY_POLL_NS, CATCH_UP_ROUNDS};
+use crate::limits::{BUFFERS_MAX, BUSY_POLL_NS, CATCH_UP_ROUNDS, QUANTUM_NS};
 use crate::listener;
 use crate::notifier::Notifier;
 use crate::ring::{Completion, Ring, SetupError};
@@ -165,6 +165,8 @@ struct Inner {
     queue: RunQueue,
     wheel: Wheel,
     events: VecDeque<Queued>,
+    /// Connections that were accepted and not told of yet.
+    accepted: VecDeque<(ListenerId, u32)>,
     listeners: Vec<Listener>,
     watched: Vec<Watched>,
     /// Sockets whose receive waits for a buffer.
@@ -190,7 +192,6 @@ struct Inner {
 
 #[derive(Debug, Clone, Copy)]
 enum Queued {
-    Accepted(ListenerId, u32),
     Stirred {
         index: u32,
         generation: u32,
@@ -213,6 +214,13 @@ impl std::fmt::Debug for Core {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Core")
     }
+}
+
+/// A socket that somebody is going to open, and that counts as if it were there, until this is dropped.
+#[derive(Debug)]
+pub struct Promise {
+    core: Rc<Core>,
+    class: ClassId,
 }
 
 /// A handle to the runtime of this thread; clones name the same runtime.
@@ -246,6 +254,7 @@ impl Runtime {
             queue: RunQueue::new(),
             wheel: Wheel::new(now_ns),
             events: VecDeque::new(),
+            accepted: VecDeque::new(),
             listeners: Vec::new(),
             watched: Vec::new(),
             starved: VecDeque::new(),
@@ -347,7 +356,7 @@ impl Runtime {
     pub fn adopt(&self, descriptor: OwnedFd) -> Socket {
         let mut inner = self.core.inner.borrow_mut();
         let fd = descriptor.into_raw_fd();
-        let index = inner.insert(fd, RecvMode::Multishot);
+        let index = inner.insert(fd, RecvMode::Multishot, ClassId::UNKNOWN);
         Socket {
             core: Rc::clone(&self.core),
             index,
@@ -410,15 +419,15 @@ impl Runtime {
         }
     }
 
-    /// Opens a connection. [`Socket::poll_recv`] and the like may be used once
+    /// Opens a connection, which is one of `class`. [`Socket::poll_recv`] and the like may be used once
     /// [`Runtime::poll_connected`] is ready; dropping the socket gives up.
-    pub fn start_connect(&self, address: SocketAddr) -> io::Result<Socket> {
+    pub fn start_connect(&self, address: SocketAddr, class: ClassId) -> io::Result<Socket> {
         let socket = listener::stream_socket(address)?;
         listener::set_stream_options(socket.as_raw_fd())?;
         let (storage, bytes) = listener::boxed_storage(address);
         let mut inner = self.core.inner.borrow_mut();
         let fd = socket.into_raw_fd();
-        let index = inner.insert(fd, RecvMode::OnDemand);
+        let index = inner.insert(fd, RecvMode::OnDemand, class);
         let entry = &mut inner.sockets[index];
         let submission =
             opcode::Connect::new(types::Fd(fd), std::ptr::from_ref(&*storage).cast(), bytes)
@@ -448,9 +457,14 @@ impl Runtime {
         }
     }
 
-    /// Opens a connection and waits for it until `deadline_ns`.
-    pub async fn connect(&self, address: SocketAddr, deadline_ns: u64) -> io::Result<Socket> {
-        let socket = self.start_connect(address)?;
+    /// Opens a connection of `class` and waits for it until `deadline_ns`.
+    pub async fn connect(
+        &self,
+        address: SocketAddr,
+        class: ClassId,
+        deadline_ns: u64,
+    ) -> io::Result<Socket> {
+        let socket = self.start_connect(address, class)?;
         poll_fn(|_| {
             self.core
                 .or_timeout(deadline_ns, self.poll_connected(&socket))
@@ -558,12 +572,13 @@ impl Runtime {
             .collect()
     }
 
-    /// So many parked sockets with their tags: each of the class that has most of them, and there
-    /// of the one that was parked first. Takes time by the number of classes that have any and by
-    /// `count`.
-    pub fn idlest(&self, origin: Origin, count: usize) -> Vec<(SocketId, u64)> {
+    /// At most so many parked sockets with their tags: each of the class that has most of them, and there
+    /// of the one that was parked first; of strangers of the line that has most. With those that were parked
+    /// in this turn, or without. Takes time by the number of classes that have any and by `count`.
+    pub fn idlest(&self, origin: Origin, count: usize, fresh: bool) -> Vec<(SocketId, u64)> {
         let inner = self.core.inner.borrow();
-        let found = inner.crowd.idlest(origin, count).into_iter();
+        let turn = (!fresh).then(|| inner.turn());
+        let found = inner.crowd.idlest(origin, count, turn).into_iter();
         found
             .map(|index| {
                 let entry = &inner.sockets[index];
@@ -586,16 +601,38 @@ impl Runtime {
         self.core.inner.borrow().crowd.parked(origin)
     }
 
-    /// Sockets that are not idle.
+    /// Sockets that are not idle, and promised ones. Not those that [`Event::Accepted`] was not told of yet.
     pub fn busy(&self) -> u64 {
-        let inner = self.core.inner.borrow();
-        let idle = inner.crowd.parked(Origin::Accepted) + inner.crowd.parked(Origin::Opened);
-        inner.sockets.live() as u64 - idle
+        self.core.inner.borrow().crowd.busy_all()
     }
 
-    /// Of these, those of a class.
+    /// Of these, those of a class; of a stranger's line.
     pub fn busy_of(&self, class: ClassId) -> u64 {
         self.core.inner.borrow().crowd.busy(class)
+    }
+
+    /// Of these, those of all strangers.
+    pub fn busy_strangers(&self) -> u64 {
+        self.core.inner.borrow().crowd.busy_strangers()
+    }
+
+    /// Sockets of a class, idle or not.
+    pub fn sockets_of(&self, class: ClassId) -> u64 {
+        self.core.inner.borrow().crowd.sockets(class)
+    }
+
+    /// Connections that were accepted, and of which [`Event::Accepted`] is to tell.
+    pub fn accepted(&self) -> usize {
+        self.core.inner.borrow().accepted.len()
+    }
+
+    /// Counts a socket of `class` that is not there yet.
+    pub fn promise(&self, class: ClassId) -> Promise {
+        self.core.inner.borrow_mut().crowd.enter(class);
+        Promise {
+            core: Rc::clone(&self.core),
+            class,
+        }
     }
 
     /// Makes [`Runtime::run`] return after the current turn.
@@ -628,6 +665,7 @@ impl Runtime {
                 };
                 on_event(event);
             }
+            self.tell_accepted(&mut on_event);
             self.core.run_tasks();
             if std::mem::take(&mut self.core.inner.borrow_mut().stopping) {
                 break Ok(());
@@ -636,6 +674,39 @@ impl Runtime {
         self.core.drop_tasks();
         result.and_then(|()| self.core.finish_closing())
     }
+
+    /// Tells of connections that were accepted, as long as a class may work in one round; the others
+    /// wait until the tasks had their turn. Whoever came pays for it: with the class of the unknown.
+    fn tell_accepted(&self, on_event: &mut impl FnMut(Event)) {
+        if self.accepted() == 0 {
+            return;
+        }
+        let clock = &self.core.clock;
+        let began_ns = clock.now_ns();
+        let mut now_ns = began_ns;
+        while now_ns - began_ns < QUANTUM_NS as u64
+            && let Some((listener, index)) = self.core.next_accepted()
+        {
+            let socket = Socket {
+                core: Rc::clone(&self.core),
+                index,
+            };
+            on_event(Event::Accepted(listener, socket));
+            let ended_ns = clock.now_ns();
+            let mut guard = self.core.inner.borrow_mut();
+            let inner = &mut *guard;
+            // Its line, wherever it is by now.
+            let class = inner.sockets[index].class;
+            inner.queue.charge(class, ended_ns - now_ns + inner.unit_ns);
+            now_ns = ended_ns;
+        }
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        self.core.inner.borrow_mut().crowd.leave(self.class);
+    }
 }
 
 impl Core {
@@ -643,7 +714,8 @@ impl Core {
     fn turn(&self) -> io::Result<()> {
         let mut guard = self.inner.borrow_mut();
         let inner = &mut *guard;
-        let idle = inner.queue.is_empty() && inner.events.is_empty() && !inner.stopping;
+        let has_events = !inner.events.is_empty() || !inner.accepted.is_empty();
+        let idle = inner.queue.is_empty() && !has_events && !inner.stopping;
         // Before the wait: the tasks that ran may have given back the buffers that the last
         // receives wait for, and then nothing else would end the wait.
         self.pool.replenish();
@@ -665,17 +737,18 @@ impl Core {
         Ok(())
     }
 
+    /// The next connection that was accepted: from now on it counts.
+    fn next_accepted(&self) -> Option<(ListenerId, u32)> {
+        let mut inner = self.inner.borrow_mut();
+        let (listener, index) = inner.accepted.pop_front()?;
+        inner.crowd.enter(ClassId::UNKNOWN);
+        Some((listener, index))
+    }
+
     fn next_event(self: &Rc<Self>) -> Option<Event> {
         loop {
             let mut inner = self.inner.borrow_mut();
             match inner.events.pop_front()? {
-                Queued::Accepted(listener, index) => {
-                    let socket = Socket {
-                        core: Rc::clone(self),
-                        index,
-                    };
-                    return Some(Event::Accepted(listener, socket));
-                }
                 Queued::Notified => {
                     inner.notified = false;
                     return Some(Event::Notified);
@@ -739,6 +812,11 @@ impl Core {
 }
 
 impl Inner {
+    /// The number of this turn, which comes again after many.
+    fn turn(&self) -> u32 {
+        self.statistics.turns as u32
+    }
+
     fn submit(&mut self, clock: &Clock) -> io::Result<()> {
         let before_ns = clock.now_ns();
         self.ring.enter(0, None)?;

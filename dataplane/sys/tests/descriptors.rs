@@ -24,7 +24,9 @@ fn end_in_the_middle(turns: u32) {
     runtime.spawn(ClassId::UNKNOWN, async move {
         for _ in 0..turns {
             clients.extend((0..5).map(|_| TcpStream::connect(address).expect("it accepts")));
-            let _opens = handle.start_connect(address).expect("it starts");
+            let _opens = handle
+                .start_connect(address, ClassId::UNKNOWN)
+                .expect("it starts");
             handle.yield_now().await;
         }
         handle.stop();

@@ -2,7 +2,7 @@
 
 use crate::support::eventually;
 use crate::support::manifest::Declared;
-use crate::support::peer::{Backend, PATIENCE, Peer, answer_each, ok, status};
+use crate::support::peer::{Backend, Backlog, PATIENCE, Peer, answer_each, ok, status};
 use crate::support::plane::{Plane, Reserved};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
@@ -597,31 +597,4 @@ fn backends_that_hang_make_nobody_elses_checks_late() {
     );
     assert_eq!(text(&rows(&plane)[quiet], "state"), "up");
     plane.stop();
-}
-
-/// An address where somebody listens and no connection ever comes about.
-struct Backlog {
-    address: SocketAddr,
-    _socket: Socket,
-    _filling: Vec<TcpStream>,
-}
-
-impl Backlog {
-    fn full() -> Backlog {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket can be made");
-        let any: SocketAddr = ([127, 0, 0, 1], 0).into();
-        socket.bind(&any.into()).expect("loopback has a port");
-        socket.listen(0).expect("it is bound");
-        let address = socket.local_addr().expect("it is bound").as_socket();
-        let address = address.expect("it is IPv4");
-        let at_most = Duration::from_secs(1);
-        let connected = std::iter::repeat_with(|| TcpStream::connect_timeout(&address, at_most));
-        let filling: Vec<TcpStream> = connected.take(10).map_while(Result::ok).collect();
-        assert!(filling.len() < 10, "the backlog does not end");
-        Backlog {
-            address,
-            _socket: socket,
-            _filling: filling,
-        }
-    }
 }

@@ -6,6 +6,7 @@ mod support;
 mod backend_tls;
 mod balancing;
 mod bodies;
+mod both_ends;
 mod chaos;
 mod clauses;
 mod connections;

@@ -69,6 +69,7 @@ const FAMILIES: &[(&str, &str)] = &[
     ("meridian_metrics_backends_left_out", "gauge"),
     ("meridian_metrics_certificates_left_out", "gauge"),
     ("meridian_metrics_sites_left_out", "gauge"),
+    ("meridian_pool_requests_waiting", "gauge"),
     ("meridian_ready", "gauge"),
     ("meridian_sites", "gauge"),
     ("meridian_worker_buffers", "gauge"),
@@ -223,7 +224,8 @@ fn declared(backend: SocketAddr) -> Declared {
     Declared {
         workers: 2,
         host: "deny_networks = [\"192.0.2.0/24\"]".to_owned(),
-        site_keys: "limits = { requests_per_second = 100000 }\n".to_owned(),
+        site_keys: "limits = { requests_per_second = 100000 }\npool = { queue = {} }\n".to_owned(),
+        backend_keys: vec!["connections = 100".to_owned()],
         more: "[[site]]\ntenant = \"acme\"\nname = \"moved\"\nhostnames = [\"moved.test\"]\n\
                route = [{ match = { path = \"/\" }, redirect = { to = \"http://shop.test/\", \
                status = 301 } }]\n"
@@ -620,6 +622,12 @@ fn who_waits_and_who_stays_is_counted() {
     let waiting = |count: f64| {
         let now = || watched.scrape().sum("meridian_worker_requests_waiting");
         assert!(eventually(20, || now() == count), "{} wait", now());
+        let of_pool = "{tenant=\"acme\",site=\"shop\",pool=\"default\"}";
+        let series = format!("meridian_pool_requests_waiting{of_pool}");
+        assert_eq!(watched.scrape().get(&series), count);
+        let pools = &watched.plane.status()["pools"];
+        let row = serde_json::json!([{ "pool": "acme/shop/default", "waiting": count as u64, "waiting_max": 5 }]);
+        assert_eq!(*pools, row);
     };
     let mut clients = [(); 2].map(|()| Peer::connect(watched.plane.address()));
     for (client, count) in clients.iter_mut().zip([0.0, 1.0]) {

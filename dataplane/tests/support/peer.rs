@@ -2,7 +2,7 @@
 
 use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -45,6 +45,16 @@ impl Peer {
         socket
             .set_recv_buffer_size(receive_bytes)
             .expect("a small buffer is allowed");
+        socket.connect(&address.into()).expect("somebody listens");
+        Peer::new(socket.into())
+    }
+
+    /// Connects from an address of this machine.
+    pub(crate) fn connect_from(from: IpAddr, address: SocketAddr) -> Peer {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)
+            .expect("a socket can be made");
+        let from = SocketAddr::new(from, 0);
+        socket.bind(&from.into()).expect("it is one of ours");
         socket.connect(&address.into()).expect("somebody listens");
         Peer::new(socket.into())
     }
@@ -263,4 +273,32 @@ pub(crate) fn pattern(count: usize) -> Vec<u8> {
 /// Runs `work` on a thread of its own.
 pub(crate) fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     std::thread::spawn(work)
+}
+
+/// An address where somebody listens and no connection ever comes about: whoever waits to be accepted
+/// fills the backlog, and beyond it the kernel drops what asks for a connection.
+pub(crate) struct Backlog {
+    pub(crate) address: SocketAddr,
+    _socket: Socket,
+    _filling: Vec<TcpStream>,
+}
+
+impl Backlog {
+    pub(crate) fn full() -> Backlog {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket can be made");
+        let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+        socket.bind(&any.into()).expect("loopback has a port");
+        socket.listen(0).expect("it is bound");
+        let address = socket.local_addr().expect("it is bound").as_socket();
+        let address = address.expect("it is IPv4");
+        let at_most = Duration::from_secs(1);
+        let connected = std::iter::repeat_with(|| TcpStream::connect_timeout(&address, at_most));
+        let filling: Vec<TcpStream> = connected.take(10).map_while(Result::ok).collect();
+        assert!(filling.len() < 10, "the backlog does not end");
+        Backlog {
+            address,
+            _socket: socket,
+            _filling: filling,
+        }
+    }
 }

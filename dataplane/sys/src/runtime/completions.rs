@@ -115,8 +115,9 @@ impl Inner {
     pub(super) fn complete_accept(&mut self, listener: u32, completion: Completion) {
         let id = ListenerId(listener);
         if completion.result >= 0 {
-            let index = self.insert(completion.result, RecvMode::Multishot);
-            self.events.push_back(Queued::Accepted(id, index));
+            // It counts when it is told of: until then nobody could do anything about it.
+            let index = self.sockets.insert(completion.result, RecvMode::Multishot);
+            self.accepted.push_back((id, index));
         }
         if cqueue::more(completion.flags) {
             return;

@@ -242,7 +242,9 @@ impl Core {
         inner.wheel.file(Owner::Socket(index), &mut deadline);
         let entry = &mut inner.sockets[index];
         entry.deadline = deadline;
-        inner.crowd.park(index, entry.class, entry.origin());
+        let turn = inner.turn();
+        let entry = &inner.sockets[index];
+        inner.crowd.park(index, entry.class, entry.origin(), turn);
         if entry.first_buffer != NO_BUFFER {
             inner.stir(index, Stir::Bytes);
         } else if entry.ended || entry.recv_errno != 0 {
@@ -277,10 +279,12 @@ impl Core {
 }
 
 impl Inner {
-    /// A socket more, of nobody whose class is known.
-    pub(super) fn insert(&mut self, fd: RawFd, mode: RecvMode) -> u32 {
-        self.crowd.enter(ClassId::UNKNOWN);
-        self.sockets.insert(fd, mode)
+    /// A socket more, of this class.
+    pub(super) fn insert(&mut self, fd: RawFd, mode: RecvMode, class: ClassId) -> u32 {
+        self.crowd.enter(class);
+        let index = self.sockets.insert(fd, mode);
+        self.sockets[index].class = class;
+        index
     }
 
     /// One less.

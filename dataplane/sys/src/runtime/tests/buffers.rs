@@ -209,8 +209,7 @@ fn what_clients_send_ahead_does_not_keep_out_the_answers_of_backends() {
                     socket.recv(soon_ns).await.expect_err("it waits");
                 }
             }
-            let upstream = handle.connect(address, 0).await.expect("it opens");
-            upstream.set_class(tenant);
+            let upstream = handle.connect(address, tenant, 0).await.expect("it opens");
             let backend = accepted(&sockets, &handle).await;
             backend
                 .send(b"answer".to_vec(), SECOND_NS)
@@ -409,7 +408,10 @@ fn places_of_closed_sockets_in_the_line_for_buffers_are_swept_out() {
                 own.push(socket);
             }
             for _ in 0..500 {
-                let socket = handle.connect(address, 0).await.expect("it opens");
+                let socket = handle
+                    .connect(address, ClassId::UNKNOWN, 0)
+                    .await
+                    .expect("it opens");
                 assert!(socket.poll_recv().is_pending());
                 drop(socket);
                 drop(accepted(&sockets, &handle).await);

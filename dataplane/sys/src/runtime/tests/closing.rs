@@ -66,7 +66,9 @@ fn storm(buffers_max: u16, rounds: u64, dice: &Rc<RefCell<Dice>>) {
             for _ in 0..count {
                 let (runtime, dice) = (handle.clone(), Rc::clone(&clients_dice));
                 handle.spawn(ClassId::UNKNOWN, async move {
-                    let socket = runtime.start_connect(address).expect("it starts");
+                    let socket = runtime
+                        .start_connect(address, ClassId::UNKNOWN)
+                        .expect("it starts");
                     if dice.borrow_mut().below(8) == 0 {
                         return;
                     }
@@ -121,7 +123,9 @@ fn a_runtime_dropped_with_everything_under_way() {
                 }
                 // Nobody accepts these.
                 for _ in 0..10 {
-                    let socket = handle.start_connect(address).expect("it starts");
+                    let socket = handle
+                        .start_connect(address, ClassId::UNKNOWN)
+                        .expect("it starts");
                     keep.borrow_mut().push(socket);
                 }
             },

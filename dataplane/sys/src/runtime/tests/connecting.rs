@@ -11,7 +11,7 @@ fn a_connection_opens_and_carries_bytes() {
         &runtime,
         async move {
             let socket = handle
-                .connect(address, deadline_ns)
+                .connect(address, ClassId::UNKNOWN, deadline_ns)
                 .await
                 .expect("it opens");
             assert_eq!(socket.peer_address().expect("it has one"), address);
@@ -37,7 +37,7 @@ fn addresses_that_are_assumed_last_until_the_socket_is_closed() {
         &runtime,
         async move {
             let connect = || async {
-                let socket = handle.connect(address, deadline_ns).await;
+                let socket = handle.connect(address, ClassId::UNKNOWN, deadline_ns).await;
                 socket.expect("it opens")
             };
             let socket = connect().await;
@@ -86,11 +86,13 @@ fn a_refusal_is_told_to_who_waits_and_to_who_reads() {
         async move {
             let deadline_ns = handle.deadline(Duration::from_secs(5));
             let error = handle
-                .connect(address, deadline_ns)
+                .connect(address, ClassId::UNKNOWN, deadline_ns)
                 .await
                 .expect_err("none");
             assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
-            let socket = handle.start_connect(address).expect("it starts");
+            let socket = handle
+                .start_connect(address, ClassId::UNKNOWN)
+                .expect("it starts");
             let error = socket.recv(deadline_ns).await.expect_err("none");
             assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
         },
@@ -113,7 +115,7 @@ fn a_connection_that_nobody_takes_times_out_and_leaves_nothing() {
             let begun_ns = handle.clock_ns();
             let deadline_ns = handle.deadline(Duration::from_millis(100));
             let error = handle
-                .connect(address, deadline_ns)
+                .connect(address, ClassId::UNKNOWN, deadline_ns)
                 .await
                 .expect_err("none");
             assert_eq!(error.kind(), io::ErrorKind::TimedOut);
@@ -130,7 +132,9 @@ fn a_connection_that_nobody_takes_times_out_and_leaves_nothing() {
 #[test]
 fn a_socket_parked_while_it_connects_is_heard_of_when_bytes_come() {
     let (runtime, address) = listening();
-    let socket = runtime.start_connect(address).expect("it starts");
+    let socket = runtime
+        .start_connect(address, ClassId::UNKNOWN)
+        .expect("it starts");
     socket.park(0, 5);
     let stirs = Rc::new(RefCell::new(Vec::new()));
     let (seen, handle) = (Rc::clone(&stirs), runtime.clone());
@@ -161,7 +165,11 @@ fn more_connections_at_once_than_the_queue_holds() {
     // The kernel takes nothing for a while, so that submissions must wait in line.
     runtime.core.inner.borrow_mut().ring.refusals = 3;
     let sockets: Vec<Socket> = (0..COUNT)
-        .map(|_| runtime.start_connect(address).expect("it starts"))
+        .map(|_| {
+            runtime
+                .start_connect(address, ClassId::UNKNOWN)
+                .expect("it starts")
+        })
         .collect();
     assert!(runtime.core.inner.borrow_mut().ring.queued() > COUNT / 2);
     run_until(

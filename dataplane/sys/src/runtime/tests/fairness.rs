@@ -113,6 +113,67 @@ fn what_came_for_one_class_does_not_stand_behind_all_of_another() {
 }
 
 #[test]
+fn a_flood_of_connections_does_not_keep_tasks_waiting() {
+    const COMING: usize = 400;
+    let (runtime, address) = listening();
+    let _clients: Vec<TcpStream> = (0..COMING)
+        .map(|_| TcpStream::connect(address).expect("the backlog takes it"))
+        .collect();
+    let accepted = Rc::new(Cell::new(0));
+    let (seen, handle) = (Rc::clone(&accepted), runtime.clone());
+    let most = Rc::new(Cell::new(0));
+    let noted = Rc::clone(&most);
+    runtime.spawn(runtime.add_class(), async move {
+        let mut before = 0;
+        while seen.get() < COMING {
+            noted.set(noted.get().max(seen.get() - before));
+            before = seen.get();
+            handle.yield_now().await;
+        }
+        handle.stop();
+    });
+    runtime
+        .run(move |event| {
+            if matches!(event, Event::Accepted(..)) {
+                spin(Duration::from_micros(20));
+                accepted.set(accepted.get() + 1);
+            }
+        })
+        .expect("the loop runs");
+    assert!(most.get() <= 10, "{} at once", most.get());
+    assert_clean(&runtime);
+}
+
+#[test]
+fn a_connection_pays_for_what_it_took_to_accept_it() {
+    let (runtime, address) = listening();
+    let _client = TcpStream::connect(address).expect("the backlog takes it");
+    let (line, tenant) = (ClassId::stranger(5), runtime.add_class());
+    let order = Rc::new(RefCell::new(Vec::new()));
+    let (ran, handle) = (Rc::clone(&order), runtime.clone());
+    runtime
+        .run(move |event| {
+            let Event::Accepted(_, socket) = event else {
+                return;
+            };
+            socket.set_class(line);
+            spin(Duration::from_millis(1));
+            for (class, name) in [(line, "stranger"), (tenant, "tenant")] {
+                let (ran, handle) = (Rc::clone(&ran), handle.clone());
+                handle.clone().spawn(class, async move {
+                    ran.borrow_mut().push(name);
+                    if ran.borrow().len() == 2 {
+                        handle.stop();
+                    }
+                });
+            }
+        })
+        .expect("the loop runs");
+    assert_eq!(*order.borrow(), ["tenant", "stranger"]);
+    assert_clean(&runtime);
+}
+
+#[test]
 fn a_turn_ends_with_the_time_of_what_it_asked_of_the_kernel() {
     const TASKS: usize = 40;
     let runtime = runtime();

@@ -359,7 +359,7 @@ fn the_kernel_takes_little_for_a_reader_that_does_not_read() {
             if let Event::Accepted(_, accepted) = event {
                 let (runtime, result) = (handle.clone(), Rc::clone(&result));
                 handle.spawn(ClassId::UNKNOWN, async move {
-                    let connected = runtime.connect(theirs_address, 0).await;
+                    let connected = runtime.connect(theirs_address, ClassId::UNKNOWN, 0).await;
                     let connected = connected.expect("the backlog takes it");
                     let accepted = taken_without_a_reader(accepted).await;
                     result.set([accepted, taken_without_a_reader(connected).await]);
