@@ -8,7 +8,6 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{JoinHandle, sleep};
@@ -19,6 +18,7 @@ use crate::histogram::Histogram;
 use crate::message_head::{self, BodyLength, HEAD_BYTES_MAX};
 use crate::quantity::Target;
 use crate::readiness::{Event, Readiness};
+use crate::secure::{SecureClient, Wire};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a connection that ended is opened again and again while that is refused.
@@ -37,6 +37,8 @@ pub(crate) enum Pace {
 #[derive(Clone)]
 pub(crate) struct Plan {
     pub(crate) target: Target,
+    /// How handshakes are made, where the target wants TLS.
+    pub(crate) secure: Option<SecureClient>,
     /// Host fields, which take turns; none: the target's authority.
     pub(crate) hosts: Vec<String>,
     pub(crate) pace: Pace,
@@ -156,7 +158,7 @@ struct Generator<'a> {
 }
 
 struct Connection {
-    stream: TcpStream,
+    wire: Wire,
     /// Due time of the request in flight.
     due_ns: Option<u64>,
     /// Which request that is, and when it was begun to be sent.
@@ -172,12 +174,11 @@ struct Connection {
 }
 
 impl Connection {
-    fn open(target: &Target) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&target.address, CONNECT_TIMEOUT)?;
-        stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
+    fn open(plan: &Plan) -> io::Result<Self> {
+        let wire = Wire::open(plan.target.address, CONNECT_TIMEOUT, plan.secure.as_ref())?;
+        wire.socket().set_nonblocking(true)?;
         Ok(Self {
-            stream,
+            wire,
             due_ns: None,
             request: 0,
             sent_ns: 0,
@@ -196,14 +197,14 @@ impl<'a> Generator<'a> {
         let readiness = Readiness::new().map_err(Failure::at("epoll"))?;
         let mut connections = Vec::with_capacity(plan.connections);
         for number in 0..plan.connections {
-            let connection = Connection::open(&plan.target).map_err(Failure::at(format!(
+            let connection = Connection::open(plan).map_err(Failure::at(format!(
                 "connection {} of {} to {}",
                 number + 1,
                 plan.connections,
                 plan.target.address
             )))?;
             readiness
-                .watch(&connection.stream, number as u64)
+                .watch(&connection.wire, number as u64)
                 .map_err(Failure::at("epoll"))?;
             connections.push(connection);
         }
@@ -370,13 +371,13 @@ impl<'a> Generator<'a> {
         let request = &self.requests[connection.request];
         while connection.unsent_bytes > 0 {
             let from = request.len() - connection.unsent_bytes;
-            match connection.stream.write(&request[from..]) {
+            match connection.wire.write(&request[from..]) {
                 Ok(written) => connection.unsent_bytes -= written,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        connection.wire.flush()
     }
 
     fn take_events(&mut self, events: &[Event], bytes: &mut [u8]) -> Result<(), Failure> {
@@ -400,7 +401,7 @@ impl<'a> Generator<'a> {
     /// response makes one event of both, so then a short read is not the last.
     fn receive(&mut self, number: usize, ended: bool, bytes: &mut [u8]) -> Result<bool, Failure> {
         loop {
-            let count = match self.connections[number].stream.read(bytes) {
+            let count = match self.connections[number].wire.read(bytes) {
                 Ok(0) => return Ok(false),
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
@@ -409,7 +410,8 @@ impl<'a> Generator<'a> {
             if !self.take(number, &bytes[..count])? {
                 return Ok(false);
             }
-            if count < bytes.len() && !ended {
+            let is_drained = self.connections[number].wire.is_drained_by_short_read();
+            if count < bytes.len() && is_drained && !ended {
                 return Ok(true);
             }
         }
@@ -525,7 +527,7 @@ impl<'a> Generator<'a> {
         };
         let connection = self.reconnect().map_err(place())?;
         self.readiness
-            .watch(&connection.stream, number as u64)
+            .watch(&connection.wire, number as u64)
             .map_err(place())?;
         self.connections[number] = connection;
         if !was_free {
@@ -538,7 +540,7 @@ impl<'a> Generator<'a> {
     fn reconnect(&mut self) -> io::Result<Connection> {
         let begin = Instant::now();
         loop {
-            match Connection::open(&self.plan.target) {
+            match Connection::open(self.plan) {
                 Err(_) if begin.elapsed() < RECONNECT_LIMIT => {
                     self.outcome.refused += 1;
                     sleep(RECONNECT_PAUSE);

@@ -1,4 +1,4 @@
-//! `idle`: how much memory of a server one idle keep-alive connection holds.
+//! `idle`: how much memory of a server one idle keep-alive connection holds, plain or by TLS.
 //!
 //! Connections are opened one after the other, each asks once and stays open. The server's
 //! memory is read before and after; a few connections made earlier have warmed its allocator
@@ -6,7 +6,6 @@
 //! the same for every server.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use crate::file_limit;
 use crate::message_head::{BodyLength, HEAD_BYTES_MAX, body_length, head_end, status};
 use crate::process_tree;
 use crate::quantity::{self, Target};
+use crate::secure::{SecureClient, TlsOptions, Wire};
 
 const WARM_CONNECTIONS: u32 = 16;
 const WARM_REQUESTS: u32 = 50;
@@ -35,9 +35,11 @@ pub(crate) struct Options {
     /// The server: its memory and that of its descendants is read.
     #[arg(long)]
     pid: u32,
-    /// Host field; left out, the authority of the URL.
+    /// Host field, and by https the name of the server; left out, the authority of the URL.
     #[arg(long)]
     host: Option<String>,
+    #[command(flatten)]
+    tls: TlsOptions,
     /// Print one line of JSON instead of words.
     #[arg(long)]
     json: bool,
@@ -80,13 +82,15 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 fn measure(options: &Options) -> Result<Report, Failure> {
     let host = options.host.as_deref().unwrap_or(&options.url.authority);
     let request = format!("GET {} HTTP/1.1\r\nHost: {host}\r\n\r\n", options.url.path);
+    let secure = SecureClient::of(&options.url, options.host.as_deref(), &options.tls)?;
+    let open = || open_and_ask(&options.url, secure.as_ref(), &request);
     let mut warm = Vec::new();
     for _ in 0..WARM_CONNECTIONS {
-        warm.push(open_and_ask(&options.url, &request)?);
+        warm.push(open()?);
     }
-    for stream in &mut warm {
+    for wire in &mut warm {
         for _ in 0..WARM_REQUESTS {
-            ask(stream, &request).map_err(Failure::at(&options.url.url))?;
+            ask(wire, &request).map_err(Failure::at(&options.url.url))?;
         }
     }
     sleep(SETTLE);
@@ -94,11 +98,11 @@ fn measure(options: &Options) -> Result<Report, Failure> {
     let before = process_tree::memory(&pids)?;
     let mut held = Vec::with_capacity(options.connections as usize);
     for number in 1..=options.connections {
-        let stream = open_and_ask(&options.url, &request).map_err(Failure::at(format!(
+        let wire = open().map_err(Failure::at(format!(
             "connection {number} of {}",
             options.connections
         )))?;
-        held.push(stream);
+        held.push(wire);
     }
     sleep(SETTLE);
     let after = process_tree::memory(&pids)?;
@@ -106,7 +110,7 @@ fn measure(options: &Options) -> Result<Report, Failure> {
         |before: u64, after: u64| (after as f64 - before as f64) / f64::from(options.connections);
     Ok(Report {
         connections: options.connections,
-        closed_by_server: held.iter().filter(|stream| !is_open(stream)).count() as u32,
+        closed_by_server: held.iter().filter(|wire| !is_open(wire)).count() as u32,
         rss_bytes_before: before.rss_bytes,
         rss_bytes_after: after.rss_bytes,
         rss_bytes_per_connection: per_connection(before.rss_bytes, after.rss_bytes),
@@ -115,19 +119,22 @@ fn measure(options: &Options) -> Result<Report, Failure> {
     })
 }
 
-fn open_and_ask(target: &Target, request: &str) -> Result<TcpStream, Failure> {
+fn open_and_ask(
+    target: &Target,
+    secure: Option<&SecureClient>,
+    request: &str,
+) -> Result<Wire, Failure> {
     let place = || Failure::at(target.url.as_str());
-    let mut stream = TcpStream::connect_timeout(&target.address, ANSWER_LIMIT).map_err(place())?;
-    stream
-        .set_read_timeout(Some(ANSWER_LIMIT))
-        .map_err(place())?;
-    stream.set_nodelay(true).map_err(place())?;
-    ask(&mut stream, request).map_err(place())?;
-    Ok(stream)
+    let mut wire = Wire::open(target.address, ANSWER_LIMIT, secure).map_err(place())?;
+    let socket = wire.socket();
+    let limited = socket.set_read_timeout(Some(ANSWER_LIMIT));
+    limited.map_err(place())?;
+    ask(&mut wire, request).map_err(place())?;
+    Ok(wire)
 }
 
 /// One request and its whole response.
-fn ask(stream: &mut TcpStream, request: &str) -> io::Result<()> {
+fn ask(stream: &mut Wire, request: &str) -> io::Result<()> {
     stream.write_all(request.as_bytes())?;
     let mut received = Vec::new();
     let mut piece = [0; 4096];
@@ -165,8 +172,9 @@ fn ask(stream: &mut TcpStream, request: &str) -> io::Result<()> {
     Ok(())
 }
 
-fn is_open(stream: &TcpStream) -> bool {
+fn is_open(wire: &Wire) -> bool {
     let mut byte = [0];
+    let stream = wire.socket();
     stream.set_nonblocking(true).is_ok()
         && matches!(stream.peek(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }

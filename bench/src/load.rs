@@ -9,6 +9,7 @@ use crate::file_limit;
 use crate::generator::{self, Outcome, Pace, Plan};
 use crate::histogram::Histogram;
 use crate::quantity::{self, Target};
+use crate::secure::{SecureClient, TlsOptions};
 
 /// How long an open loop waits for the last responses.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -31,9 +32,11 @@ pub(crate) struct Options {
     /// Load sent before counting begins, such as 500ms.
     #[arg(long, value_parser = quantity::duration, default_value = "0ms")]
     warm_up: Duration,
-    /// Host field; left out, the authority of the URL.
+    /// Host field, and by https the name of the server; left out, the authority of the URL.
     #[arg(long)]
     host: Option<String>,
+    #[command(flatten)]
+    tls: TlsOptions,
     /// Print one line of JSON instead of a table.
     #[arg(long)]
     json: bool,
@@ -98,7 +101,9 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
         }
     };
     file_limit::raise_to(u64::from(options.connections) + 32)?;
+    let secure = SecureClient::of(&options.url, options.host.as_deref(), &options.tls)?;
     let plan = Plan {
+        secure,
         target: options.url,
         hosts: options.host.into_iter().collect(),
         pace,

@@ -12,8 +12,10 @@ mod failure;
 mod fairness;
 mod file_limit;
 mod generator;
+mod handshakes;
 mod health;
 mod histogram;
+mod identity;
 mod idle;
 mod listener;
 mod live;
@@ -29,6 +31,7 @@ mod quantity;
 mod readiness;
 mod results;
 mod rounds;
+mod secure;
 mod slab;
 mod slow_clients;
 
@@ -55,6 +58,8 @@ enum Command {
     Live(Box<live::Options>),
     /// Send requests at a rate (open loop) or as fast as they are answered (closed loop).
     Load(load::Options),
+    /// Make handshakes by TLS, whole or resumed, as fast as a server makes them.
+    Handshakes(handshakes::Options),
     /// Measure a server's memory for each idle keep-alive connection.
     Idle(idle::Options),
     /// What ordinary clients wait for while others are as slow as they can be.
@@ -76,6 +81,7 @@ fn main() -> ExitCode {
         Command::Compare(options) => compare::run(*options),
         Command::Live(options) => live::run(&options),
         Command::Load(options) => load::run(options),
+        Command::Handshakes(options) => handshakes::run(&options),
         Command::Idle(options) => idle::run(&options),
         Command::SlowClients(options) => slow_clients::run(options),
         Command::Health(options) => health::run(&options),

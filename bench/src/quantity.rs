@@ -28,13 +28,21 @@ pub(crate) struct Target {
     /// Host and port, for the Host field.
     pub(crate) authority: String,
     pub(crate) path: String,
+    /// Whether it is reached by TLS.
+    pub(crate) is_secure: bool,
 }
 
-/// An `http://` URL whose host resolves now.
+/// An `http://` or `https://` URL whose host resolves now.
 pub(crate) fn target(url: &str) -> Result<Target, String> {
-    let rest = url
-        .strip_prefix("http://")
-        .ok_or_else(|| format!("\"{url}\" is not a URL that starts with http://"))?;
+    let (rest, port, is_secure) = match (url.strip_prefix("http://"), url.strip_prefix("https://"))
+    {
+        (Some(rest), _) => (rest, 80, false),
+        (None, Some(rest)) => (rest, 443, true),
+        (None, None) => {
+            let hint = "is not a URL that starts with http:// or https://";
+            return Err(format!("\"{url}\" {hint}"));
+        }
+    };
     let (authority, path) = match rest.find('/') {
         Some(slash) => rest.split_at(slash),
         None => (rest, "/"),
@@ -51,7 +59,7 @@ pub(crate) fn target(url: &str) -> Result<Target, String> {
     let with_port = if port_is_named {
         authority.to_owned()
     } else {
-        format!("{authority}:80")
+        format!("{authority}:{port}")
     };
     let address = with_port
         .to_socket_addrs()
@@ -63,6 +71,7 @@ pub(crate) fn target(url: &str) -> Result<Target, String> {
         address,
         authority: authority.to_owned(),
         path: path.to_owned(),
+        is_secure,
     })
 }
 
@@ -89,9 +98,13 @@ mod tests {
             target("http://[::1]").unwrap().address,
             "[::1]:80".parse().unwrap()
         );
+        assert!(!found.is_secure);
+        let found = target("https://127.0.0.1/").unwrap();
+        assert_eq!(found.address, "127.0.0.1:443".parse().unwrap());
+        assert!(found.is_secure);
         for bad in [
             "127.0.0.1:80",
-            "https://127.0.0.1/",
+            "ftp://127.0.0.1/",
             "http://127.0.0.1:99999/",
             "http://",
             "http://127.0.0.1/a b",

@@ -1,12 +1,16 @@
 //! The questions that a comparison asks, each with its budget.
 
 use super::variant::Variant;
+use crate::secure::Version;
 
 /// What is measured, and so what the figure of a sample means.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Measure {
     /// CPU time of the server for one request, in microseconds, under a saturating closed loop.
     CpuPerRequest,
+    /// CPU time of the server for one handshake by TLS with its connection, in microseconds, under a
+    /// saturating closed loop; of whole ones, or of those that resume a session.
+    CpuPerHandshake { is_resumed: bool },
     /// Median latency in microseconds at a fixed rate, open loop.
     MedianLatency { requests_per_second: u32 },
     /// Private bytes of the server for one idle keep-alive connection.
@@ -21,6 +25,7 @@ impl Measure {
     pub(super) fn unit(self) -> &'static str {
         match self {
             Self::CpuPerRequest => "us CPU/request",
+            Self::CpuPerHandshake { .. } => "us CPU/handshake",
             Self::MedianLatency { .. } => "us p50",
             Self::IdleMemory => "bytes/connection",
         }
@@ -46,6 +51,8 @@ pub(super) struct Case {
     pub(super) path: &'static str,
     /// Servers are told to do all that they are likely to be told.
     pub(super) everything: bool,
+    /// Everybody speaks this version of TLS.
+    pub(super) tls: Option<Version>,
     pub(super) variants: &'static [Variant],
     pub(super) budgets: &'static [Budget],
 }
@@ -68,6 +75,25 @@ const fn ratio(peer: Variant, most: f64) -> Budget {
     Budget::Ratio { peer, most }
 }
 
+const fn handshakes(
+    name: &'static str,
+    question: &'static str,
+    (version, is_resumed): (Version, bool),
+    budgets: &'static [Budget],
+) -> Case {
+    Case {
+        name,
+        question,
+        measure: Measure::CpuPerHandshake { is_resumed },
+        connections: 16,
+        path: "/",
+        everything: false,
+        tls: Some(version),
+        variants: PROXIES,
+        budgets,
+    }
+}
+
 /// Every case, in the order in which they run.
 pub(super) const CASES: &[Case] = &[
     Case {
@@ -77,6 +103,7 @@ pub(super) const CASES: &[Case] = &[
         connections: 64,
         path: "/b/100",
         everything: false,
+        tls: None,
         variants: PROXIES,
         budgets: &[ratio(Variant::Haproxy, 0.80), ratio(Variant::Nginx, 0.80)],
     },
@@ -87,6 +114,7 @@ pub(super) const CASES: &[Case] = &[
         connections: 512,
         path: "/b/100",
         everything: false,
+        tls: None,
         variants: PROXIES,
         budgets: &[ratio(Variant::Haproxy, 0.65)],
     },
@@ -97,6 +125,7 @@ pub(super) const CASES: &[Case] = &[
         connections: 64,
         path: "/b/16384",
         everything: false,
+        tls: None,
         variants: PROXIES,
         budgets: &[ratio(Variant::Haproxy, 0.75)],
     },
@@ -107,6 +136,7 @@ pub(super) const CASES: &[Case] = &[
         connections: 16,
         path: "/b/1048576",
         everything: false,
+        tls: None,
         variants: PROXIES,
         budgets: &[ratio(Variant::Haproxy, 0.80)],
     },
@@ -119,6 +149,7 @@ pub(super) const CASES: &[Case] = &[
         connections: 64,
         path: "/b/100",
         everything: false,
+        tls: None,
         variants: PROXIES_AND_DIRECT,
         budgets: &[ratio(Variant::Nginx, 0.90)],
     },
@@ -131,6 +162,7 @@ pub(super) const CASES: &[Case] = &[
         connections: 64,
         path: "/b/100",
         everything: false,
+        tls: None,
         variants: PROXIES_AND_DIRECT,
         budgets: &[ratio(Variant::Nginx, 0.90)],
     },
@@ -141,6 +173,7 @@ pub(super) const CASES: &[Case] = &[
         connections: 10_000,
         path: "/b/100",
         everything: false,
+        tls: None,
         variants: PROXIES,
         budgets: &[Budget::Figure { most: 0.6 * 1024.0 }],
     },
@@ -151,6 +184,7 @@ pub(super) const CASES: &[Case] = &[
         connections: 64,
         path: "/b/100",
         everything: true,
+        tls: None,
         variants: PROXIES,
         budgets: &[ratio(Variant::Haproxy, 0.80), ratio(Variant::Nginx, 0.80)],
     },
@@ -161,6 +195,7 @@ pub(super) const CASES: &[Case] = &[
         connections: 512,
         path: "/b/100",
         everything: true,
+        tls: None,
         variants: PROXIES,
         budgets: &[ratio(Variant::Haproxy, 0.65)],
     },
@@ -171,8 +206,66 @@ pub(super) const CASES: &[Case] = &[
         connections: 64,
         path: "/b/16384",
         everything: true,
+        tls: None,
         variants: PROXIES,
         budgets: &[ratio(Variant::Haproxy, 0.75)],
+    },
+    Case {
+        name: "tls-small-64",
+        question: "by TLS 1.3, 100-byte bodies, 64 keep-alive connections: CPU of the proxy for one request",
+        measure: Measure::CpuPerRequest,
+        connections: 64,
+        path: "/b/100",
+        everything: false,
+        tls: Some(Version::V1_3),
+        variants: PROXIES,
+        budgets: &[ratio(Variant::Haproxy, 0.80)],
+    },
+    Case {
+        name: "tls-body-1m",
+        question: "by TLS 1.3, 1 MiB bodies, 16 keep-alive connections: CPU of the proxy for one request",
+        measure: Measure::CpuPerRequest,
+        connections: 16,
+        path: "/b/1048576",
+        everything: false,
+        tls: Some(Version::V1_3),
+        variants: PROXIES,
+        budgets: &[ratio(Variant::Haproxy, 0.80)],
+    },
+    handshakes(
+        "tls-full-13",
+        "whole handshakes of TLS 1.3, P-256 and X25519, 16 at a time: CPU of the proxy for one with its connection",
+        (Version::V1_3, false),
+        &[ratio(Variant::Nginx, 0.70)],
+    ),
+    handshakes(
+        "tls-full-12",
+        "whole handshakes of TLS 1.2, P-256 and X25519, 16 at a time: CPU of the proxy for one with its connection",
+        (Version::V1_2, false),
+        &[ratio(Variant::Nginx, 0.70)],
+    ),
+    handshakes(
+        "tls-resumed-13",
+        "handshakes of TLS 1.3 that resume a session, 16 at a time: CPU of the proxy for one with its connection",
+        (Version::V1_3, true),
+        &[],
+    ),
+    handshakes(
+        "tls-resumed-12",
+        "handshakes of TLS 1.2 that resume a session, 16 at a time: CPU of the proxy for one with its connection",
+        (Version::V1_2, true),
+        &[],
+    ),
+    Case {
+        name: "tls-idle",
+        question: "idle keep-alive connections by TLS 1.3, each after one request: private memory of the proxy for one",
+        measure: Measure::IdleMemory,
+        connections: 10_000,
+        path: "/b/100",
+        everything: false,
+        tls: Some(Version::V1_3),
+        variants: PROXIES,
+        budgets: &[Budget::Figure { most: 8.0 * 1024.0 }],
     },
     Case {
         name: "runtime-small-64",
@@ -181,6 +274,7 @@ pub(super) const CASES: &[Case] = &[
         connections: 64,
         path: "/b/100",
         everything: false,
+        tls: None,
         variants: RUNTIMES,
         budgets: &[],
     },
@@ -191,6 +285,7 @@ pub(super) const CASES: &[Case] = &[
         connections: 512,
         path: "/b/100",
         everything: false,
+        tls: None,
         variants: RUNTIMES,
         budgets: &[],
     },
@@ -201,6 +296,7 @@ pub(super) const CASES: &[Case] = &[
         connections: 64,
         path: "/b/16384",
         everything: false,
+        tls: None,
         variants: RUNTIMES,
         budgets: &[],
     },

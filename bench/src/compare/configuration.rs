@@ -4,20 +4,24 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use crate::identity::Identity;
+
 /// The name that requests carry in their Host field.
 pub(crate) const HOSTNAME: &str = "bench.example.com";
 /// Room beyond the connections of a case: probes, warm-up, the next round's.
 const SPARE_CONNECTIONS: u32 = 2048;
 
 /// How much of it a server is told to do beside forwarding.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Configured {
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Configured<'a> {
     /// Nothing.
     Plain,
     /// What an operator of many tenants has on, as far as the server has it: a sticky cookie, health
     /// checks by HTTP, limits of connections and of requests that are never reached, one of a hundred
     /// requests in the access log, and metrics at this address.
     Everything { metrics: SocketAddr },
+    /// TLS on the side of the clients, of both versions, with AES-128-GCM alone.
+    Secure(&'a Identity),
 }
 
 /// A tenant's one site.
@@ -28,6 +32,11 @@ pub(crate) struct Site {
     pub(crate) hostname: &'static str,
     pub(crate) backend: SocketAddr,
 }
+
+/// Of TLS 1.2, as OpenSSL names it; see [`crate::secure`].
+const CIPHER: &str = "ECDHE-ECDSA-AES128-GCM-SHA256";
+/// Of TLS 1.3.
+const SUITE: &str = "TLS_AES_128_GCM_SHA256";
 
 /// What is asked for by health checks.
 const CHECKED: &str = "/b/100";
@@ -50,10 +59,17 @@ pub(super) fn haproxy(
     listen: SocketAddr,
     sites: &[Site],
     connections: u32,
-    configured: Configured,
+    configured: Configured<'_>,
 ) -> String {
     // Without strict limits: it would demand descriptors for as many connections to the backend.
     let most = connections + SPARE_CONNECTIONS;
+    let by_tls = match configured {
+        Configured::Secure(identity) => format!(
+            " ssl crt {} ssl-min-ver TLSv1.2 ciphers {CIPHER} ciphersuites {SUITE} alpn http/1.1",
+            identity.both.display()
+        ),
+        Configured::Plain | Configured::Everything { .. } => String::new(),
+    };
     let mut text = format!(
         "global
     nbthread 1
@@ -70,7 +86,7 @@ defaults
     option forwardfor
     http-reuse always
 frontend web
-    bind {listen}
+    bind {listen}{by_tls}
 "
     );
     if let Configured::Everything { .. } = configured {
@@ -94,7 +110,9 @@ frontend web
     } in sites
     {
         text.push_str(&match configured {
-            Configured::Plain => format!("backend {tenant}\n    server b1 {backend}\n"),
+            Configured::Plain | Configured::Secure(_) => {
+                format!("backend {tenant}\n    server b1 {backend}\n")
+            }
             Configured::Everything { .. } => format!(
                 "backend {tenant}
     cookie SRV insert indirect httponly attr \"SameSite=Lax\"
@@ -120,7 +138,7 @@ pub(super) fn nginx(
     sites: &[Site],
     connections: u32,
     scratch: &Path,
-    configured: Configured,
+    configured: Configured<'_>,
 ) -> String {
     // Twice: nginx counts connections to the backend too.
     let most = 2 * connections + SPARE_CONNECTIONS;
@@ -131,7 +149,8 @@ pub(super) fn nginx(
         ""
     };
     let scratch = scratch.display();
-    let everything = configured != Configured::Plain;
+    let everything = matches!(configured, Configured::Everything { .. });
+    let (by_tls, certificate) = nginx_tls(configured);
     let log = match everything {
         false => String::from("    access_log off;\n"),
         true => format!(
@@ -175,9 +194,9 @@ http {{
         keepalive_timeout 300s;
     }}
     server {{
-        listen {listen}{backlog};
+        listen {listen}{by_tls}{backlog};
         server_name {hostname};
-        location / {{
+{certificate}        location / {{
 {location}            proxy_pass http://{tenant};
             proxy_http_version 1.1;
             proxy_set_header Connection \"\";
@@ -191,15 +210,38 @@ http {{
     text + "}\n"
 }
 
+/// What stands behind an address to listen at, and what in the block of a server.
+fn nginx_tls(configured: Configured<'_>) -> (&'static str, String) {
+    let Configured::Secure(identity) = configured else {
+        return <(&str, String)>::default();
+    };
+    let (chain, key) = (identity.chain.display(), identity.key.display());
+    let block = format!(
+        "        ssl_certificate {chain};
+        ssl_certificate_key {key};
+        ssl_protocols TLSv1.2 TLSv1.3;
+        ssl_ciphers {CIPHER};
+        ssl_conf_command Ciphersuites {SUITE};
+"
+    );
+    (" ssl", block)
+}
+
 /// `timeouts` as TOML writes a table in a line.
 pub(crate) fn meridian(
     listen: SocketAddr,
     sites: &[Site],
     timeouts: &str,
-    configured: Configured,
+    configured: Configured<'_>,
 ) -> String {
     let (log, metrics, of_tenant, of_site) = match configured {
         Configured::Plain => <(&str, String, &str, String)>::default(),
+        Configured::Secure(_) => (
+            "",
+            String::new(),
+            "",
+            String::from("certificates = [\"web\"]\n"),
+        ),
         Configured::Everything { metrics } => (
             "access_log = \"meridian-access.log\"\n",
             format!("metrics = \"{metrics}\"\n"),
@@ -212,6 +254,10 @@ pool = {{ sticky = {{ cookie = \"SRV\" }}, health = {{ kind = \"http\", path = \
             ),
         ),
     };
+    let by_what = match configured {
+        Configured::Secure(_) => "https",
+        Configured::Plain | Configured::Everything { .. } => "http",
+    };
     let mut text = format!(
         "[host]
 name = \"bench\"
@@ -220,7 +266,7 @@ backend_networks = [\"127.0.0.0/8\"]
 timeouts = {timeouts}
 {log}
 [listen]
-http = [\"{listen}\"]
+{by_what} = [\"{listen}\"]
 {metrics}"
     );
     for site in sites {
@@ -244,6 +290,18 @@ name = \"b1\"
 address = \"{backend}\"
 "
         ));
+        if let Configured::Secure(identity) = configured {
+            let (chain, key) = (identity.chain.display(), identity.key.display());
+            text.push_str(&format!(
+                "
+[[certificate]]
+tenant = \"{tenant}\"
+name = \"web\"
+chain = \"{chain}\"
+key = \"{key}\"
+"
+            ));
+        }
     }
     text
 }

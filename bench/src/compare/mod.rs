@@ -24,6 +24,7 @@ use crate::backend;
 use crate::cores::{self, CoreOptions};
 use crate::failure::Failure;
 use crate::file_limit;
+use crate::identity::Authority;
 use crate::machine;
 use crate::plot as picture;
 use crate::program;
@@ -79,13 +80,15 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
             &options.variants
         };
         // Where there is no proxy, only latency can be asked for.
-        let has_figure =
-            |variant: &Variant| *variant != Variant::Direct || case.measure.is_latency();
+        let has_figure = |variant: &Variant| {
+            (*variant != Variant::Direct || case.measure.is_latency())
+                && (case.tls.is_none() || variant.speaks_tls())
+        };
         chosen.iter().copied().filter(has_figure).collect()
     };
     if let Some(case) = cases.iter().find(|case| variants_of(case).is_empty()) {
         return Err(Failure::new(format!(
-            "--case {}: direct alone has no proxy to measure",
+            "--case {}: none of these servers has what is measured",
             case.name
         )));
     }
@@ -98,7 +101,7 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
     let bin_dir = program::bin_dir(options.bin_dir.as_deref())?;
     let wrk = cases
         .iter()
-        .any(|case| case.measure == Measure::CpuPerRequest);
+        .any(|case| case.measure == Measure::CpuPerRequest && case.tls.is_none());
     variant::check_present(&all, wrk, &bin_dir, options.ours_cmd.as_deref())?;
 
     let cores = options.cores.choose()?;
@@ -120,6 +123,10 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
             hostname: HOSTNAME,
             backend: address,
         }],
+        identity: match cases.iter().any(|case| case.tls.is_some()) {
+            true => Some(Authority::new(scratch.path())?.identity(HOSTNAME)?),
+            false => None,
+        },
     };
 
     let machine = machine::describe(cores, variant::versions(&bed, &all, wrk));

@@ -49,6 +49,14 @@ const HOW: &str = "## How\n
 - Cases of `everything`: a sticky cookie set on each response (wrk keeps none), limits that are never
   reached, a check by HTTP every 2 s, one of a hundred requests logged, metrics asked for each second.
   nginx sets a cookie that is nobody's, checks nothing by itself and has no metrics.
+- TLS: one certificate for all, with a key on P-256; clients offer one version, AES-128-GCM, X25519
+  and http/1.1, and verify. Load: `meridian-bench load`, closed loop, for wrk is told neither name nor
+  cipher. It costs more than wrk does, on the load's core: look at how busy the server's was.
+  Handshakes: `meridian-bench handshakes`, each with a connection of its own that ends by
+  close_notify both ways, with TLS 1.3 once a ticket has come. Whole ones are made by clients that would remember a session, so that
+  tickets are in the figure; those that resume are counted as resumed by what the server answered,
+  and one that was not as asked for is told of above. Neither HAProxy nor nginx is given a cache of
+  sessions beyond its default; tickets are on everywhere.
 - Not equal: HAProxy and nginx are told to set X-Forwarded-For only; Meridian also sets the rest of
   the forwarding fields and Via, and checks more of what it forwards. The bare prototypes check
   nothing and have no time limits, so they show the floor of a way of I/O and not of a proxy.";
@@ -96,6 +104,7 @@ fn case_section(run: &CaseRun) -> String {
 fn table(run: &CaseRun, rows: &[Row]) -> String {
     let more: &[&str] = match run.case.measure {
         Measure::CpuPerRequest => &["user us/request", "requests/s", "core busy"],
+        Measure::CpuPerHandshake { .. } => &["user us/handshake", "handshakes/s", "core busy"],
         Measure::MedianLatency { .. } => &["us p99", "requests/s", "core busy"],
         Measure::IdleMemory => &["MiB before", "MiB after"],
     };

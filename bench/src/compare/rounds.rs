@@ -30,9 +30,10 @@ pub(super) fn run(
     log: &mut impl Write,
 ) -> Result<CaseRun, Failure> {
     let started = |variant| {
-        let configured = match case.everything {
-            false => Configured::Plain,
-            true => Configured::Everything {
+        let configured = match (case.everything, case.tls.and(bed.identity.as_ref())) {
+            (_, Some(identity)) => Configured::Secure(identity),
+            (false, None) => Configured::Plain,
+            (true, None) => Configured::Everything {
                 metrics: program::free_address()?,
             },
         };

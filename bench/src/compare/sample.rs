@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::process_tree::{self, CpuTime, Running};
 use crate::program::{self, output_of, this_program};
 use crate::rounds::Judged;
-use crate::{idle, load};
+use crate::{handshakes, idle, load};
 
 /// An open loop that answered less than this part of what was due did not hold its rate.
 const RATE_HELD: f64 = 0.99;
@@ -78,7 +78,9 @@ impl Sample {
             })
         };
         match measure {
-            Measure::CpuPerRequest => told("server", self.others_on_server_core),
+            Measure::CpuPerRequest | Measure::CpuPerHandshake { .. } => {
+                told("server", self.others_on_server_core)
+            }
             Measure::MedianLatency { .. } => told("server", self.others_on_server_core)
                 .or_else(|| told("load", self.others_on_load_core)),
             Measure::IdleMemory => None,
@@ -135,6 +137,9 @@ pub(super) fn take(
     let before = read()?;
     let answered = match case.measure {
         Measure::CpuPerRequest => closed_loop(case, server, seconds)?,
+        Measure::CpuPerHandshake { is_resumed } => {
+            made_handshakes(case, server, seconds, is_resumed)?
+        }
         Measure::MedianLatency {
             requests_per_second,
         } => open_loop(case, server, seconds, requests_per_second)?,
@@ -153,7 +158,7 @@ pub(super) fn take(
                 |core| process_tree::others_s(&before.everybody, &after.everybody, core, &ours);
             (part(took_s(cores.server)), part(took_s(cores.load)))
         }
-        Measure::CpuPerRequest | Measure::IdleMemory => (
+        Measure::CpuPerRequest | Measure::CpuPerHandshake { .. } | Measure::IdleMemory => (
             part(
                 elapsed_s - (after.server_core_idle_s - before.server_core_idle_s) - used.total_s(),
             ),
@@ -193,6 +198,9 @@ pub(super) fn take(
 pub(super) fn warm_up(case: &Case, server: &Server) -> Result<(), Failure> {
     match case.measure {
         Measure::CpuPerRequest => closed_loop(case, server, 1).map(drop),
+        Measure::CpuPerHandshake { is_resumed } => {
+            made_handshakes(case, server, 1, is_resumed).map(drop)
+        }
         Measure::MedianLatency {
             requests_per_second,
         } => open_loop(case, server, 1, requests_per_second).map(drop),
@@ -200,7 +208,67 @@ pub(super) fn warm_up(case: &Case, server: &Server) -> Result<(), Failure> {
     }
 }
 
+/// A command of this bench with what it needs to reach a server.
+fn client(name: &str, case: &Case, server: &Server) -> Result<Command, Failure> {
+    let mut command = Command::new(this_program()?);
+    let scheme = if case.tls.is_some() { "https" } else { "http" };
+    let url = format!("{scheme}://{}{}", server.address, case.path);
+    command.args([name, "--json", "--host", HOSTNAME, "--url", &url]);
+    command.args(["--connections", &case.connections.to_string()]);
+    if let (Some(version), Some(root)) = (case.tls, &server.root) {
+        command.args(["--tls", version.name(), "--trust"]).arg(root);
+    }
+    Ok(command)
+}
+
+fn made_handshakes(
+    case: &Case,
+    server: &Server,
+    seconds: u64,
+    is_resumed: bool,
+) -> Result<Answered, Failure> {
+    let mut command = client("handshakes", case, server)?;
+    command.args(["--seconds", &seconds.to_string()]);
+    if is_resumed {
+        command.arg("--resume");
+    }
+    let said = output_of("handshakes", command)?;
+    let report: handshakes::Report =
+        serde_json::from_str(&said).map_err(Failure::at("report of handshakes"))?;
+    let fault = handshake_fault(&report, is_resumed.then_some(case.connections));
+    Ok(Answered {
+        responses: report.made(),
+        responses_per_second: report.made() as f64 / report.seconds,
+        figure: None,
+        p99_us: None,
+        fault,
+        detail: serde_json::to_value(&report).map_err(Failure::at("report of handshakes"))?,
+    })
+}
+
+/// What was not as it was to be. Where sessions are resumed, each of the `places` begins with one
+/// whole handshake, and makes no other.
+fn handshake_fault(report: &handshakes::Report, places: Option<u32>) -> Option<String> {
+    let is_right = match places {
+        Some(places) => report.full <= u64::from(places) && report.resumed > 0,
+        None => report.resumed == 0 && report.full > 0,
+    };
+    (!is_right || report.failed > 0).then(|| {
+        let how = report.last_failure.as_deref().unwrap_or("none failed");
+        format!(
+            "{} whole handshakes, {} resumed, {} failed: {how}",
+            report.full, report.resumed, report.failed
+        )
+    })
+}
+
+/// By TLS the generator is ours: wrk would be told neither name nor cipher.
 fn closed_loop(case: &Case, server: &Server, seconds: u64) -> Result<Answered, Failure> {
+    if case.tls.is_some() {
+        let mut command = client("load", case, server)?;
+        command.args(["--seconds", &seconds.to_string()]);
+        return loaded(command, |_| None);
+    }
     let wrk = program::find("wrk").ok_or_else(|| Failure::new("wrk is not installed"))?;
     let mut command = Command::new(wrk);
     command.args(["-t1", "--latency"]);
@@ -223,38 +291,42 @@ fn closed_loop(case: &Case, server: &Server, seconds: u64) -> Result<Answered, F
 }
 
 fn open_loop(case: &Case, server: &Server, seconds: u64, rate: u32) -> Result<Answered, Failure> {
-    let mut command = Command::new(this_program()?);
-    command.args([
-        "load",
-        "--json",
-        "--host",
-        HOSTNAME,
-        "--warm-up",
-        OPEN_LOOP_WARM_UP,
-    ]);
-    command.args(["--url", &format!("http://{}{}", server.address, case.path)]);
-    command.args([
-        "--rate",
-        &rate.to_string(),
-        "--seconds",
-        &seconds.to_string(),
-    ]);
-    command.args(["--connections", &case.connections.to_string()]);
+    let mut command = client("load", case, server)?;
+    command.args(["--warm-up", OPEN_LOOP_WARM_UP]);
+    command.args(["--rate", &rate.to_string()]);
+    command.args(["--seconds", &seconds.to_string()]);
+    loaded(command, |report| Some(report.latency_us.p50))
+}
+
+/// What `load` reported, and the figure that is in it.
+fn loaded(
+    command: Command,
+    figure: impl FnOnce(&load::Report) -> Option<f64>,
+) -> Result<Answered, Failure> {
     let said = output_of("load", command)?;
     let report: load::Report =
         serde_json::from_str(&said).map_err(Failure::at("report of load"))?;
-    let held = report.responses as f64 >= report.requests_due as f64 * RATE_HELD;
-    let fault = (!held || report.not_2xx + report.broken + report.unanswered > 0).then(|| {
+    let figure = figure(&report);
+    // A closed loop leaves those that are under way at its end.
+    let held =
+        figure.is_none() || report.responses as f64 >= report.requests_due as f64 * RATE_HELD;
+    let failed = report.not_2xx + report.broken + report.unanswered + report.refused;
+    let fault = (!held || report.responses == 0 || failed > 0).then(|| {
         format!(
-            "{} of {} requests answered, {} not 2xx, {} broken, {} unanswered",
-            report.responses, report.requests_due, report.not_2xx, report.broken, report.unanswered
+            "{} of {} requests answered, {} not 2xx, {} broken, {} unanswered, {} refused",
+            report.responses,
+            report.requests_due,
+            report.not_2xx,
+            report.broken,
+            report.unanswered,
+            report.refused
         )
     });
     Ok(Answered {
         responses: report.responses,
         responses_per_second: report.responses_per_second,
-        figure: Some(report.latency_us.p50),
-        p99_us: Some(report.latency_us.p99),
+        p99_us: figure.map(|_| report.latency_us.p99),
+        figure,
         fault,
         detail: serde_json::to_value(&report).map_err(Failure::at("report of load"))?,
     })
@@ -264,17 +336,8 @@ fn idle_memory(case: &Case, server: &Server) -> Result<Answered, Failure> {
     let pid = server
         .pid()
         .ok_or_else(|| Failure::new("direct has no proxy whose memory could be read"))?;
-    let mut command = Command::new(this_program()?);
-    command.args([
-        "idle",
-        "--json",
-        "--host",
-        HOSTNAME,
-        "--pid",
-        &pid.to_string(),
-    ]);
-    command.args(["--url", &format!("http://{}{}", server.address, case.path)]);
-    command.args(["--connections", &case.connections.to_string()]);
+    let mut command = client("idle", case, server)?;
+    command.args(["--pid", &pid.to_string()]);
     let said = output_of("idle", command)?;
     let report: idle::Report =
         serde_json::from_str(&said).map_err(Failure::at("report of idle"))?;
@@ -336,5 +399,26 @@ mod tests {
             "{fault}"
         );
         assert!(parse_wrk("unable to connect to 127.0.0.1:1").is_none());
+    }
+
+    #[test]
+    fn handshakes_of_the_wrong_kind_are_a_fault() {
+        let report = |full, resumed, failed| handshakes::Report {
+            full,
+            resumed,
+            failed,
+            ..handshakes::Report::default()
+        };
+        assert_eq!(handshake_fault(&report(900, 0, 0), None), None);
+        assert_eq!(handshake_fault(&report(16, 900, 0), Some(16)), None);
+        for (report, places) in [
+            (report(900, 1, 0), None),
+            (report(17, 900, 0), Some(16)),
+            (report(16, 0, 0), Some(16)),
+            (report(900, 0, 1), None),
+            (report(0, 0, 0), None),
+        ] {
+            assert!(handshake_fault(&report, places).is_some(), "{report:?}");
+        }
     }
 }

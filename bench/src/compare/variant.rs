@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::configuration::{self, Configured, Site};
 use crate::cores::Cores;
 use crate::failure::Failure;
+use crate::identity::Identity;
 use crate::machine;
 use crate::program::{self, Program, found, this_program};
 
@@ -44,6 +45,11 @@ impl Variant {
         }
     }
 
+    /// The prototypes do not, and a backend does not either.
+    pub(crate) fn speaks_tls(self) -> bool {
+        matches!(self, Self::Ours | Self::Haproxy | Self::Nginx)
+    }
+
     /// The program of another house that this variant needs.
     fn needs(self) -> Option<&'static str> {
         match self {
@@ -65,6 +71,8 @@ pub(crate) struct Bed {
     pub(crate) ours_command: Option<String>,
     /// The first is where a prototype and `direct` go, which know no other.
     pub(crate) sites: Vec<Site>,
+    /// What all show that speak TLS.
+    pub(crate) identity: Option<Identity>,
 }
 
 /// A server that answers.
@@ -73,6 +81,8 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     /// Where it tells its metrics.
     pub(crate) metrics: Option<SocketAddr>,
+    /// What its clients are to trust, where it speaks TLS.
+    pub(crate) root: Option<PathBuf>,
     /// `None` for `direct`.
     program: Option<Program>,
 }
@@ -122,7 +132,7 @@ pub(crate) fn start(
     variant: Variant,
     bed: &Bed,
     connections: u32,
-    configured: Configured,
+    configured: Configured<'_>,
 ) -> Result<Server, Failure> {
     let address = program::free_address()?;
     let backend = (bed.sites.first().map(|site| site.backend))
@@ -138,6 +148,7 @@ pub(crate) fn start(
                 variant,
                 address: backend,
                 metrics: None,
+                root: None,
                 program: None,
             });
         }
@@ -203,10 +214,15 @@ pub(crate) fn start(
         Configured::Everything { metrics } if variant != Variant::Nginx => Some(metrics),
         _ => None,
     };
+    let root = match configured {
+        Configured::Secure(identity) => Some(identity.root.clone()),
+        Configured::Plain | Configured::Everything { .. } => None,
+    };
     Ok(Server {
         variant,
         address,
         metrics,
+        root,
         program: Some(program),
     })
 }

@@ -60,6 +60,7 @@ impl Flood {
     /// The flood through `server`, until it is ended.
     pub(super) fn plan(self, server: SocketAddr, connections: u32) -> Result<Plan, Failure> {
         Ok(Plan {
+            secure: None,
             target: target(server, self.path())?,
             hosts: vec![FLOODING.to_owned()],
             pace: Pace::Closed,
@@ -76,6 +77,7 @@ impl Flood {
 /// The quiet tenant at `address`, a server or its backend, for so long.
 pub(super) fn quiet(address: SocketAddr, rate: u32, duration: Duration) -> Result<Plan, Failure> {
     Ok(Plan {
+        secure: None,
         target: target(address, "/b/100")?,
         hosts: vec![QUIET.to_owned()],
         pace: Pace::Open {

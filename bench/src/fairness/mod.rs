@@ -117,6 +117,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
             site("quiet", QUIET, quiet),
             site("flooding", FLOODING, flooding),
         ],
+        identity: None,
     };
     let machine = machine::describe(cores, variant::versions(&bed, variants, false));
     let mut results = Results::begin(&options.out, &machine)?;

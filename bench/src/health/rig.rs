@@ -254,6 +254,7 @@ impl Rig {
     fn load(&self, rate: f64, steps: Steps) -> Result<Outcome, Failure> {
         let url = format!("http://{}/b/100", self.declared.listen);
         generator::generate(&Plan {
+            secure: None,
             target: quantity::target(&url).map_err(Failure::new)?,
             hosts: vec![HOSTNAME.to_owned()],
             pace: Pace::Open {

@@ -6,8 +6,14 @@ use super::variant::{House, Variant};
 /// What is done to a server.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Trial {
-    Start { on_all_cores: bool },
+    Start {
+        on_all_cores: bool,
+    },
+    /// The same by TLS, each site with a certificate of its own.
+    Certificates,
     Change,
+    /// One site gets another certificate, by TLS.
+    Renewal,
     Pile,
 }
 
@@ -94,6 +100,32 @@ pub(super) const CASES: &[Case] = &[
         budgets: START_BUDGETS,
     },
     Case {
+        name: "certificates",
+        question: "100,000 sites, each with a certificate of its own on P-256, one worker, all processes on one core: from exec (killed: from the kill) to the end of the first request behind a handshake, memory four seconds later beside that of the same sites without certificates",
+        trial: Trial::Certificates,
+        sites: 100_000,
+        workers: 1,
+        changes: 0,
+        variants: &[
+            Variant::OursAgain,
+            Variant::OursKilled,
+            Variant::OursFirst,
+            Variant::Haproxy,
+            Variant::Nginx,
+        ],
+        figures: &[
+            Figure::FirstAnswerMs,
+            Figure::StartCpuMs,
+            Figure::MemoryMib,
+            Figure::BytesPerCertificate,
+        ],
+        peers: &[Variant::Haproxy, Variant::Nginx],
+        budgets: &[
+            at_most(Figure::FirstAnswerMs, 1000.0),
+            at_most(Figure::BytesPerCertificate, 1024.0),
+        ],
+    },
+    Case {
         name: "change",
         question: "one of 100,000 sites gets another backend under load, two workers: until every request meets it, and what that costs",
         trial: Trial::Change,
@@ -130,6 +162,36 @@ pub(super) const CASES: &[Case] = &[
             at_most(Figure::Failed, 0.0),
             at_most(Figure::Stale, 0.0),
         ],
+    },
+    Case {
+        name: "renewal",
+        question: "one of 100,000 certificates is replaced under load by TLS, two workers: until every handshake shows it, and what that costs",
+        trial: Trial::Renewal,
+        sites: 100_000,
+        workers: 2,
+        changes: 1,
+        variants: &[
+            Variant::OursApply,
+            Variant::HaproxyApi,
+            Variant::HaproxyReload,
+            Variant::NginxReload,
+        ],
+        figures: &[
+            Figure::SeenMs,
+            Figure::CommandMs,
+            Figure::Failed,
+            Figure::Stale,
+            Figure::SlowestMs,
+            Figure::ChangeCpuMs,
+            Figure::MemoryBeforeMib,
+            Figure::MemoryPeakMib,
+        ],
+        peers: &[
+            Variant::HaproxyApi,
+            Variant::HaproxyReload,
+            Variant::NginxReload,
+        ],
+        budgets: &[at_most(Figure::Failed, 0.0), at_most(Figure::Stale, 0.0)],
     },
     Case {
         name: "pile",
@@ -246,7 +308,7 @@ mod tests {
             for peer in case.peers {
                 assert!(case.variants.contains(peer), "{}: {peer:?}", case.name);
             }
-            let is_changed = !matches!(case.trial, Trial::Start { .. });
+            let is_changed = !matches!(case.trial, Trial::Start { .. } | Trial::Certificates);
             assert!(case.changes % 2 == u32::from(is_changed), "{}", case.name);
             for budget in case.budgets {
                 assert!(case.figures.contains(&budget.figure), "{}", case.name);

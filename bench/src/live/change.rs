@@ -84,9 +84,8 @@ fn measure(variant: Variant, bed: &Bed, state: &std::path::Path) -> Result<Found
     let quiet = Reading::now(root)?;
     let memory_before = process_tree::memory_of_living(&process_tree::members(root)?);
     let made = way::change(&server, &operator, sites.new)?;
-    let hostname = sites.hostname(sites.changing());
     let program = &mut server.program;
-    probe::wait_for(program, sites.listen, &hostname, "new", SERVING_LIMIT)?;
+    probe::wait_for(program, sites, sites.changing(), "new", SERVING_LIMIT)?;
     sleep(steps.after);
     let after = Reading::now(root)?;
     let seen = traffic.end()?;

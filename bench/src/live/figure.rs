@@ -14,6 +14,8 @@ pub(super) enum Figure {
     MemoryMib,
     /// The same for each site, what an empty server needs included.
     BytesPerSite,
+    /// What certificates that nobody asked for add to that, each.
+    BytesPerCertificate,
     /// From the moment the command was given until every later request met the new state.
     SeenMs,
     /// The same from the moment the server says that it accepted; the peers do not say.
@@ -41,6 +43,7 @@ impl Figure {
             Self::StartCpuMs => "ms CPU",
             Self::MemoryMib => "MiB",
             Self::BytesPerSite => "bytes/site",
+            Self::BytesPerCertificate => "bytes/unused certificate",
             Self::SeenMs => "ms command to seen",
             Self::LiveMs => "ms accepted to live",
             Self::CommandMs => "ms of the command",
@@ -52,6 +55,11 @@ impl Figure {
             Self::MemoryPeakMib => "MiB peak",
             Self::ProcessesPeak => "processes",
         }
+    }
+
+    /// Of a change: one that has none was never seen everywhere.
+    pub(super) fn is_awaited(self) -> bool {
+        matches!(self, Self::SeenMs | Self::LiveMs)
     }
 
     /// A fault in one round is a fault: of these the worst round counts, not the middle one.

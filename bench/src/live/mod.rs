@@ -6,8 +6,10 @@ mod case;
 mod change;
 mod configuration;
 mod figure;
+mod newcomers;
 mod pile;
 mod probe;
+mod renewal;
 mod report;
 mod rounds;
 mod sample;
@@ -23,8 +25,8 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use bed::{Bed, Steps};
-use case::{Case, Choice};
-use configuration::Sites;
+use case::{Case, Choice, Trial};
+use configuration::{Certified, Sites};
 use rounds::CaseRun;
 use variant::{House, Variant};
 
@@ -125,13 +127,21 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let mut results = Results::begin(&options.out, &machine)?;
     let mut runs = Vec::new();
     for (number, (case, variants)) in cases.iter().enumerate() {
+        let directory = scratch.path().join(number.to_string());
+        let certified = match case.trial {
+            Trial::Certificates | Trial::Renewal => {
+                Some(Certified::make(directory.join("tls"), case.sites)?)
+            }
+            Trial::Start { .. } | Trial::Change | Trial::Pile => None,
+        };
         let sites = Sites {
             count: case.sites,
             workers: case.workers,
             listen: program::free_address_at(LISTEN_IP)?,
             old: old_address,
             new: new_address,
-            directory: scratch.path().join(number.to_string()),
+            directory,
+            certified,
         };
         let bed = Bed {
             cores,

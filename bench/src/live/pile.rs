@@ -73,9 +73,8 @@ fn measure(variant: Variant, bed: &Bed, changes: u32, state: &Path) -> Result<Fo
         commands_s += way::change(&server, &operator, to)?.cpu_s;
     }
     let late = begun.elapsed().saturating_sub(steps.between * changes);
-    let hostname = sites.hostname(sites.changing());
     let program = &mut server.program;
-    probe::wait_for(program, sites.listen, &hostname, "new", SERVING_LIMIT)?;
+    probe::wait_for(program, sites, sites.changing(), "new", SERVING_LIMIT)?;
     traffic.end_long();
     sleep(Duration::from_millis(steps.pile_long_ms) + steps.after);
     let after = Reading::now(root)?;

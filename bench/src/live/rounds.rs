@@ -6,7 +6,7 @@ use super::bed::Bed;
 use super::case::{Case, Trial};
 use super::sample::{Found, Sample};
 use super::variant::Variant;
-use super::{change, pile, start};
+use super::{change, pile, renewal, start};
 use crate::failure::Failure;
 use crate::markdown::figure;
 use crate::rounds::{self, Rounds, Schedule};
@@ -41,7 +41,9 @@ pub(super) fn run(
 fn one(case: &Case, variant: Variant, bed: &Bed, attempt: u32) -> Result<Sample, Failure> {
     let found = match case.trial {
         Trial::Start { on_all_cores } => start::take(variant, bed, on_all_cores),
+        Trial::Certificates => start::take(variant, bed, false),
         Trial::Change => change::take(variant, bed),
+        Trial::Renewal => renewal::take(variant, bed),
         Trial::Pile => pile::take(variant, bed, case.changes),
     };
     let place = Failure::at(format!("{}, {}", case.name, variant.name()));

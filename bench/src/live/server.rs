@@ -78,9 +78,9 @@ impl<'a> Server<'a> {
     /// Waits until a site that is not to change is served; returns when that was.
     pub(super) fn wait_until_serving(&mut self) -> Result<Instant, Failure> {
         let sites = self.sites;
-        let hostname = sites.hostname(sites.changing().saturating_sub(1));
+        let site = sites.changing().saturating_sub(1);
         let (program, limit) = (&mut self.program, SERVING_LIMIT);
-        probe::wait_for(program, sites.listen, &hostname, "old", limit)
+        probe::wait_for(program, sites, site, "old", limit)
     }
 
     /// Process id of Meridian's data plane.

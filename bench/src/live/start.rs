@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::bed::Bed;
+use super::configuration::Sites;
 use super::figure::Figure;
 use super::probe;
 use super::sample::{Found, mib, ms_between};
-use super::server::{Server, write_files};
-use super::variant::Variant;
+use super::server::{Place, Server, write_files};
+use super::variant::{House, Variant};
 use super::watch::{Subject, Watch};
 use crate::failure::Failure;
 use crate::process_tree;
@@ -40,11 +41,55 @@ pub(super) fn take(variant: Variant, bed: &Bed, on_all_cores: bool) -> Result<Fo
         let mut earlier = Server::start(variant, bed.place(&cores, state.clone()))?;
         earlier.wait_until_serving()?;
     }
-    let found = measure(variant, bed, &cores, &state);
+    let found = measure(variant, bed, &cores, &state).and_then(|mut found| {
+        if let (Some(_), House::Meridian) = (&bed.sites.certified, variant.house()) {
+            let without = memory_without_certificates(variant, bed, &cores)?;
+            let with = found.figures[&Figure::MemoryMib];
+            let bytes = (with - mib(without)) * f64::from(1 << 20) / f64::from(bed.sites.count);
+            found.figures.insert(Figure::BytesPerCertificate, bytes);
+        }
+        Ok(found)
+    });
     if variant != Variant::OursAgain {
         remove(&state)?;
     }
     found
+}
+
+/// Proportional memory of a server that has the same sites, which show no certificate, in the same
+/// state of its life.
+fn memory_without_certificates(
+    variant: Variant,
+    bed: &Bed,
+    cores: &[usize],
+) -> Result<u64, Failure> {
+    let state = bed.state("uncertified");
+    let sites = Sites {
+        directory: bed.sites.directory.join("without"),
+        certified: None,
+        ..bed.sites.clone()
+    };
+    write_files(variant, &sites)?;
+    let place = |cores| Place {
+        sites: &sites,
+        ..bed.place(cores, state.clone())
+    };
+    if variant == Variant::OursAgain {
+        Server::start(variant, place(cores))?.wait_until_serving()?;
+    }
+    let mut server = Server::start(variant, place(cores))?;
+    server.wait_until_serving()?;
+    if variant == Variant::OursKilled {
+        sleep(bed.steps.settle);
+        kill(server.plane()?)?;
+        server.wait_until_serving()?;
+    }
+    sleep(bed.steps.settle);
+    let pids = process_tree::members(server.program.pid())?;
+    let memory = process_tree::memory_of_living(&pids);
+    drop(server);
+    remove(&state)?;
+    Ok(memory.pss_bytes)
 }
 
 fn measure(variant: Variant, bed: &Bed, cores: &[usize], state: &Path) -> Result<Found, Failure> {
@@ -116,8 +161,7 @@ fn kill(pid: u32) -> Result<(), Failure> {
 fn wrongly_answered(bed: &Bed) -> usize {
     let sites = &bed.sites;
     let asked = (0..SITES_ASKED).map(|turn| turn * sites.count / SITES_ASKED);
-    let wrong = asked
-        .filter(|&site| probe::ask(sites.listen, &sites.hostname(site)).as_deref() != Some("old"));
+    let wrong = asked.filter(|&site| probe::ask(sites, site).as_deref() != Some("old"));
     wrong.count()
 }
 

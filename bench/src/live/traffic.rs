@@ -46,15 +46,22 @@ pub(super) struct Seen {
 
 impl Traffic {
     pub(super) fn begin(sites: &Sites, long: Long) -> Result<Self, Failure> {
-        let target = |path: &str| {
-            quantity::target(&format!("http://{}{path}", sites.listen)).map_err(Failure::new)
-        };
         let changing = sites.hostname(sites.changing());
-        let hosts = (0..HOSTS).map(|turn| match turn {
+        let (scheme, secure) = match &sites.certified {
+            Some(certified) => ("https", Some(certified.client.named(&changing)?)),
+            None => ("http", None),
+        };
+        let target = |path: &str| {
+            quantity::target(&format!("{scheme}://{}{path}", sites.listen)).map_err(Failure::new)
+        };
+        // A connection by TLS is one site's.
+        let hosts = if secure.is_some() { 1 } else { HOSTS };
+        let hosts = (0..hosts).map(|turn| match turn {
             0 | 2 | 4 => changing.clone(),
             _ => sites.hostname(turn * (sites.changing() / HOSTS)),
         });
         let short = Plan {
+            secure,
             target: target("/b/100")?,
             hosts: hosts.collect(),
             pace: Pace::Open {
@@ -70,6 +77,7 @@ impl Traffic {
         let length = Duration::from_millis(long.ms);
         let at_once = (long.per_second * length.as_secs_f64()).ceil() as usize;
         let long = Plan {
+            secure: None,
             target: target(&format!("/drip/{}", long.ms))?,
             hosts: vec![changing],
             pace: Pace::Open {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 use serde_json::Value;
 
-use super::configuration;
+use super::configuration::{self, Certified};
 use super::server::{Server, main_file, write};
 use super::variant::{House, Variant};
 use crate::cores::{self, Cores};
@@ -118,6 +118,26 @@ pub(super) fn change(
             server.variant.name()
         ))),
     }
+}
+
+/// Has the server show the certificate of the site that changes, which stands in its files already.
+pub(super) fn renew(
+    server: &Server<'_>,
+    operator: &Operator<'_>,
+    certified: &Certified,
+) -> Result<Made, Failure> {
+    if server.variant != Variant::HaproxyApi {
+        return change(server, operator, server.sites.old);
+    }
+    let path = certified.path(server.sites.changing(), "pem");
+    let text = fs::read_to_string(&path).map_err(Failure::at(path.display()))?;
+    let path = path.display();
+    let set = haproxy_api(server, &format!("set ssl cert {path} <<\n{text}"))?;
+    let committed = haproxy_api(server, &format!("commit ssl cert {path}"))?;
+    Ok(Made {
+        given: set.given,
+        ..committed
+    })
 }
 
 fn set_site(server: &Server<'_>, to: SocketAddr) -> [String; 5] {

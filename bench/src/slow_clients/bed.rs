@@ -85,6 +85,7 @@ impl Bed {
         let target: Target =
             quantity::target(&format!("http://{}/b/100", self.address)).map_err(Failure::new)?;
         generator::generate(&Plan {
+            secure: None,
             target,
             hosts: vec![HOSTNAME.to_owned()],
             pace,

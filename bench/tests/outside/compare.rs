@@ -146,6 +146,46 @@ fn peers_are_compared_or_what_is_missing_is_named() {
 }
 
 #[test]
+fn handshakes_requests_and_memory_by_tls_are_those_that_were_meant() {
+    let _alone = alone();
+    if let Some(name) = ["haproxy", "nginx"]
+        .into_iter()
+        .find(|it| !is_installed(it))
+    {
+        println!("SKIPPED: {name} is not installed");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let mut arguments = vec!["compare", "--quick", "--variants", "haproxy,nginx"];
+    for case in [
+        "tls-small-64",
+        "tls-full-12",
+        "tls-resumed-12",
+        "tls-resumed-13",
+        "tls-idle",
+    ] {
+        arguments.extend(["--case", case]);
+    }
+    arguments.extend(["--out", directory.path().to_str().unwrap()]);
+    run_well(&arguments);
+    let (_, samples) = samples(directory.path());
+    assert_eq!(samples.len(), 5 * 2 * 2);
+    for sample in &samples {
+        assert_eq!(sample["fault"], Value::Null, "{sample}");
+        let case = sample["case"].as_str().unwrap();
+        let count = |name: &str| sample["detail"][name].as_u64().unwrap();
+        match case {
+            "tls-full-12" => assert_eq!(count("resumed"), 0, "{sample}"),
+            "tls-resumed-12" | "tls-resumed-13" => {
+                assert!(count("full") <= 16 && count("resumed") > 16, "{sample}");
+            }
+            "tls-idle" => assert!(figure(sample) > 1000.0, "{sample}"),
+            _ => assert!(count("responses") > 100, "{sample}"),
+        }
+    }
+}
+
+#[test]
 fn another_program_can_stand_in_for_ours() {
     let _alone = alone();
     let directory = tempfile::tempdir().unwrap();
@@ -183,6 +223,13 @@ fn wrong_input_is_refused_in_words() {
         (&["compare", "--case", "large"][..], 1, "small-64"),
         (&["compare", "--rounds", "0"], 2, "--rounds"),
         (&["compare", "--variants", "apache"], 2, "haproxy"),
+        (
+            &["compare", "--case", "tls-idle", "--variants", "bare-epoll"],
+            1,
+            "none of these servers",
+        ),
+        (&["handshakes", "--url", "http://127.0.0.1:9/"], 1, "https"),
+        (&["load", "--url", "https://127.0.0.1:9/"], 1, "--trust"),
         (
             &[
                 "compare",

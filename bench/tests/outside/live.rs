@@ -122,6 +122,37 @@ fn a_change_under_load_is_seen_by_the_requests_themselves() {
 }
 
 #[test]
+fn starts_and_renewals_of_many_certificates_are_measured() {
+    let _alone = alone();
+    let directory = tempfile::tempdir().unwrap();
+    let variants = ["ours-again", "haproxy", "nginx"];
+    for sample in trial("certificates", &variants, directory.path()) {
+        assert_eq!(sample["fault"], Value::Null, "{sample}");
+        let first_ms = figure(&sample, "first_answer_ms");
+        assert!((1.0..60_000.0).contains(&first_ms), "{sample}");
+        if is_ours(&sample) {
+            figure(&sample, "bytes_per_certificate");
+        }
+    }
+    let variants = ["ours-apply", "haproxy-api", "nginx-reload"];
+    for sample in trial("renewal", &variants, directory.path()) {
+        assert!(figure(&sample, "seen_ms") < 60_000.0, "{sample}");
+        assert!(
+            sample["detail"]["requests"].as_f64().unwrap() > 500.0,
+            "{sample}"
+        );
+        assert!(
+            sample["detail"]["handshakes"].as_f64().unwrap() > 10.0,
+            "{sample}"
+        );
+        if is_ours(&sample) {
+            assert_eq!(figure(&sample, "failed"), 0.0, "{sample}");
+            assert_eq!(figure(&sample, "stale"), 0.0, "{sample}");
+        }
+    }
+}
+
+#[test]
 fn changes_one_after_the_other_pile_up_where_processes_do() {
     let _alone = alone();
     let directory = tempfile::tempdir().unwrap();

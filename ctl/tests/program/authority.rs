@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::Command;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
-    PKCS_ECDSA_P256_SHA256, SignatureAlgorithm, date_time_ymd,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SignatureAlgorithm, date_time_ymd,
 };
 
 /// A root and an authority below it, as public ones are.
@@ -59,6 +59,29 @@ impl Authority {
         self.sign(params, &key)
     }
 
+    /// A leaf as the rules for public ones have it (Baseline Requirements of the CA/Browser Forum, §6.3.2 and
+    /// §7.1.2.7): for a year, from the first of this month.
+    pub(crate) fn leaf_by_the_rules(
+        &self,
+        names: &[&str],
+        kind: &'static SignatureAlgorithm,
+    ) -> Leaf {
+        let key = key(kind);
+        let owned: Vec<String> = names.iter().map(|name| (*name).to_string()).collect();
+        let mut params = CertificateParams::new(owned).unwrap();
+        let today = jiff::tz::Offset::UTC.to_datetime(jiff::Timestamp::now());
+        let (year, month) = (i32::from(today.year()), today.month() as u8);
+        params.not_before = date_time_ymd(year, month, 1);
+        params.not_after = date_time_ymd(year + 1, month, 1);
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, names[0]);
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.use_authority_key_identifier_extension = true;
+        self.sign(params, &key)
+    }
+
     /// A leaf of these parameters.
     pub(crate) fn sign(&self, params: CertificateParams, key: &KeyPair) -> Leaf {
         Leaf {
@@ -85,6 +108,8 @@ fn authority(name: &str) -> CertificateParams {
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.use_authority_key_identifier_extension = true;
     params.not_before = date_time_ymd(2020, 1, 1);
     params.not_after = date_time_ymd(2099, 1, 1);
     params

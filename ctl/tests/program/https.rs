@@ -1,38 +1,51 @@
 //! HTTPS by the programs that people have: curl, openssl and a browser, through `up`.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::authority::Authority;
 use crate::browser::{BROWSER, is_installed};
 use crate::certificates::manifest;
-use crate::host::{Host, Running, free_address};
-use crate::live::{backend, real};
+use crate::host::{Host, Running, free_address, wait_for};
+use crate::live::{Wrk, backend, real};
 
-const SITE: &str = "shop.example.com";
-const NAMES: &[&str] = &[SITE, "*.shop.example.com"];
+pub(crate) const SITE: &str = "shop.example.com";
+pub(crate) const NAMES: &[&str] = &[SITE, "*.shop.example.com"];
 
 /// A host that serves a site by HTTP and by HTTPS.
-struct Serving {
-    host: Host,
-    https: SocketAddr,
+pub(crate) struct Serving {
+    pub(crate) host: Host,
+    pub(crate) https: SocketAddr,
     authority: Authority,
-    up: Running,
+    pub(crate) up: Running,
     ready: String,
 }
 
 impl Serving {
     fn start() -> Serving {
+        let authority = Authority::new("test");
+        Serving::with(authority, |host, authority, text| {
+            authority.write(&host.path(""), "web", NAMES);
+            text
+        })
+    }
+
+    /// With the files of its certificates written by `write`, which may change the manifest too.
+    pub(crate) fn with(
+        authority: Authority,
+        write: impl FnOnce(&Host, &Authority, String) -> String,
+    ) -> Serving {
         let host = Host::new();
         let https = free_address();
         let text = manifest(&host, "web.pem", "web.key")
             .replace("[listen]\n", &format!("[listen]\nhttps = [\"{https}\"]\n"))
             .replace("127.0.0.1:9001", &backend("behind").to_string())
             .replace("127.0.0.1:9002", &backend("behind").to_string());
-        host.write_manifest(&text);
-        let authority = Authority::new("test");
         std::fs::write(host.path("root.pem"), &authority.root_pem).unwrap();
-        authority.write(&host.path(""), "web", NAMES);
+        let text = write(&host, &authority, text);
+        host.write_manifest(&text);
         let up = Running::start(&mut real(host.command(&["up", "-f", "h1.toml"])));
         let ready = up.line();
         Serving {
@@ -45,22 +58,12 @@ impl Serving {
     }
 
     fn curl(&self, name: &str, options: &[&str]) -> Output {
-        let port = self.https.port();
-        Command::new("curl")
-            .args(["--silent", "--show-error", "--max-time", "20", "--cacert"])
-            .arg(self.host.path("root.pem"))
-            .args(["--resolve", &format!("{name}:{port}:127.0.0.1")])
-            .args(options)
-            .arg(format!("https://{name}:{port}/"))
-            .output()
-            .expect("curl is installed")
+        curl(self.https, &self.host.path("root.pem"), name, options)
     }
 
     /// What curl gets of the site.
     fn page(&self, options: &[&str]) -> String {
-        let got = self.curl(SITE, options);
-        assert!(got.status.success(), "{got:?}");
-        String::from_utf8(got.stdout).unwrap()
+        page(self.curl(SITE, options))
     }
 
     /// The fingerprint of what is shown.
@@ -87,6 +90,24 @@ impl Serving {
             object["fingerprint"].as_str().unwrap()
         )
     }
+}
+
+/// Has curl ask for a name, trusting `root`.
+fn curl(https: SocketAddr, root: &Path, name: &str, options: &[&str]) -> Output {
+    let port = https.port();
+    Command::new("curl")
+        .args(["--silent", "--show-error", "--max-time", "20", "--cacert"])
+        .arg(root)
+        .args(["--resolve", &format!("{name}:{port}:127.0.0.1")])
+        .args(options)
+        .arg(format!("https://{name}:{port}/"))
+        .output()
+        .expect("curl is installed")
+}
+
+fn page(got: Output) -> String {
+    assert!(got.status.success(), "{got:?}");
+    String::from_utf8(got.stdout).unwrap()
 }
 
 #[test]
@@ -138,6 +159,88 @@ fn a_renewed_certificate_is_shown_when_apply_returns() {
 }
 
 #[test]
+fn openssl_resumes_its_session_by_both_versions() {
+    let serving = Serving::start();
+    for (version, told) in [
+        ("-tls1_2", "Reused, TLSv1.2"),
+        ("-tls1_3", "Reused, TLSv1.3"),
+    ] {
+        let kept = serving.host.path(&format!("session{version}"));
+        let client = |option: &str| {
+            Command::new("openssl")
+                .args(["s_client", "-connect", &serving.https.to_string()])
+                .args(["-servername", SITE, version, option])
+                .arg(&kept)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("openssl is installed")
+        };
+        // It ends when nothing more is typed, and the ticket of the newer version comes later.
+        let first = client("-sess_out");
+        wait_for("a ticket", || {
+            let session = std::fs::read_to_string(&kept).unwrap_or_default();
+            session.contains("-END SSL SESSION").then_some(())
+        });
+        first.wait_with_output().unwrap();
+        let second = client("-sess_in").wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&second.stdout).into_owned();
+        assert!(said.contains(told), "{said}");
+    }
+    serving.up.stop();
+}
+
+/// Ends who looks at it, also when the test has failed.
+struct Until<'a>(&'a AtomicBool);
+
+impl Drop for Until<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// wrk asks for a name that it can resolve; each of the newcomers verifies.
+#[test]
+fn no_request_fails_while_certificates_are_renewed_under_load() {
+    const RENEWALS: usize = 20;
+    let names = [SITE, "localhost"];
+    let serving = Serving::with(Authority::new("test"), |host, authority, text| {
+        authority.write(&host.path(""), "web", &names);
+        text.replace("\"*.shop.example.com\"", "\"localhost\"")
+    });
+    let url = format!("https://localhost:{}/", serving.https.port());
+    let wrk = Wrk::start(&url, "localhost");
+    let stop = AtomicBool::new(false);
+    let (https, root) = (serving.https, serving.host.path("root.pem"));
+    let newcomers = std::thread::scope(|scope| {
+        let newcomers = scope.spawn(|| {
+            let mut served = 0;
+            while !stop.load(Ordering::Relaxed) {
+                assert_eq!(page(curl(https, &root, SITE, &[])), "behind");
+                served += 1;
+            }
+            served
+        });
+        let until = Until(&stop);
+        let mut shown = serving.fingerprint();
+        for renewal in 0..RENEWALS {
+            (serving.authority).write(&serving.host.path(""), "web", &names);
+            serving.host.run(&["apply", "-f", "h1.toml"]).expect(0, &[]);
+            let before = std::mem::replace(&mut shown, serving.fingerprint());
+            assert_ne!(shown, before, "renewal {renewal}");
+            assert_eq!(shown, serving.told_fingerprint(), "renewal {renewal}");
+        }
+        drop(until);
+        newcomers.join().expect("none failed")
+    });
+    let answered = wrk.stop();
+    assert!(newcomers >= RENEWALS, "{newcomers} newcomers");
+    assert!(answered > RENEWALS as u64, "{answered} answers");
+    serving.up.stop();
+}
+
+#[test]
 fn a_host_may_listen_for_https_alone() {
     let host = Host::new();
     let https = free_address();
@@ -150,15 +253,42 @@ fn a_host_may_listen_for_https_alone() {
     up.stop();
 }
 
+/// Has a browser whose home this is trust an authority.
+fn trust(home: &Path, root: &Path) -> bool {
+    let database = home.join(".pki/nssdb");
+    std::fs::create_dir_all(&database).unwrap();
+    let database = format!("sql:{}", database.display());
+    let root = root.display().to_string();
+    let calls: [&[&str]; 2] = [
+        &["-N", "--empty-password"],
+        &["-A", "-n", "test", "-t", "C,,", "-i", &root],
+    ];
+    calls.iter().all(|arguments| {
+        let mut certutil = Command::new("certutil");
+        let ended = certutil.args(["-d", &database]).args(*arguments).output();
+        let is_missing = ended.is_err();
+        if is_missing {
+            eprintln!("SKIPPED: certutil is not installed (libnss3-tools)");
+        }
+        !is_missing && {
+            let ended = ended.unwrap();
+            assert!(ended.status.success(), "{ended:?}");
+            true
+        }
+    })
+}
+
 #[test]
 fn a_browser_shows_the_site() {
     if !is_installed() {
         return;
     }
     let serving = Serving::start();
+    let home = serving.host.path("home");
     let profile = serving.host.path("profile");
     let shown = |options: &[&str]| {
         let shown = Command::new(BROWSER)
+            .env("HOME", &home)
             .args(["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"])
             .arg(format!("--user-data-dir={}", profile.display()))
             .arg(format!("--host-resolver-rules=MAP {SITE} 127.0.0.1"))
@@ -180,5 +310,9 @@ fn a_browser_shows_the_site() {
     let pin = String::from_utf8(pin.stdout).unwrap();
     let trusted = format!("--ignore-certificate-errors-spki-list={}", pin.trim());
     assert!(shown(&[&trusted]));
+    // It verifies the whole chain once it knows the authority.
+    if trust(&home, &serving.host.path("root.pem")) {
+        assert!(shown(&[]));
+    }
     serving.up.stop();
 }

@@ -166,14 +166,13 @@ pub(crate) fn make_site(host: &Host, backend: SocketAddr) {
 }
 
 /// wrk with 64 connections that stay open, until it is told to stop.
-struct Wrk(Child);
+pub(crate) struct Wrk(Child);
 
 impl Wrk {
-    fn start(http: SocketAddr) -> Wrk {
-        let url = format!("http://{http}/");
+    pub(crate) fn start(url: &str, host: &str) -> Wrk {
         let child = Command::new("wrk")
             .args(["-t1", "-c64", "-d600s", "--timeout", "10s"])
-            .args(["-H", "Host: live.test", &url])
+            .args(["-H", &format!("Host: {host}"), url])
             .stdout(Stdio::piped())
             .spawn()
             .expect("wrk is installed (scripts/setup)");
@@ -181,7 +180,7 @@ impl Wrk {
     }
 
     /// Requests that were answered; none failed.
-    fn stop(mut self) -> u64 {
+    pub(crate) fn stop(mut self) -> u64 {
         kill(self.0.id(), Signal::INT);
         let mut said = String::new();
         let mut stdout = self.0.stdout.take().expect("it is piped");
@@ -210,7 +209,7 @@ fn no_request_fails_under_five_hundred_changes_and_each_holds_once_it_is_said() 
     let up = up(&host);
     let backends = [(backend("one"), "one"), (backend("two"), "two")];
     make_site(&host, backends[0].0);
-    let wrk = Wrk::start(host.http);
+    let wrk = Wrk::start(&format!("http://{}/", host.http), "live.test");
     let stop = Arc::new(AtomicBool::new(false));
     let newcomers = Arc::new(AtomicU64::new(0));
     let newcomer = {

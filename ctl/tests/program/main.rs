@@ -18,6 +18,7 @@ mod last_good;
 mod live;
 mod metrics;
 mod quota;
+mod scanners;
 mod status;
 mod supervision;
 mod suspending;

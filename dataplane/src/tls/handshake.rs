@@ -123,6 +123,8 @@ enum Step {
     More,
     /// It is through, with what came of a request already.
     Over(Option<RecvBuf>),
+    /// The client has said that it sends nothing more.
+    Notified,
 }
 
 impl Handshake<'_> {
@@ -140,10 +142,13 @@ impl Handshake<'_> {
         let internal = |_| Failure::Refused(alert(AlertDescription::InternalError));
         let mut tls = UnbufferedServerConnection::new(config).map_err(internal)?;
         let mut owed = Vec::new();
-        let plain = loop {
+        let (plain, is_notified) = loop {
             let step = self.advance(&mut tls, &mut owed);
             match step? {
-                Step::Over(plain) => break plain,
+                Step::Over(plain) => break (plain, false),
+                // It may have come for a ticket.
+                Step::Notified if !tls.is_handshaking() => break (None, true),
+                Step::Notified => return Err(Failure::Gone),
                 Step::More => {
                     self.send(&mut owed).await?;
                     self.receive().await?;
@@ -163,6 +168,9 @@ impl Handshake<'_> {
         // What is still owed, such as tickets, goes with the response.
         let mut session = Session::new(tls, site.site().id, version, owed);
         plain.into_iter().for_each(|plain| session.unread(plain));
+        if is_notified {
+            session.end_reading();
+        }
         Ok(session)
     }
 
@@ -235,6 +243,7 @@ impl Handshake<'_> {
                     }
                     Some(Step::Over(Some(plain)))
                 }
+                Ok(ConnectionState::PeerClosed) => Some(Step::Notified),
                 Ok(_) => return Err(Failure::Gone),
                 Err(fault) => {
                     // By then it may have keys, and so the alert.

@@ -136,6 +136,11 @@ impl<S: Side> SessionOf<S> {
         }
     }
 
+    /// The client's close_notify came right behind its handshake.
+    pub(super) fn end_reading(&mut self) {
+        self.end = End::Notified;
+    }
+
     /// The site that a client asked for, or that a backend is one of.
     pub(crate) fn site(&self) -> SiteId {
         self.site
@@ -310,7 +315,14 @@ impl<S: Side> SessionOf<S> {
                         taken += discard;
                     }
                 }
-                ConnectionState::EncodeTlsData(encode) => owe(&mut self.owed, encode),
+                ConnectionState::EncodeTlsData(encode) => {
+                    owe(&mut self.owed, encode);
+                    // It has asked for another handshake, and is told that there is none (RFC 5246
+                    // §7.2.2): nothing else is said here with this version.
+                    if self.version == TlsVersion::V1_2 {
+                        return Err(rustls::Error::General("no renegotiation".to_owned()));
+                    }
+                }
                 ConnectionState::TransmitTlsData(transmit) => transmit.done(),
                 ConnectionState::PeerClosed => {
                     self.end = End::Notified;

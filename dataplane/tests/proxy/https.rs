@@ -4,6 +4,8 @@
 mod bodies;
 mod fragments;
 mod handshakes;
+mod hello;
+mod order;
 mod resumption;
 
 use crate::support::eventually;
@@ -248,13 +250,27 @@ fn a_site_may_want_the_newest_version() {
 
 /// What `openssl s_client` says of a handshake.
 fn s_client(scene: &Scene, options: &[&str]) -> String {
-    let ended = Command::new("openssl")
+    s_client_says(scene, options, "")
+}
+
+/// The same, with what is typed into it.
+fn s_client_says(scene: &Scene, options: &[&str], typed: &str) -> String {
+    let mut client = Command::new("openssl")
         .args(["s_client", "-connect", &scene.address().to_string()])
         .args(["-servername", "shop.test"])
         .args(options)
-        .stdin(Stdio::null())
-        .output()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .expect("openssl is installed");
+    // Without anything to type it has ended by itself.
+    let stdin = client
+        .stdin
+        .take()
+        .map(|mut stdin| stdin.write_all(typed.as_bytes()));
+    drop(stdin);
+    let ended = client.wait_with_output().expect("it ends");
     let (out, err) = (&ended.stdout, &ended.stderr);
     String::from_utf8_lossy(&[&out[..], err].concat()).into_owned()
 }

@@ -58,11 +58,29 @@ impl SecurePeer {
 
     /// Makes the handshake. The error is how it failed.
     pub(crate) fn shake_hands(&mut self) -> Result<(), rustls::Error> {
+        self.shake_hands_until_the_last()?;
+        self.flush();
+        Ok(())
+    }
+
+    /// The same, with close_notify in one piece with its last message, where that is the client's.
+    pub(crate) fn shake_hands_and_notify(&mut self) -> Result<(), rustls::Error> {
+        self.shake_hands_until_the_last()?;
+        self.connection.send_close_notify();
+        let mut records = Vec::new();
+        while self.connection.wants_write() {
+            let written = self.connection.write_tls(&mut records);
+            written.expect("a Vec takes everything");
+        }
+        self.stream.write_all(&records).expect("the plane takes it");
+        Ok(())
+    }
+
+    fn shake_hands_until_the_last(&mut self) -> Result<(), rustls::Error> {
         while self.connection.is_handshaking() {
             self.flush();
             self.take()?;
         }
-        self.flush();
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 
 use super::{Scene, of};
 use crate::support::secure::config;
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use rustls::version::TLS13;
 use rustls::{ConnectionTrafficSecrets, ExtractedSecrets};
 use std::io::Write;
@@ -33,10 +33,10 @@ impl Records {
         let stream = client.stream;
         let secrets = client.connection.dangerous_extract_secrets();
         let ExtractedSecrets { tx, rx: _ } = secrets.expect("they may be extracted");
-        let (sequence, ConnectionTrafficSecrets::Aes256Gcm { key, iv }) = tx else {
+        let (sequence, ConnectionTrafficSecrets::Aes128Gcm { key, iv }) = tx else {
             panic!("it is the first of the suites");
         };
-        let key = UnboundKey::new(&AES_256_GCM, key.as_ref()).expect("it is long enough");
+        let key = UnboundKey::new(&AES_128_GCM, key.as_ref()).expect("it is long enough");
         Records {
             stream,
             key: LessSafeKey::new(key),
@@ -52,7 +52,7 @@ impl Records {
             *byte ^= of_sequence;
         }
         self.sequence += 1;
-        let length = (content.len() + 1 + AES_256_GCM.tag_len()) as u16;
+        let length = (content.len() + 1 + AES_128_GCM.tag_len()) as u16;
         let header = [&[23, 3, 3][..], &length.to_be_bytes()].concat();
         let mut sealed = [content, &[kind]].concat();
         let nonce = Nonce::assume_unique_for_key(nonce);

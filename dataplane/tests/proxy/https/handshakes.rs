@@ -237,3 +237,34 @@ fn one_client_has_so_many_handshakes_at_a_time() {
     assert!(eventually(20, makes_one));
     scene.plane.finish();
 }
+
+#[test]
+fn who_has_a_connection_goes_on_while_one_client_has_all_the_handshakes_it_may() {
+    let scene = Scene::new();
+    let mut clients: Vec<_> = (0..8).map(|_| scene.client("shop.test")).collect();
+    let mut under_way = Vec::new();
+    let over = || scene.plane.hits("tls_handshakes_over_limit") > 0;
+    let (client, hello) = begun(&scene, "shop.test");
+    drop(client);
+    while !over() {
+        for _ in 0..64 {
+            let mut peer = Peer::connect(scene.address());
+            peer.send(&hello[..50]);
+            under_way.push(peer);
+        }
+        for client in &mut clients {
+            client.send(GET);
+            assert_eq!(status(&client.receive_response().0), 200);
+        }
+    }
+    // It is one client's limit, and he has more connections than that.
+    let another = scene.connect("shop.test", &any()).shake_hands();
+    assert!(another.is_err());
+    for client in &mut clients {
+        client.send(GET);
+        assert_eq!(status(&client.receive_response().0), 200);
+        client.notify();
+    }
+    drop((under_way, clients));
+    scene.plane.finish();
+}

@@ -51,6 +51,29 @@ fn a_session_is_resumed_also_by_a_plane_that_was_started_anew() {
     scene.plane.finish();
 }
 
+#[test]
+fn who_closes_right_behind_its_handshake_has_its_ticket() {
+    let scene = Scene::new();
+    for version in [&TLS12, &TLS13] {
+        let config = remembering(&[version]);
+        for wanted in [HandshakeKind::Full, HandshakeKind::Resumed] {
+            let mut client = scene.connect("shop.test", &config);
+            client
+                .shake_hands_and_notify()
+                .expect("it is the site's name");
+            assert_eq!(client.receive(1), (vec![], End::Closed), "{version:?}");
+            assert_eq!(
+                client.connection.handshake_kind(),
+                Some(wanted),
+                "{version:?}"
+            );
+        }
+    }
+    assert_eq!(scene.plane.workers("tls_handshakes"), 4);
+    assert_eq!(scene.plane.hits("tls_handshake_aborted"), 0);
+    scene.plane.finish();
+}
+
 /// Has one drawer for the sessions of all servers, as a client has that wants to be taken for another.
 #[derive(Debug)]
 struct Drawer(ClientSessionMemoryCache);
