@@ -750,6 +750,14 @@ fn admit(connection: &ClientConnection, head: &RequestHead<'_>) -> Admitted {
         address: client,
         trusted: site.site().trusted_networks.contains(client),
     };
+    if let Err(reject) = check_certificate(connection, &site) {
+        // By this connection it will not be better.
+        let context = AnswerContext {
+            keep_alive: false,
+            ..context
+        };
+        return refused(connection, head, context, reject.into(), Some(site));
+    }
     let mut room = Vec::new();
     let (forward, target) = match route(site.site(), head, asker.trusted, &mut room) {
         Ok(Routed::Forward(forward, target)) => (forward, target),
@@ -817,6 +825,25 @@ fn check_site(
     limits::admit(connection, site, head)
 }
 
+/// Whether the client showed a certificate where the site wants one: in a handshake that was made by the
+/// rules that the site has now.
+fn check_certificate(connection: &ClientConnection, site: &LocalSite) -> Result<(), Reject> {
+    let rules = site.site().tls.as_ref();
+    let Some(rules) = rules.and_then(|tls| tls.rules.clients.as_ref()) else {
+        return Ok(());
+    };
+    match connection.stream().session() {
+        None if rules.required => Err(Reject::CertificateRequired),
+        None => Ok(()),
+        Some(session) => {
+            let session = session.borrow();
+            let client = session.client();
+            let is_under = client.is_some_and(|client| client.is_under(rules));
+            is_under.then_some(()).ok_or(Reject::Misdirected)
+        }
+    }
+}
+
 /// A request that is refused, by its site where it has one.
 fn refused(
     connection: &ClientConnection,
@@ -865,6 +892,8 @@ fn write_forwarded(
     let own_id = connection.own_request_id();
     let keeps_id = asker.trusted && keep_request_id(record, head);
     let mut forwarded = connection.worker().take_head();
+    let session = connection.stream().session().map(RefCell::borrow);
+    let client = session.as_ref().and_then(|session| session.client());
     if let Some(bytes) = Rc::get_mut(&mut forwarded) {
         let context = RequestContext {
             client: asker.address,
@@ -885,6 +914,7 @@ fn write_forwarded(
                 HostField::Fixed(host) => Some(host),
             },
             fields: &way.request_fields,
+            client_certificate: client.map_or(b"", |client| client.lines()),
         };
         write_request_head(bytes, head, &context);
     }

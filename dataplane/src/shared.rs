@@ -75,6 +75,8 @@ pub(crate) struct WorkerBoard {
     pub(crate) tls_resumed: Counter,
     /// Handshakes that were refused for what the client sent.
     pub(crate) tls_refused: Counter,
+    /// Handshakes whose client showed no certificate that its site takes.
+    pub(crate) tls_clients_refused: Counter,
     /// Handshakes that asked for no site with certificates.
     pub(crate) tls_unknown_names: Counter,
     /// Handshakes that took too long.

@@ -349,6 +349,10 @@ pub(crate) fn limits(shared: &Shared) -> Vec<Met> {
             sum(&|worker| shared.workers[worker].tls_refused.get()),
         ),
         (
+            "tls_client_certificate_refused",
+            sum(&|worker| shared.workers[worker].tls_clients_refused.get()),
+        ),
+        (
             "tls_unknown_name",
             sum(&|worker| shared.workers[worker].tls_unknown_names.get()),
         ),

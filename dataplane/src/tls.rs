@@ -4,6 +4,7 @@
 //! handshake   from the first byte to the session: a task of its own, bounded in time and in bytes
 //! hello       which site the client asks for (SNI), and what it is told where that is none
 //! configs     what a site's handshakes are made with, read when they are first needed
+//! clients     whose certificates clients show, and what backends are told of them
 //! session     what passes afterwards
 //! records     in what it passes
 //! tickets     how a client's session is resumed
@@ -19,6 +20,7 @@
 
 pub(crate) mod backend_configs;
 pub(crate) mod backend_handshake;
+mod clients;
 mod configs;
 pub(crate) mod handshake;
 mod hello;

@@ -32,6 +32,7 @@ fn context(client: &str) -> RequestContext<'_> {
         target: None,
         host: None,
         fields: &NO_CHANGE,
+        client_certificate: b"",
     }
 }
 
@@ -395,6 +396,10 @@ const NAMES: &[&str] = &[
     "Fastly-Client-IP",
     "X-Original-Forwarded-For",
     "X-Request-Id",
+    "X-SSL-Client-DN",
+    "X-SSL-Client-SHA256",
+    "Client-Cert",
+    "Client-Cert-Chain",
 ];
 
 /// What a tenant may do with a name that is this to the wire; `None` where that is told by the
@@ -404,7 +409,8 @@ fn kind_of(known: FieldName) -> Option<FieldKind> {
         FieldName::Other | FieldName::Cookie | FieldName::SetCookie => Some(FieldKind::Free),
         FieldName::Host => Some(FieldKind::Host),
         FieldName::Underscored | FieldName::FramingLookalike => Some(FieldKind::Lookalike),
-        FieldName::Connection
+        FieldName::ClientCertificate
+        | FieldName::Connection
         | FieldName::ContentLength
         | FieldName::Date
         | FieldName::Expect

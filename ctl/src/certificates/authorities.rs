@@ -1,5 +1,5 @@
-//! Who vouches for backends (`site.pool.tls`): the files of authorities that a manifest names, which become
-//! part of what is desired, and what a caller should know of pools whose backends nobody vouches for.
+//! Who vouches for backends (`site.pool.tls`) and for clients (`site.client_certificates`): the files of
+//! authorities that a manifest names, which become part of what is desired, and what a caller should know of pools whose backends nobody vouches for.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -18,7 +18,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use super::fault::{Fault, Part};
-use super::files;
+use super::files::{self, FileIdentity};
 
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
@@ -29,8 +29,10 @@ const SITES_NAMED: usize = 5;
 /// What the files of a manifest hold.
 #[derive(Default)]
 pub(crate) struct ReadAuthorities {
-    /// By tenant, site and pool.
-    texts: HashMap<(Name, Name, Name), String>,
+    /// By tenant, site and pool; without a pool those of the site's clients.
+    texts: HashMap<(Name, Name, Option<Name>), String>,
+    /// What tells whether the files are still the same; none where that can not be told.
+    pub(crate) files: Option<Vec<FileIdentity>>,
 }
 
 /// Reads every file of authorities of `manifest`, which problems call `file`.
@@ -38,10 +40,11 @@ pub(crate) struct ReadAuthorities {
 /// # Errors
 /// What is wrong with any of them.
 pub(crate) fn read(manifest: &Manifest, file: &str) -> Result<ReadAuthorities, Vec<Problem>> {
-    let mut by_path: HashMap<&str, Result<String, Fault>> = HashMap::new();
+    let mut by_path: HashMap<&str, Result<Authorities, Fault>> = HashMap::new();
     let mut read = ReadAuthorities::default();
     let mut problems = Vec::new();
     for named in manifest.authorities() {
+        let of = named.key();
         let AuthoritiesFile {
             tenant,
             site,
@@ -49,20 +52,22 @@ pub(crate) fn read(manifest: &Manifest, file: &str) -> Result<ReadAuthorities, V
             path,
             line,
         } = named;
-        match by_path.entry(path).or_insert_with(|| text_of(path)) {
-            Ok(text) => {
-                let key = (tenant.clone(), site.clone(), pool.clone());
+        match by_path.entry(path).or_insert_with(|| read_file(path)) {
+            Ok(Authorities { text, .. }) => {
+                let key = (tenant.clone(), site.clone(), pool.cloned());
                 read.texts.insert(key, text.clone());
             }
             Err(fault) => problems.push(Problem {
                 file: file.to_string(),
                 line: Some(line),
-                key: "site.pool.tls.authorities".to_string(),
+                key: of.to_string(),
                 what: format!("{path}: {}", fault.what),
                 hint: fault.hint.clone(),
             }),
         }
     }
+    let files = by_path.into_values().flatten().map(|it| it.file);
+    read.files = files.collect();
     match problems.is_empty() {
         true => Ok(read),
         false => Err(problems),
@@ -80,12 +85,22 @@ impl ReadAuthorities {
                 let tls = pool.tls.as_ref();
                 tls.is_some_and(|tls| tls.authorities.is_some())
             };
-            if !site.pools.iter().any(names_any) {
+            if site.client_certificates.is_none() && !site.pools.iter().any(names_any) {
                 continue;
             }
             let site = Arc::make_mut(site);
+            let key = (site.tenant.clone(), site.name.clone(), None);
+            if let (Some(clients), Some(text)) =
+                (&mut site.client_certificates, self.texts.get(&key))
+            {
+                clients.authorities.clone_from(text);
+            }
             for pool in &mut site.pools {
-                let key = (site.tenant.clone(), site.name.clone(), pool.name.clone());
+                let key = (
+                    site.tenant.clone(),
+                    site.name.clone(),
+                    Some(pool.name.clone()),
+                );
                 if let (Some(tls), Some(text)) = (&mut pool.tls, self.texts.get(&key)) {
                     tls.authorities = Some(text.clone());
                 }
@@ -94,7 +109,13 @@ impl ReadAuthorities {
     }
 }
 
-fn text_of(path: &str) -> Result<String, Fault> {
+/// What one file holds.
+struct Authorities {
+    text: String,
+    file: Option<FileIdentity>,
+}
+
+fn read_file(path: &str) -> Result<Authorities, Fault> {
     let file = files::read(path, Part::Chain)?;
     let hint = "it has a block BEGIN CERTIFICATE for each authority that is to be trusted";
     let text = blocks(&String::from_utf8_lossy(&file.bytes));
@@ -113,11 +134,13 @@ fn text_of(path: &str) -> Result<String, Fault> {
     if text.len() > POOL_AUTHORITIES_BYTES_MAX {
         let most = POOL_AUTHORITIES_BYTES_MAX / 1024;
         let what = format!("its certificates are longer than {most} KiB");
-        let hint =
-            "leave those that signed this pool's backends; the public ones are trusted without it";
+        let hint = "leave those that signed what is to be verified here";
         return Err(Fault::of_chain(what, hint));
     }
-    Ok(text)
+    Ok(Authorities {
+        text,
+        file: file.identity,
+    })
 }
 
 /// The certificates of a file in PEM alone, each written in one way.
@@ -225,7 +248,7 @@ mod tests {
             ),
         ] {
             std::fs::write(&path, text).unwrap();
-            assert_eq!(text_of(path.to_str().unwrap()).unwrap_err().what, what);
+            assert_eq!(read_file(path.to_str().unwrap()).err().unwrap().what, what);
         }
     }
 }

@@ -167,7 +167,13 @@ impl UnjudgedCertificates<'_> {
         let names = |tenant: &Name, name: &Name| read.names(tenant, name);
         problems.extend(manifest.certificate_misfits(file, names));
         match authorities::read(manifest, file) {
-            Ok(authorities) => read.authorities = authorities,
+            Ok(authorities) => {
+                match (&mut read.files, &authorities.files) {
+                    (Some(all), Some(files)) => all.extend_from_slice(files),
+                    (all, _) => *all = None,
+                }
+                read.authorities = authorities;
+            }
             Err(wrong) => problems.extend(wrong),
         }
         Problems::refuse_any(problems)?;

@@ -5,6 +5,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+
 use crate::authority::Authority;
 use crate::browser::{BROWSER, is_installed};
 use crate::certificates::manifest;
@@ -314,5 +316,79 @@ fn a_browser_shows_the_site() {
     if trust(&home, &serving.host.path("root.pem")) {
         assert!(shown(&[]));
     }
+    serving.up.stop();
+}
+
+/// A certificate of this name, as NAME.pem and NAME.key.
+fn client(serving: &Serving, authority: &Authority, name: &str) {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    let key = KeyPair::generate().unwrap();
+    let leaf = authority.sign(params, &key);
+    let write = |extension: &str, text: String| {
+        std::fs::write(serving.host.path(&format!("{name}.{extension}")), text).unwrap();
+    };
+    write("pem", authority.chain(&leaf));
+    write("key", leaf.key);
+}
+
+#[test]
+fn a_site_asks_its_clients_for_certificates_of_its_authorities() {
+    let serving = Serving::start();
+    let at = |name: &str| serving.host.path(name).display().to_string();
+    let alice = [
+        "--cert".to_string(),
+        at("alice.pem"),
+        "--key".to_string(),
+        at("alice.key"),
+    ];
+    let alice: Vec<&str> = alice.iter().map(String::as_str).collect();
+    let partners = Authority::new("partners");
+    client(&serving, &partners, "alice");
+    std::fs::write(serving.host.path("ca.pem"), "nothing").unwrap();
+    let text = std::fs::read_to_string(serving.host.path("h1.toml")).unwrap();
+    let line = "certificates = [\"web\"]\n";
+    assert!(text.contains(line), "{text}");
+    let asks = "client_certificates = { authorities = \"ca.pem\" }\n";
+    serving
+        .host
+        .write_manifest(&text.replacen(line, &format!("{line}{asks}"), 1));
+    let apply = || serving.host.run(&["apply", "-f", "h1.toml", "--yes"]);
+    apply().expect(
+        1,
+        &[
+            "site.client_certificates.authorities",
+            "ca.pem: holds no certificate",
+        ],
+    );
+
+    std::fs::write(serving.host.path("ca.pem"), &partners.root_pem).unwrap();
+    apply().expect(0, &[]);
+    let nobody = serving.curl(SITE, &[]);
+    assert!(!nobody.status.success());
+    let said = String::from_utf8_lossy(&nobody.stderr).into_owned();
+    assert!(said.contains("certificate required"), "{said}");
+    assert_eq!(serving.page(&alice), "behind");
+    assert_eq!(
+        serving.page(&[&alice[..], &["--tls-max", "1.2"]].concat()),
+        "behind"
+    );
+
+    // Other content of the same file is a change: it ends what the authority before signed.
+    let others = Authority::new("others");
+    std::fs::write(serving.host.path("ca.pem"), &others.root_pem).unwrap();
+    apply().expect(0, &[]);
+    assert!(!serving.curl(SITE, &alice).status.success());
+    client(&serving, &others, "alice");
+    assert_eq!(serving.page(&alice), "behind");
+    let refused = serving.host.run(&[
+        "set",
+        "site",
+        "acme/own",
+        "hostnames=[\"own.test\"]",
+        "client_certificates={authorities=\"ca.pem\"}",
+    ]);
+    refused.expect(1, &["site.client_certificates"]);
     serving.up.stop();
 }

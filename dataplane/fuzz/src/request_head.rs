@@ -107,6 +107,7 @@ fn check_forwarded(head: &RequestHead<'_>, client: IpAddr, trusted: bool) {
         target: None,
         host: None,
         fields: &fields,
+        client_certificate: b"",
     };
     let mut written = b"before".to_vec();
     write_request_head(&mut written, head, &context);

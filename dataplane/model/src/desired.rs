@@ -21,8 +21,9 @@ pub use crate::suspension::Suspension;
 pub use crate::timeout_overrides::TimeoutOverrides;
 pub use route::{FieldRules, Match, Outcome, Redirect, Respond, Route};
 pub use site::{
-    AccessLog, Algorithm, Backend, BackendAddress, HashInput, Health, HealthKind, Hsts, Pool,
-    PoolTls, ProxyProtocol, Queue, RetryBudget, Site, SiteLimits, StatusRange, Steering, Sticky,
+    AccessLog, Algorithm, Backend, BackendAddress, ClientCertificates, ClientVerification,
+    HashInput, Health, HealthKind, Hsts, Pool, PoolTls, ProxyProtocol, Queue, RetryBudget, Site,
+    SiteLimits, StatusRange, Steering, Sticky,
 };
 pub use zone::{Record, RecordType, SiteName, Zone};
 

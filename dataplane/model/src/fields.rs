@@ -15,9 +15,11 @@ pub enum FieldKind {
     Lookalike,
 }
 
-/// Names that are the proxy's own, in lower case and with hyphens. `x-forwarded-` and anything
-/// are, too.
-const RESERVED: [&str; 20] = [
+/// Names that are the proxy's own, in lower case and with hyphens. `x-forwarded-` and
+/// `x-ssl-client-` with anything behind them are, too.
+const RESERVED: [&str; 22] = [
+    "client-cert",
+    "client-cert-chain",
     "connection",
     "content-length",
     "date",
@@ -62,8 +64,8 @@ pub fn kind(name: &str) -> FieldKind {
         return FieldKind::Host;
     }
     let is_reserved = |name: &str| {
-        let forwarded = name.strip_prefix("x-forwarded-");
-        RESERVED.contains(&name) || forwarded.is_some_and(|rest| !rest.is_empty())
+        let begins = |with| (name.strip_prefix(with)).is_some_and(|rest: &str| !rest.is_empty());
+        RESERVED.contains(&name) || begins("x-forwarded-") || begins("x-ssl-client-")
     };
     if is_reserved(&lower) {
         return FieldKind::Reserved;

@@ -443,7 +443,7 @@ pub const HEALTH_TLS_BYTES_MAX: usize = 32 * 1024;
 /// How long a check by TLS that has passed waits for the backend to close, in milliseconds.
 pub const HEALTH_TLS_CLOSE_MS: u64 = 250;
 
-/// The authorities of one pool as PEM, in bytes: they stand in the config log. One takes 0.7 to 2 KiB.
+/// The authorities of one pool, or of the clients of one site, as PEM, in bytes: they stand in the config log. One takes 0.7 to 2 KiB.
 pub const POOL_AUTHORITIES_BYTES_MAX: usize = 32 * 1024;
 
 /// The host's file of authorities, in bytes. Debian's has 220 KiB.
@@ -456,6 +456,10 @@ pub const HOST_AUTHORITIES_LOOK_MS: u64 = 60_000;
 /// when there is one more. Each takes what the backend made of it, 0.2 to 2 KiB, and the
 /// backend's certificates. It is as many as rustls keeps.
 pub const BACKEND_TICKETS_MAX: usize = 8;
+
+/// The subject of a client's certificate as its site's backends are told it, in bytes. Those that people
+/// have are below 200.
+pub const CLIENT_SUBJECT_BYTES_MAX: usize = 1024;
 
 /// How a backend broke TLS, as it is told, in bytes.
 pub const HEALTH_TLS_DETAIL_BYTES_MAX: usize = 100;

@@ -106,11 +106,15 @@ impl Manifest {
             *authorities = directory.join(&authorities).to_string_lossy().into_owned();
         }
         self.move_geo_database(directory);
-        let pools = self
-            .written
-            .sites
+        let sites = &mut self.written.sites;
+        for clients in sites
             .iter_mut()
-            .flat_map(|site| &mut site.pools);
+            .filter_map(|site| site.client_certificates.as_mut())
+        {
+            let authorities = &mut clients.value.authorities;
+            *authorities = directory.join(&authorities).to_string_lossy().into_owned();
+        }
+        let pools = sites.iter_mut().flat_map(|site| &mut site.pools);
         for tls in pools.filter_map(|pool| pool.tls.as_mut()) {
             if let Some(authorities) = &mut tls.value.authorities {
                 *authorities = directory.join(&authorities).to_string_lossy().into_owned();

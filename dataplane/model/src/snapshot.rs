@@ -28,7 +28,9 @@ use crate::network_set::NetworkSet;
 pub use backend_tls::{BackendTls, Beginning};
 pub(crate) use by_name::ByName;
 pub use by_site::BySite;
-pub use certificates::{Certificate, CertificateId, Certificates, SiteTls, TlsVersion};
+pub use certificates::{
+    Certificate, CertificateId, Certificates, ClientRules, SiteTls, TlsRules, TlsVersion,
+};
 pub use health::{CheckHost, CheckKind, HealthCheck, HttpCheck, Statuses, TlsCheck};
 pub use hostnames::{HostnameTable, Hostnames};
 pub use limits::{Allowance, Limits, Rate};

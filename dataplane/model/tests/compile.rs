@@ -125,6 +125,9 @@ fn what_is_not_built_is_refused_from_the_log_too() {
     let (local, mut desired) = parts(text);
     read_certificate(&mut desired, 1, &["shop.example.com", "*.shop.example.com"]);
     let site = Arc::make_mut(&mut desired.sites[0]);
+    if let Some(clients) = &mut site.client_certificates {
+        clients.authorities = String::from("read");
+    }
     let pools = site.pools.iter_mut();
     for tls in pools.filter_map(|pool| pool.tls.as_mut()) {
         tls.authorities = Some(String::from("read"));
@@ -190,6 +193,42 @@ fn read_certificate(desired: &mut Desired, content: u8, names: &[&str]) {
     certificate.names = names.into();
 }
 
+/// Nobody is let in by authorities that were not read, and who signs clients stays who it is when a certificate
+/// is renewed.
+#[test]
+fn clients_are_verified_by_what_was_read_and_by_https_alone() {
+    let asks = "client_certificates = { authorities = \"ca.pem\" }\n";
+    let (local, desired) = parts(&format!("{SMALL}{asks}"));
+    let problems = compile(&local, &desired, 1).unwrap_err().to_string();
+    for part in [
+        "acme/blog: site.client_certificates: clients show a certificate in a handshake",
+        "acme/blog: site.client_certificates.authorities: was never read",
+    ] {
+        assert!(problems.contains(part), "{problems}");
+    }
+    let text = format!(
+        "{SMALL}certificates = [\"web\"]\n{asks}[[certificate]]\ntenant = \"acme\"\nname = \"web\"\n\
+         chain = \"web.pem\"\nkey = \"web.key\"\n"
+    );
+    let (local, mut desired) = parts(&text);
+    read_certificate(&mut desired, 1, &["*.example.com"]);
+    let site = Arc::make_mut(&mut desired.sites[0]);
+    let clients = site.client_certificates.as_mut().unwrap();
+    clients.authorities = String::from("read");
+    let mut compiled = Compiled::new(&local, &desired, 1).unwrap();
+    let rules = |compiled: &Compiled| {
+        let (_, site) = compiled.snapshot().sites.iter().next().unwrap();
+        site.tls.as_ref().unwrap().rules.clients.clone().unwrap()
+    };
+    let before = rules(&compiled);
+    assert_eq!((before.required, &*before.authorities), (true, "read"));
+    let mut next = desired.clone();
+    read_certificate(&mut next, 2, &["*.example.com"]);
+    let change = desired.change_to(&next, 2);
+    assert_eq!(compiled.apply(&local, &change).unwrap().unwrap().len(), 1);
+    assert_eq!(rules(&compiled), before);
+}
+
 /// A site has the certificates that it names, and they are good for its hostnames.
 #[test]
 fn certificates_are_shown_by_the_sites_that_name_them() {
@@ -212,7 +251,7 @@ fn certificates_are_shown_by_the_sites_that_name_them() {
     let snapshot = compile(&local, &desired, 1).unwrap_or_else(|all| panic!("{all}"));
     let blog = snapshot.hostnames.find(b"blog.example.com").unwrap();
     assert_eq!(blog.certificates()[0].digest, Digest([1; 32]));
-    assert_eq!(blog.tls.as_ref().unwrap().minimum, TlsVersion::V1_3);
+    assert_eq!(blog.tls.as_ref().unwrap().rules.minimum, TlsVersion::V1_3);
     assert_eq!(snapshot.certificates.len(), 1);
     let mut without = desired.clone();
     without.certificates.clear();

@@ -8,9 +8,10 @@ use meridian_model::config_log::{
     FORMAT, Header, LogFault, SnapshotParts, decode, decode_local, encode, encode_local,
 };
 use meridian_model::desired::{
-    AccessLog, Algorithm, Backend, BackendAddress, Certificate, Desired, FieldRules, Group,
-    HashInput, Health, HealthKind, IdCounters, Match, Outcome, Owner, Pool, Record, RecordType,
-    Redirect, Respond, Route, Site, StatusRange, Steering, Suspension, Tenant, TenantLimits, Zone,
+    AccessLog, Algorithm, Backend, BackendAddress, Certificate, ClientCertificates,
+    ClientVerification, Desired, FieldRules, Group, HashInput, Health, HealthKind, IdCounters,
+    Match, Outcome, Owner, Pool, Record, RecordType, Redirect, Respond, Route, Site, StatusRange,
+    Steering, Suspension, Tenant, TenantLimits, Zone,
 };
 use meridian_model::location::Location;
 use meridian_model::name::{DomainName, Hostname, Name};
@@ -464,12 +465,18 @@ fn site() -> impl Strategy<Value = Site> {
             name: name.clone(),
             hostnames,
             suspended: redirect_to_https,
-            certificates: vec![name],
+            certificates: vec![name.clone()],
             minimum_tls: if redirect_to_https {
                 TlsVersion::V1_3
             } else {
                 TlsVersion::V1_2
             },
+            client_certificates: redirect_to_https.then(|| {
+                Box::new(ClientCertificates {
+                    verify: ClientVerification::Optional,
+                    authorities: name.to_string(),
+                })
+            }),
             redirect_to_https,
             hsts: None,
             steering: if redirect_to_https {

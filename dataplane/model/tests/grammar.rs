@@ -120,6 +120,11 @@ const KEYS: &[(&str, &str)] = &[
     ("site.suspended", "503 while it holds"),
     ("site.certificates", "certificates by SNI"),
     ("site.minimum_tls", "the lowest version of TLS"),
+    (
+        "site.client_certificates.authorities",
+        "clients' certificates",
+    ),
+    ("site.client_certificates.verify", "clients' certificates"),
     ("site.redirect_to_https", "redirect to HTTPS"),
     ("site.hsts.max_age", "HSTS"),
     ("site.hsts.include_subdomains", "HSTS"),

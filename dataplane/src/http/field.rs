@@ -60,6 +60,9 @@ pub enum FieldName {
     XForwardedPort,
     /// `X-Forwarded-Proto`
     XForwardedProto,
+    /// `X-SSL-Client-` and anything, `Client-Cert`, `Client-Cert-Chain` (RFC 9440): what a proxy that
+    /// looked at a client's certificate says of it. Here that is we.
+    ClientCertificate,
     /// `X-Request-Id`
     XRequestId,
     /// Any of these names with `_` for a `-`. Gateways that turn names into
@@ -90,7 +93,8 @@ impl FieldName {
             | FieldName::Trailer
             | FieldName::Via
             | FieldName::XRequestId => true,
-            FieldName::Connection
+            FieldName::ClientCertificate
+            | FieldName::Connection
             | FieldName::ContentLength
             | FieldName::Forwarded
             | FieldName::Host
@@ -126,6 +130,7 @@ impl FieldName {
             | FieldName::TransferEncoding
             | FieldName::Upgrade => false,
             FieldName::Other
+            | FieldName::ClientCertificate
             | FieldName::Cookie
             | FieldName::Date
             | FieldName::Expect
@@ -194,6 +199,8 @@ pub fn classify(name: &[u8]) -> FieldName {
         (10, b'c') => (b"connection", FieldName::Connection),
         (10, b'k') => (b"keep-alive", FieldName::KeepAlive),
         (10, b's') => (b"set-cookie", FieldName::SetCookie),
+        (11, b'c') => (b"client-cert", FieldName::ClientCertificate),
+        (17, b'c') => (b"client-cert-chain", FieldName::ClientCertificate),
         (11, b'x') if name[2] | 0x20 == b'f' => (b"x-forwarded", FieldName::XForwarded),
         (11, b'x') => (b"x-client-ip", FieldName::XForwarded),
         (12, b'm') => (b"max-forwards", FieldName::MaxForwards),
@@ -212,6 +219,7 @@ pub fn classify(name: &[u8]) -> FieldName {
         (24, b'x') if name[2] | 0x20 == b'o' => {
             (b"x-original-forwarded-for", FieldName::XForwarded)
         }
+        (14.., b'x') if name[2] | 0x20 == b's' => (b"x-ssl-client-", FieldName::ClientCertificate),
         (13.., b'x') => (b"x-forwarded-", kind_of_forwarded(name)),
         _ => return classify_unknown(name, first),
     };
@@ -261,6 +269,8 @@ mod tests {
     use super::*;
 
     const NAMES: &[(&str, FieldName)] = &[
+        ("Client-Cert", FieldName::ClientCertificate),
+        ("Client-Cert-Chain", FieldName::ClientCertificate),
         ("Connection", FieldName::Connection),
         ("Content-Length", FieldName::ContentLength),
         ("Cookie", FieldName::Cookie),
@@ -359,6 +369,23 @@ mod tests {
             }
         }
         for other in ["", "X", "X-Forwarded-", "X-Forwardee-For", "Accept"] {
+            assert_eq!(classify(other.as_bytes()), FieldName::Other, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_a_client_by_its_certificate_begins_alike() {
+        for text in [
+            "X-SSL-Client-DN",
+            "x-ssl-client-verify",
+            "X-SSL-Client-S-DN-CN",
+        ] {
+            assert_eq!(classify(text.as_bytes()), FieldName::ClientCertificate);
+        }
+        for text in ["X_SSL-Client-DN", "X-SSL_Client_DN"] {
+            assert_eq!(classify(text.as_bytes()), FieldName::Underscored);
+        }
+        for other in ["X-SSL-Client-", "X-SSL-Clienu-DN", "X-SSL-Cipher-Name"] {
             assert_eq!(classify(other.as_bytes()), FieldName::Other, "{other}");
         }
     }

@@ -41,6 +41,8 @@ pub struct RequestContext<'a> {
     pub host: Option<&'a [u8]>,
     /// What is changed of the client's fields.
     pub fields: &'a FieldChange,
+    /// What is told of the certificate that the client showed, in whole lines.
+    pub client_certificate: &'a [u8],
 }
 
 /// What is asked for, or a Location, in the three parts that it is put together of.
@@ -100,6 +102,7 @@ pub fn write_request_head(out: &mut Vec<u8>, head: &RequestHead<'_>, context: &R
     out.extend_from_slice(&change.added);
 
     write_forwarding_fields(out, head, context);
+    out.extend_from_slice(context.client_certificate);
     write_via(out, head.version, context.via);
     if let Some(request_id) = context.request_id {
         out.extend_from_slice(b"X-Request-Id: ");

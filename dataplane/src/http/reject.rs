@@ -74,6 +74,8 @@ pub enum Reject {
     NoSite,
     /// The site does not serve this client.
     Denied,
+    /// The site serves nobody who showed no certificate, and this was asked for without TLS.
+    CertificateRequired,
     /// The site is not served for now.
     Suspended,
     /// The site or its tenant is over its rate of requests.
@@ -120,7 +122,7 @@ pub enum Reject {
 
 impl Reject {
     /// Every variant, in their order.
-    pub const ALL: [Reject; 43] = [
+    pub const ALL: [Reject; 44] = [
         Reject::RequestLine,
         Reject::RequestLineLong,
         Reject::Version,
@@ -143,6 +145,7 @@ impl Reject {
         Reject::BodyLong,
         Reject::NoSite,
         Reject::Denied,
+        Reject::CertificateRequired,
         Reject::Suspended,
         Reject::RateLimit,
         Reject::ConnectionLimit,
@@ -177,7 +180,7 @@ impl Reject {
             | Reject::MaxForwards
             | Reject::Path
             | Reject::Chunk => 400,
-            Reject::Denied => 403,
+            Reject::Denied | Reject::CertificateRequired => 403,
             Reject::NoSite => 404,
             Reject::Method => 405,
             Reject::HeadSlow | Reject::BodySlow => 408,
@@ -242,6 +245,7 @@ impl Reject {
             | Reject::Misdirected
             | Reject::NoSite
             | Reject::Denied
+            | Reject::CertificateRequired
             | Reject::Suspended
             | Reject::RateLimit
             | Reject::Loop
@@ -290,6 +294,7 @@ impl Reject {
             Reject::BodyLong => "limit_body",
             Reject::NoSite => "no_site",
             Reject::Denied => "denied",
+            Reject::CertificateRequired => "certificate_required",
             Reject::Suspended => "suspended",
             Reject::RateLimit => "limit_rate",
             Reject::ConnectionLimit => "limit_connections",

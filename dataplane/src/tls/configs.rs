@@ -6,11 +6,12 @@
 //! was read is one for the whole process, and each worker keeps what it was lately asked for. A site
 //! whose certificates changed is another one: what was kept of it before no longer fits.
 
+use super::clients;
 use super::tickets::TicketSecret;
 use crate::certificate_store::CertificateStore;
 use meridian_model::certificate::{Digest, covers};
 use meridian_model::limits::{CERTIFICATE_RETRY_MS, SITE_CONFIGS_PER_WORKER_MAX};
-use meridian_model::snapshot::{Certificate, Site, SiteId, SiteTls, TlsVersion};
+use meridian_model::snapshot::{Certificate, Site, SiteId, SiteTls, TlsRules, TlsVersion};
 use meridian_sys::Notifier;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -152,7 +153,7 @@ impl Loading {
         if certificates.len() < tls.certificates.len() {
             return None;
         }
-        let config = self.config(site, tls.minimum, certificates)?;
+        let config = self.config(site, &tls.rules, certificates)?;
         let weak = Arc::downgrade(&config);
         self.configs.insert(site.id, (Arc::clone(tls), weak));
         Some(config)
@@ -184,24 +185,40 @@ impl Loading {
     fn config(
         &self,
         site: &Site,
-        minimum: TlsVersion,
+        rules: &TlsRules,
         mut certificates: Vec<(Arc<Certificate>, Arc<CertifiedKey>)>,
     ) -> Loaded {
         certificates.sort_by_key(|(_, key)| cost_of(key.key.algorithm()));
-        let versions: &[_] = match minimum {
+        let versions: &[_] = match rules.minimum {
             TlsVersion::V1_2 => &[&version::TLS13, &version::TLS12],
             TlsVersion::V1_3 => &[&version::TLS13],
         };
         let config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(versions);
-        let mut config = (config.ok()?)
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(SiteCertificates(certificates.into())));
+        let config = config.ok()?;
+        let config = match &rules.clients {
+            None => config.with_no_client_auth(),
+            Some(clients) => {
+                let verifier = clients::verifier(clients, &self.provider).map_err(|what| {
+                    let Site { tenant, name, .. } = site;
+                    eprintln!(
+                        "meridian-dataplane: authorities of the clients of {tenant}/{name}: {what}"
+                    );
+                });
+                config.with_client_cert_verifier(verifier.ok()?)
+            }
+        };
+        let mut config = config.with_cert_resolver(Arc::new(SiteCertificates(certificates.into())));
         config.alpn_protocols = vec![PROTOCOL.to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         // See `provider`.
         config.ignore_client_order = true;
-        config.ticketer = Arc::new(self.tickets.of_site(&site.tenant, &site.name));
+        match rules.clients {
+            None => config.ticketer = Arc::new(self.tickets.of_site(&site.tenant, &site.name)),
+            // Each handshake is to verify who it is: no ticket is given, and none that was given before
+            // is taken.
+            Some(_) => config.send_tls13_tickets = 0,
+        }
         Some(Arc::new(config))
     }
 

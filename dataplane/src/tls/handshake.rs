@@ -1,5 +1,6 @@
 //! A handshake, from the client's first byte to the session.
 
+use super::clients::VerifiedClient;
 use super::hello::{HelloReader, alert, or_unexpected};
 use super::records::{owe, take_alerts};
 use super::session::Session;
@@ -14,7 +15,7 @@ use meridian_sys::limits::HEADROOM_BYTES;
 use meridian_sys::{RecvBuf, Socket};
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
-use rustls::{AlertDescription, HandshakeKind, ProtocolVersion, ServerConfig};
+use rustls::{AlertDescription, Error, HandshakeKind, ProtocolVersion, ServerConfig};
 use std::io::ErrorKind;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -31,6 +32,8 @@ enum Failure {
     UnknownName,
     /// Its site's certificates can not be had.
     NoCertificate,
+    /// Its site asks for a certificate, and what it showed is none, or none of an authority of the site.
+    ClientCertificate(Vec<u8>),
     /// What it sent is no handshake, or none that we take; it is told by these bytes.
     Refused(Vec<u8>),
 }
@@ -44,6 +47,7 @@ impl Failure {
             Failure::Gone => &board.tls_gone,
             Failure::UnknownName => &board.tls_unknown_names,
             Failure::NoCertificate => &board.tls_without_certificate,
+            Failure::ClientCertificate(_) => &board.tls_clients_refused,
             Failure::Refused(_) => &board.tls_refused,
         }
     }
@@ -55,7 +59,7 @@ impl Failure {
             Failure::Late | Failure::OverLimit | Failure::Gone => Vec::new(),
             Failure::UnknownName => alert(AlertDescription::UnrecognisedName),
             Failure::NoCertificate => alert(AlertDescription::InternalError),
-            Failure::Refused(bytes) => bytes,
+            Failure::ClientCertificate(bytes) | Failure::Refused(bytes) => bytes,
         }
     }
 }
@@ -165,8 +169,16 @@ impl Handshake<'_> {
             Some(ProtocolVersion::TLSv1_3) => TlsVersion::V1_3,
             _ => TlsVersion::V1_2,
         };
+        let rules = site.site().tls.as_ref();
+        let client = match rules.and_then(|tls| tls.rules.clients.as_ref()) {
+            None => None,
+            Some(rules) => {
+                let client = VerifiedClient::new(rules, tls.peer_certificates());
+                Some(client.ok_or(Failure::Gone)?)
+            }
+        };
         // What is still owed, such as tickets, goes with the response.
-        let mut session = Session::new(tls, site.site().id, version, owed);
+        let mut session = Session::new(tls, site.site().id, version, owed).of_client(client);
         plain.into_iter().for_each(|plain| session.unread(plain));
         if is_notified {
             session.end_reading();
@@ -249,7 +261,12 @@ impl Handshake<'_> {
                     // By then it may have keys, and so the alert.
                     take_alerts(tls, owed);
                     let told = or_unexpected(std::mem::take(owed), &fault);
-                    return Err(Failure::Refused(told));
+                    return Err(match fault {
+                        Error::NoCertificatesPresented | Error::InvalidCertificate(_) => {
+                            Failure::ClientCertificate(told)
+                        }
+                        _ => Failure::Refused(told),
+                    });
                 }
             };
             taken += discard;

@@ -13,6 +13,7 @@
 //! A connection whose end did not come with close_notify is broken and not ended (RFC 8446 §6.1):
 //! who cuts it must not have what came before taken for all of it.
 
+use super::clients::VerifiedClient;
 use super::records::{
     FRAGMENT_BYTES_MAX, RECORD_OVERHEAD_BYTES, is_whole, missing_bytes, owe, take_alerts,
     unfinished,
@@ -66,6 +67,8 @@ pub(crate) struct SessionOf<S> {
     owed: Vec<u8>,
     /// Plaintext of the last send that has not ended well, where it may be sent elsewhere.
     sent: Option<SendBuf>,
+    /// Whose certificate a client showed, where its site asks for that.
+    client: Option<Box<VerifiedClient>>,
     /// Plaintext of the send under way.
     sending_bytes: u32,
     /// Records of it, in bytes.
@@ -130,6 +133,7 @@ impl<S: Side> SessionOf<S> {
             plain: None,
             owed,
             sent: None,
+            client: None,
             sending_bytes: 0,
             sealed_bytes: 0,
             idle_until_ns: 0,
@@ -139,6 +143,17 @@ impl<S: Side> SessionOf<S> {
     /// The client's close_notify came right behind its handshake.
     pub(super) fn end_reading(&mut self) {
         self.end = End::Notified;
+    }
+
+    /// The same, of a client that is known to be this one.
+    pub(crate) fn of_client(mut self, client: Option<VerifiedClient>) -> SessionOf<S> {
+        self.client = client.map(Box::new);
+        self
+    }
+
+    /// Whose certificate a client showed, where its site asked for that.
+    pub(crate) fn client(&self) -> Option<&VerifiedClient> {
+        self.client.as_deref()
     }
 
     /// The site that a client asked for, or that a backend is one of.

@@ -2,6 +2,7 @@
 //! without TLS is shown by the conversations (`wire`).
 
 mod bodies;
+mod clients;
 mod fragments;
 mod handshakes;
 mod hello;

@@ -210,18 +210,26 @@ fn parts_of(state: &Path, manifest: &str) -> (Local, Desired) {
         .certificates()
         .map(|it| (it.name.clone(), (it.chain.into(), it.key.into())))
         .collect();
-    let trusted: HashMap<(String, String), String> = manifest
+    let trusted: HashMap<(String, Option<String>), String> = manifest
         .authorities()
         .map(|it| {
             let text = fs::read_to_string(it.path).expect("the authorities are there");
-            ((it.site.to_string(), it.pool.to_string()), text)
+            (
+                (it.site.to_string(), it.pool.map(|pool| pool.to_string())),
+                text,
+            )
         })
         .collect();
     let (local, mut desired) = manifest.into_parts();
     for site in &mut desired.sites {
         let site = Arc::make_mut(site);
+        let clients = (site.name.to_string(), None);
+        if let (Some(clients), Some(text)) = (&mut site.client_certificates, trusted.get(&clients))
+        {
+            clients.authorities.clone_from(text);
+        }
         for pool in &mut site.pools {
-            let name = (site.name.to_string(), pool.name.to_string());
+            let name = (site.name.to_string(), Some(pool.name.to_string()));
             if let (Some(tls), Some(text)) = (&mut pool.tls, trusted.get(&name)) {
                 tls.authorities = Some(text.clone());
             }

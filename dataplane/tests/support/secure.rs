@@ -113,6 +113,22 @@ impl SecurePeer {
         }
     }
 
+    /// Waits until there is plaintext, which stays; or why there will be none.
+    pub(crate) fn try_receive(&mut self) -> Option<rustls::Error> {
+        loop {
+            match self.connection.process_new_packets() {
+                Ok(state) if state.plaintext_bytes_to_read() > 0 => return None,
+                Ok(_) => {}
+                Err(error) => return Some(error),
+            }
+            match self.take() {
+                Ok(0) => return Some(rustls::Error::General("the plane closed".to_owned())),
+                Ok(_) => {}
+                Err(error) => return Some(error),
+            }
+        }
+    }
+
     /// Plaintext until there is so much of it, or the end; which end that is: in order by
     /// close_notify alone.
     pub(crate) fn receive(&mut self, count: usize) -> (Vec<u8>, End) {

@@ -10,7 +10,7 @@ use crate::change::{Change, Object, ObjectName};
 use crate::desired;
 use crate::name::{Hostname, Name};
 use crate::problem::Problem;
-use crate::snapshot::{Certificate, Certificates, Site, SiteId, SiteTls, TlsVersion};
+use crate::snapshot::{Certificate, Certificates, Site, SiteId, SiteTls, TlsRules};
 
 /// All of a revision.
 pub(super) fn compile_certificates(desired: &[desired::Certificate]) -> Certificates {
@@ -74,19 +74,19 @@ pub(super) fn site_tls<'a>(
     certificates: &Certificates,
     tenant: &Name,
     names: &[Name],
-    minimum: TlsVersion,
+    rules: TlsRules,
     hostnames: impl Iterator<Item = &'a str> + Clone,
 ) -> (Option<Arc<SiteTls>>, Vec<Wrong>) {
     let found = names.iter().map(|name| {
         let found = certificates.get(tenant.as_str(), name.as_str());
         found.cloned().ok_or_else(|| name.as_str())
     });
-    shown(found, minimum, hostnames)
+    shown(found, rules, hostnames)
 }
 
 fn shown<'a, 'n>(
     found: impl Iterator<Item = Result<Arc<Certificate>, &'n str>>,
-    minimum: TlsVersion,
+    rules: TlsRules,
     hostnames: impl Iterator<Item = &'a str> + Clone,
 ) -> (Option<Arc<SiteTls>>, Vec<Wrong>) {
     let mut all = Vec::new();
@@ -129,7 +129,7 @@ fn shown<'a, 'n>(
     let tls = (!all.is_empty()).then(|| {
         Arc::new(SiteTls {
             certificates: all.into(),
-            minimum,
+            rules,
         })
     });
     (tls, wrong)
@@ -188,11 +188,8 @@ impl Compiled {
                 let found = after.get(&it.tenant, &it.name);
                 found.cloned().ok_or(&*it.name)
             });
-            let minimum = site
-                .tls
-                .as_ref()
-                .map_or_else(Default::default, |tls| tls.minimum);
-            let (tls, wrong) = shown(found, minimum, site.hostnames.iter());
+            let rules = site.tls.as_ref().map(|tls| tls.rules.clone());
+            let (tls, wrong) = shown(found, rules.unwrap_or_default(), site.hostnames.iter());
             let name = (&*site.tenant, &*site.name);
             problems.extend(wrong.into_iter().map(|it| problem_of(name, it)));
             let mut site = Site::clone(&site);

@@ -20,8 +20,9 @@ use crate::network_set::NetworkSet;
 use crate::problem::Problem;
 use crate::snapshot::{
     Algorithm, Backend, BackendKey, BackendTls, Beginning, Certificates, CheckHost, CheckKind,
-    HashInput, HealthCheck, HttpCheck, LogShare, NamedBackend, Pool, ProxyProtocol, Queue, Site,
-    SiteId, SiteTls, Statuses, Sticky, Suspended, TenantId, Tier, Timeouts, TlsCheck,
+    ClientRules, HashInput, HealthCheck, HttpCheck, LogShare, NamedBackend, Pool, ProxyProtocol,
+    Queue, Site, SiteId, SiteTls, Statuses, Sticky, Suspended, TenantId, Tier, Timeouts, TlsCheck,
+    TlsRules,
 };
 use crate::suspension::Suspensions;
 
@@ -126,7 +127,8 @@ impl Compiler<'_> {
             hostnames,
             suspended,
             certificates: _,
-            minimum_tls: _, // compiled together
+            minimum_tls: _,
+            client_certificates: _, // these three are compiled together
             redirect_to_https,
             hsts,
             steering: _, // answered by DNS
@@ -198,6 +200,7 @@ impl Compiler<'_> {
     }
 
     fn tls(&mut self, site: &desired::Site) -> Option<Arc<SiteTls>> {
+        let clients = self.client_rules(site);
         if site.certificates.is_empty() {
             return None;
         }
@@ -206,13 +209,41 @@ impl Compiler<'_> {
             self.certificates,
             &site.tenant,
             &site.certificates,
-            site.minimum_tls,
+            TlsRules {
+                minimum: site.minimum_tls,
+                clients,
+            },
             hostnames,
         );
         let name = (site.tenant.as_str(), site.name.as_str());
         let wrong = wrong.into_iter().map(|it| problem_of(name, it));
         self.problems.extend(wrong);
         tls
+    }
+
+    /// What the site's clients show of themselves. Nobody is let in by what was not read.
+    fn client_rules(&mut self, site: &desired::Site) -> Option<Arc<ClientRules>> {
+        let desired::ClientCertificates {
+            verify,
+            authorities,
+        } = site.client_certificates.as_deref()?;
+        if site.certificates.is_empty() {
+            let what = "clients show a certificate in a handshake, and the site makes none: give it \
+                        `certificates`, or leave this out";
+            self.report(site, "site.client_certificates", String::from(what));
+        }
+        if authorities.is_empty() {
+            let what = "was never read: a file is named by a manifest alone";
+            self.report(
+                site,
+                "site.client_certificates.authorities",
+                String::from(what),
+            );
+        }
+        Some(Arc::new(ClientRules {
+            required: *verify == desired::ClientVerification::Required,
+            authorities: authorities.as_str().into(),
+        }))
     }
 
     fn pool(&mut self, site: &desired::Site, pool: &desired::Pool) -> Pool {

@@ -20,6 +20,7 @@ pub(super) fn write_site(text: &mut Vec<u8>, site: &Site) {
         suspended,
         certificates,
         minimum_tls,
+        client_certificates,
         redirect_to_https,
         hsts,
         steering,
@@ -44,6 +45,7 @@ pub(super) fn write_site(text: &mut Vec<u8>, site: &Site) {
     object.set("suspended", suspended);
     object.set("certificates", certificates);
     object.set("minimum_tls", minimum_tls);
+    object.set("client_certificates", client_certificates);
     object.set("redirect_to_https", redirect_to_https);
     object.set("hsts", hsts);
     object.set("steering", steering);

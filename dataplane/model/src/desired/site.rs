@@ -35,6 +35,9 @@ pub struct Site {
     /// The lowest version of TLS that its clients may speak.
     #[serde(default)]
     pub minimum_tls: TlsVersion,
+    /// Certificates that its clients show; none means that they are asked for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificates: Option<Box<ClientCertificates>>,
     /// Answer plain HTTP with a redirect to HTTPS.
     #[serde(default)]
     pub redirect_to_https: bool,
@@ -73,6 +76,27 @@ pub struct Site {
     /// Tried in order; the first that matches decides.
     #[serde(default)]
     pub routes: Vec<Route>,
+}
+
+/// What certificates clients show in their handshakes (RFC 8446 §4.3.2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientCertificates {
+    /// What becomes of a client that shows none.
+    pub verify: ClientVerification,
+    /// Who signs them, as PEM. Empty until the file was read that a manifest names.
+    pub authorities: String,
+}
+
+/// Whether a client has to show a certificate. One that is shown is verified in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientVerification {
+    /// Without one there is no handshake.
+    #[default]
+    Required,
+    /// Without one the site is served as to anybody.
+    Optional,
 }
 
 /// Strict-Transport-Security.

@@ -23,37 +23,58 @@ pub struct CertificateFiles<'a> {
     pub key_line: u32,
 }
 
-/// The file of the authorities that a pool trusts (`site.pool.tls.authorities`).
+/// The file of the authorities that a pool trusts, or that sign the certificates of a site's clients.
 #[derive(Clone, Copy, Debug)]
 pub struct AuthoritiesFile<'a> {
     /// Whose site it is.
     pub tenant: &'a Name,
     /// The site's name.
     pub site: &'a Name,
-    /// The pool's name.
-    pub pool: &'a Name,
+    /// The pool's name; none for the site's clients.
+    pub pool: Option<&'a Name>,
     /// The file in PEM.
     pub path: &'a str,
     /// The line that names it.
     pub line: u32,
 }
 
+impl AuthoritiesFile<'_> {
+    /// The key that names it.
+    pub fn key(&self) -> &'static str {
+        match self.pool {
+            Some(_) => "site.pool.tls.authorities",
+            None => "site.client_certificates.authorities",
+        }
+    }
+}
+
 impl Manifest {
-    /// Every pool's file of authorities, in the order of the manifest.
+    /// Every file of authorities of a site or its pools, in the order of the manifest.
     pub fn authorities(&self) -> impl Iterator<Item = AuthoritiesFile<'_>> {
         self.written.sites.iter().flat_map(|site| {
             let name = site.full_name();
-            site.pools.iter().filter_map(move |pool| {
+            let clients = site.client_certificates.iter().filter_map(move |clients| {
+                let (tenant, site) = name?;
+                Some(AuthoritiesFile {
+                    tenant: &tenant.value,
+                    site: &site.value,
+                    pool: None,
+                    path: &clients.value.authorities,
+                    line: clients.line,
+                })
+            });
+            let pools = site.pools.iter().filter_map(move |pool| {
                 let (tenant, site) = name?;
                 let tls = pool.tls.as_ref()?;
                 Some(AuthoritiesFile {
                     tenant: &tenant.value,
                     site: &site.value,
-                    pool: &pool.name.value,
+                    pool: Some(&pool.name.value),
                     path: tls.value.authorities.as_deref()?,
                     line: tls.line,
                 })
-            })
+            });
+            clients.chain(pools)
         })
     }
 

@@ -8,8 +8,8 @@ use super::reader::Located;
 use super::written::{self, Written};
 use crate::certificate::CertificateContent;
 use crate::desired::{
-    Backend, Certificate, Desired, Group, IdCounters, Outcome, Owner, Peer, Pool, PoolTls, Route,
-    Site, Tenant, Zone,
+    Backend, Certificate, ClientCertificates, Desired, Group, IdCounters, Outcome, Owner, Peer,
+    Pool, PoolTls, Route, Site, Tenant, Zone,
 };
 use crate::local::{Fleet, Geo, GeoOverride, Host, Listen, Local};
 use crate::name::Name;
@@ -239,6 +239,7 @@ fn convert_site(site: written::Site, owner: &Owner) -> Site {
         suspended,
         certificates,
         minimum_tls,
+        client_certificates,
         redirect_to_https,
         hsts,
         steering,
@@ -264,6 +265,13 @@ fn convert_site(site: written::Site, owner: &Owner) -> Site {
         suspended,
         certificates: values(certificates),
         minimum_tls,
+        client_certificates: client_certificates.map(|it| {
+            Box::new(ClientCertificates {
+                verify: it.value.verify,
+                // Read by who can read files.
+                authorities: String::new(),
+            })
+        }),
         redirect_to_https,
         hsts,
         steering,

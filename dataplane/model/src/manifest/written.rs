@@ -10,9 +10,9 @@ use ipnet::IpNet;
 
 use super::reader::Located;
 use crate::desired::{
-    AccessLog, Algorithm, BackendAddress, FieldRules, Health, Hsts, Match, PoolTls, ProxyProtocol,
-    Queue, Record, Redirect, Respond, RetryBudget, SiteLimits, SiteName, Steering, Sticky,
-    TenantLimits, TimeoutOverrides,
+    AccessLog, Algorithm, BackendAddress, ClientCertificates, FieldRules, Health, Hsts, Match,
+    PoolTls, ProxyProtocol, Queue, Record, Redirect, Respond, RetryBudget, SiteLimits, SiteName,
+    Steering, Sticky, TenantLimits, TimeoutOverrides,
 };
 use crate::local::{Dns, GeoDatabase, Probe};
 use crate::location::Location;
@@ -183,6 +183,7 @@ pub(super) struct Site {
     pub(super) suspended: bool,
     pub(super) certificates: Vec<Located<Name>>,
     pub(super) minimum_tls: TlsVersion,
+    pub(super) client_certificates: Option<Located<ClientCertificates>>,
     pub(super) redirect_to_https: bool,
     pub(super) hsts: Option<Hsts>,
     pub(super) steering: Steering,

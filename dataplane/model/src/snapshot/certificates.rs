@@ -40,8 +40,26 @@ pub struct SiteTls {
     /// At least one, in the order of their names. Several may be good for one hostname: a client
     /// gets the one that it can verify.
     pub certificates: Box<[Arc<Certificate>]>,
+    /// What else its owner says of it.
+    pub rules: TlsRules,
+}
+
+/// What a site's owner says of its HTTPS beside the certificates.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsRules {
     /// The lowest version that a client may speak.
     pub minimum: TlsVersion,
+    /// What its clients show of themselves; none where they are not asked.
+    pub clients: Option<Arc<ClientRules>>,
+}
+
+/// The certificates that a site's clients show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientRules {
+    /// Who shows none is not served.
+    pub required: bool,
+    /// Who signs them, as PEM.
+    pub authorities: Box<str>,
 }
 
 /// A version of TLS.

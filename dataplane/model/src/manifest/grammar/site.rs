@@ -6,19 +6,26 @@ use super::pool::{read_backend, read_pool};
 use super::route::read_route;
 use super::timeouts::read_timeouts;
 use super::{plain, read_each};
-use crate::desired::{AccessLog, Hsts, RetryBudget, Steering};
+use crate::desired::{
+    AccessLog, ClientCertificates, ClientVerification, Hsts, RetryBudget, Steering,
+};
 use crate::limits::{
     FIELD_CHANGE_BYTES_PER_SITE_MAX, HOSTNAMES_PER_SITE_MAX, POOLS_PER_SITE_MAX,
     RESPOND_BODY_BYTES_PER_SITE_MAX, RETRY_PERCENT_DEFAULT, ROUTE_CONDITIONS_PER_SITE_MAX,
     ROUTES_PER_SITE_MAX, SITE_NETWORKS_MAX,
 };
-use crate::manifest::reader::{Reader, Section};
+use crate::manifest::reader::{Located, Reader, Section};
 use crate::manifest::values;
 use crate::manifest::written::{Outcome, Route, Site};
 use crate::path::EncodedSlashes;
 use crate::snapshot::TlsVersion;
 
 const STEERING: &[(&str, Steering)] = &[("all", Steering::All), ("geo", Steering::Geo)];
+
+const VERIFICATIONS: &[(&str, ClientVerification)] = &[
+    ("required", ClientVerification::Required),
+    ("optional", ClientVerification::Optional),
+];
 
 const TLS_VERSIONS: &[(&str, TlsVersion)] = &[("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)];
 
@@ -31,6 +38,7 @@ pub(super) fn read_site(reader: &mut Reader<'_>, mut section: Section<'_>) -> Op
     let minimum_tls = values::word(TLS_VERSIONS);
     let minimum_tls_default = (TlsVersion::V1_2, "\"1.2\"");
     let minimum_tls = section.take_or(reader, "minimum_tls", minimum_tls, minimum_tls_default);
+    let clients = section.table(reader, "client_certificates", "site.client_certificates");
     let redirect = section.take_or(reader, "redirect_to_https", values::flag, (false, "false"));
     let hsts = section.table(reader, "hsts", "site.hsts");
     let steering = values::word(STEERING);
@@ -83,6 +91,7 @@ pub(super) fn read_site(reader: &mut Reader<'_>, mut section: Section<'_>) -> Op
     let line = section.line();
     section.finish(reader);
     // All of it is read, whatever is wrong with the site itself, to report all of it.
+    let clients = clients.and_then(|section| read_client_certificates(reader, section));
     let hsts = hsts.and_then(|section| read_hsts(reader, section));
     let timeouts = read_timeouts(reader, timeouts, "site.timeouts.body");
     let limits = limits.map(|section| read_limits(reader, section));
@@ -105,6 +114,7 @@ pub(super) fn read_site(reader: &mut Reader<'_>, mut section: Section<'_>) -> Op
         suspended,
         certificates: certificates.unwrap_or_default(),
         minimum_tls,
+        client_certificates: clients,
         redirect_to_https: redirect,
         hsts,
         steering,
@@ -154,6 +164,23 @@ fn check_sums(reader: &mut Reader<'_>, line: Option<u32>, routes: &[Route]) {
             reader.report(line, "site.route", what, "make it several sites");
         }
     }
+}
+
+fn read_client_certificates(
+    reader: &mut Reader<'_>,
+    mut section: Section<'_>,
+) -> Option<Located<ClientCertificates>> {
+    let example = "authorities = \"clients.pem\"";
+    let authorities = section.require(reader, "authorities", values::text, example);
+    let default = (ClientVerification::Required, "\"required\"");
+    let verify = section.take_or(reader, "verify", values::word(VERIFICATIONS), default);
+    let line = section.line().unwrap_or(1);
+    section.finish(reader);
+    let value = ClientCertificates {
+        verify,
+        authorities: authorities?.value,
+    };
+    Some(Located { value, line })
 }
 
 fn read_hsts(reader: &mut Reader<'_>, mut section: Section<'_>) -> Option<Hsts> {
