@@ -14,6 +14,7 @@ use crate::http::answer::{
 use crate::http::field::FieldName;
 use crate::http::forward::{RequestContext, TargetParts, write_asked, write_request_head};
 use crate::http::method::Method;
+use crate::http::redirect;
 use crate::http::reject::Reject;
 use crate::http::request::{self, BodyFraming, Parsed, RequestHead, Target};
 use crate::limits::{self, Refusal, Seat};
@@ -174,6 +175,15 @@ impl ClientConnection {
     /// Whether its requests come by TLS.
     pub(crate) fn is_secure(&self) -> bool {
         self.known.tls != Tls::Off
+    }
+
+    /// The field by which the current request's site asks to be asked for by HTTPS alone: only by that
+    /// (RFC 6797 §7.2).
+    pub(crate) fn hsts_line(&self) -> &[u8] {
+        match &self.site {
+            Some(site) if self.is_secure() => hsts_line_of(site),
+            _ => b"",
+        }
     }
 
     /// When the header that its proxy owes must be whole, on the worker's clock.
@@ -750,6 +760,9 @@ fn admit(connection: &ClientConnection, head: &RequestHead<'_>) -> Admitted {
         address: client,
         trusted: site.site().trusted_networks.contains(client),
     };
+    if let Some(answered) = redirect(connection, &site, head, asker, context) {
+        return answered;
+    }
     if let Err(reject) = check_certificate(connection, &site) {
         // By this connection it will not be better.
         let context = AnswerContext {
@@ -763,7 +776,12 @@ fn admit(connection: &ClientConnection, head: &RequestHead<'_>) -> Admitted {
         Ok(Routed::Forward(forward, target)) => (forward, target),
         Ok(Routed::Answer(answer, location)) => {
             let mut bytes = Vec::new();
-            write_route_answer(&mut bytes, answer, location, &worker.date(), context);
+            let own_lines = match connection.is_secure() {
+                true => hsts_line_of(&site),
+                false => b"",
+            };
+            let date = worker.date();
+            write_route_answer(&mut bytes, answer, location, own_lines, &date, context);
             keep_asked(connection, head);
             return Admitted::Answered {
                 status: answer.status,
@@ -804,6 +822,40 @@ fn site_of(worker: &Worker, host: &[u8]) -> Option<Rc<LocalSite>> {
     lower.copy_from_slice(host);
     lower.make_ascii_lowercase();
     worker.site(lower)
+}
+
+fn hsts_line_of(site: &LocalSite) -> &[u8] {
+    let tls = site.site().tls.as_deref();
+    tls.and_then(|tls| tls.rules.hsts.as_deref()).unwrap_or(b"")
+}
+
+/// The answer to a request that came without TLS, of a site that wants none such.
+fn redirect(
+    connection: &ClientConnection,
+    site: &Rc<LocalSite>,
+    head: &RequestHead<'_>,
+    asker: Asker,
+    context: AnswerContext,
+) -> Option<Admitted> {
+    let tls = site.site().tls.as_deref()?;
+    if !tls.rules.redirect_to_https
+        || connection.is_secure()
+        || !redirect::applies(head, asker.trusted)
+    {
+        return None;
+    }
+    let worker = connection.worker();
+    let port = worker.with_routing(|routing| routing.snapshot.https_port);
+    let mut answer = Vec::new();
+    let status = redirect::write(&mut answer, head, port, &worker.date(), context);
+    worker.board().redirects_to_https.add(1);
+    keep_asked(connection, head);
+    Some(Admitted::Answered {
+        status,
+        answer,
+        keep_alive: context.keep_alive,
+        site: Rc::clone(site),
+    })
 }
 
 /// Whether a site serves a request at all, whatever it asks for.
@@ -1040,6 +1092,7 @@ pub(crate) async fn refuse(
         reject,
         retry_after_s,
         kept_id.as_deref().unwrap_or(&own_id),
+        connection.hsts_line(),
         &worker.date(),
         AnswerContext {
             keep_alive,

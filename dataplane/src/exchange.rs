@@ -611,7 +611,7 @@ impl<'c> Exchange<'c> {
                 &head,
                 self.request.site.via(),
                 fields,
-                &cookie,
+                &[&cookie, self.connection.hsts_line()].concat(),
             );
             buffer.advance(head_bytes - before.min(head_bytes));
             self.switch(&scratch, buffer);
@@ -661,7 +661,7 @@ impl<'c> Exchange<'c> {
                 via: self.request.site.via(),
                 now_date: &self.worker.date(),
                 fields: &self.request.forward().response_fields,
-                own_lines: cookie,
+                own_lines: [cookie, self.connection.hsts_line()],
             },
         );
         let announced = head.keep_alive_timeout.map_or(Duration::MAX, |seconds| {

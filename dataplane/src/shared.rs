@@ -73,6 +73,8 @@ pub(crate) struct WorkerBoard {
     pub(crate) tls_handshakes: Counter,
     /// Of these, the ones that resumed a session.
     pub(crate) tls_resumed: Counter,
+    /// Requests without TLS that were sent to the same by HTTPS.
+    pub(crate) redirects_to_https: Counter,
     /// Handshakes that were refused for what the client sent.
     pub(crate) tls_refused: Counter,
     /// Handshakes whose client showed no certificate that its site takes.

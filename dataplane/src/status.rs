@@ -345,6 +345,10 @@ pub(crate) fn limits(shared: &Shared) -> Vec<Met> {
             sum(&|worker| shared.workers[worker].proxy_headers_late.get()),
         ),
         (
+            "redirected_to_https",
+            sum(&|worker| shared.workers[worker].redirects_to_https.get()),
+        ),
+        (
             "tls_handshake_refused",
             sum(&|worker| shared.workers[worker].tls_refused.get()),
         ),

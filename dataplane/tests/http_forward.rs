@@ -521,7 +521,7 @@ proptest! {
 
 fn answered(answer: &Answer, context: AnswerContext) -> String {
     let mut out = Vec::new();
-    write_route_answer(&mut out, answer, None, DATE, context);
+    write_route_answer(&mut out, answer, None, b"", DATE, context);
     String::from_utf8(out).expect("text")
 }
 
@@ -603,7 +603,7 @@ fn a_location_holds_only_what_a_uri_may() {
         body: Box::default(),
     };
     let mut out = Vec::new();
-    write_route_answer(&mut out, &answer, Some(location), DATE, context);
+    write_route_answer(&mut out, &answer, Some(location), b"", DATE, context);
     let out = String::from_utf8(out).expect("text");
     let wanted = "\r\nLocation: https://www.example.com/a%22%3Cb%3E%5E%60%7B%7C%7D~?q=%5C[1]'\r\nContent-Length: 0\r\n\r\n";
     assert!(out.ends_with(wanted), "{out}");
@@ -622,7 +622,7 @@ fn to_client(input: &str, method: Method, client_version: Version, keep_alive: b
         via: "meridian",
         now_date: DATE,
         fields: &NO_CHANGE,
-        own_lines: b"",
+        own_lines: [b"", b""],
     };
     write_response_head(&mut out, &head, &context);
     String::from_utf8(out).expect("text")
@@ -645,7 +645,7 @@ fn a_site_changes_the_fields_of_a_response() {
         via: "meridian",
         now_date: DATE,
         fields: &change(&["server", "set-cookie"], "Set-Cookie: c=d\r\n"),
-        own_lines: b"",
+        own_lines: [b"", b""],
     };
     let mut out = Vec::new();
     write_response_head(&mut out, &head, &context);
@@ -744,7 +744,7 @@ fn an_interim_response_has_no_framing() {
 
 fn refused(reject: Reject, context: AnswerContext) -> String {
     let mut out = Vec::new();
-    write_reject(&mut out, reject, None, b"an-id", DATE, context);
+    write_reject(&mut out, reject, None, b"an-id", b"", DATE, context);
     String::from_utf8(out).expect("text")
 }
 

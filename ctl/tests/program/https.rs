@@ -392,3 +392,58 @@ fn a_site_asks_its_clients_for_certificates_of_its_authorities() {
     refused.expect(1, &["site.client_certificates"]);
     serving.up.stop();
 }
+
+#[test]
+fn who_asks_by_http_is_sent_to_https_and_told_to_stay_there() {
+    let host = Host::new();
+    let https = free_address();
+    let text = manifest(&host, "web.pem", "web.key")
+        .replace("[listen]\n", &format!("[listen]\nhttps = [\"{https}\"]\n"))
+        .replace("127.0.0.1:9001", &backend("behind").to_string())
+        .replace("127.0.0.1:9002", &backend("behind").to_string());
+    let authority = Authority::new("test");
+    std::fs::write(host.path("root.pem"), &authority.root_pem).unwrap();
+    authority.write(&host.path(""), "web", NAMES);
+    host.write_manifest(&text);
+    let up = Running::start(&mut real(host.command(&["up", "-f", "h1.toml"])));
+    up.line();
+    let curl = |options: &[&str]| {
+        let (http, https) = (host.http.port(), https.port());
+        let got = Command::new("curl")
+            .args(["--silent", "--show-error", "--max-time", "20", "--cacert"])
+            .arg(host.path("root.pem"))
+            .args(["--resolve", &format!("{SITE}:{http}:127.0.0.1")])
+            .args(["--resolve", &format!("{SITE}:{https}:127.0.0.1")])
+            .args(options)
+            .arg(format!("http://{SITE}:{http}/a?b=c"))
+            .output()
+            .expect("curl is installed");
+        assert!(got.status.success(), "{got:?}");
+        String::from_utf8(got.stdout).unwrap()
+    };
+    assert_eq!(curl(&[]), "behind");
+    // It is taken up while it runs.
+    let strict = "redirect_to_https = true\nhsts = { max_age = \"1d\" }\n";
+    let first = "certificates = [\"web\"]\n";
+    assert!(text.contains(first), "{text}");
+    host.write_manifest(&text.replacen(first, &format!("{first}{strict}"), 1));
+    host.run(&["check", "-f", "h1.toml"]).expect(0, &[]);
+    host.run(&["apply", "-f", "h1.toml"]).expect(0, &[]);
+    let written = "%{http_code} %{redirect_url}";
+    assert_eq!(
+        curl(&["--output", "/dev/null", "--write-out", written]),
+        format!("301 https://{SITE}:{}/a?b=c", https.port())
+    );
+    let followed = curl(&["--location", "--include"]);
+    let (redirected, followed) = followed.split_once("\r\n\r\n").unwrap();
+    assert!(
+        !redirected.contains("Strict-Transport-Security"),
+        "{redirected}"
+    );
+    assert!(
+        followed.contains("\r\nStrict-Transport-Security: max-age=86400\r\n"),
+        "{followed}"
+    );
+    assert!(followed.ends_with("\r\n\r\nbehind"), "{followed}");
+    up.stop();
+}

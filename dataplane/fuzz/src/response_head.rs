@@ -109,7 +109,7 @@ fn check_head(input: &[u8], head: &ResponseHead<'_>, method: Method) {
             via: PSEUDONYM,
             now_date: b"Sun, 06 Nov 1994 08:49:37 GMT",
             fields: &FieldChange::default(),
-            own_lines: b"",
+            own_lines: [b"", b""],
         };
         write_response_head(&mut written, head, &context);
         check_written(&written, head, method, |again| {

@@ -7,7 +7,7 @@
 use crate::manifest::Manifest;
 use crate::problem::Problem;
 
-const NOT_BUILT: &[&str] = &["listen.api", "site.redirect_to_https", "site.hsts"];
+const NOT_BUILT: &[&str] = &["listen.api"];
 
 /// Every use in `manifest` of what is not built yet, in the order of the lines.
 pub fn unavailable(manifest: &Manifest) -> Vec<Problem> {

@@ -67,8 +67,8 @@ struct Context {
     timeouts: Arc<Timeouts>,
     /// The name of most pools.
     default_pool: Arc<str>,
-    /// What most sites have in place of routes.
-    plain_forwards: Arc<[Forward]>,
+    /// What most sites have in place of routes, without `hsts` and with it.
+    plain_forwards: [Arc<[Forward]>; 2],
     /// What most sites have in place of trusted and denied networks.
     no_networks: Arc<NetworkSet>,
     /// There are other hosts, and no secret that they all have.
@@ -137,7 +137,7 @@ impl Compiled {
         let Local {
             manifest: _,
             host,
-            listen: _,
+            listen,
             fleet: Fleet {
                 name: fleet,
                 secret,
@@ -190,6 +190,7 @@ impl Compiled {
                 certificates,
                 via: Arc::from(format!("meridian-{fleet}")),
                 timeouts: host.timeouts,
+                https_port: listen.https_port(),
                 policy: Arc::new(local.address_policy(peers)),
             },
         }

@@ -204,6 +204,10 @@ pub const REVISIONS_REMEMBERED: usize = 64;
 pub const CHANGED_SITES_AT_ONCE_MAX: usize = 64;
 /// How much of that is done in one turn, in looks at one site: some ten microseconds.
 pub const SWEEP_LOOKS_PER_TURN: usize = 512;
+/// The longest that browsers may be told to ask for a site by HTTPS alone (`site.hsts.max_age`), in
+/// seconds: 10 years. More is mostly a slip of the unit.
+pub const HSTS_MAX_AGE_S_MAX: u64 = 10 * 365 * 24 * 60 * 60;
+
 /// Shards of the table of certificates: a change copies one.
 pub const CERTIFICATE_SHARDS: usize = 1024;
 /// Shards of the tables by site: a change copies one.

@@ -98,6 +98,15 @@ pub struct Listen {
 }
 
 impl Listen {
+    /// The port to name in a URL of HTTPS: of the first listener, but none where one has the
+    /// scheme's own, or where there is none.
+    pub fn https_port(&self) -> Option<u16> {
+        const OWN: u16 = 443;
+        let mut ports = self.https.iter().map(SocketAddr::port);
+        let first = ports.clone().next()?;
+        (!ports.any(|port| port == OWN)).then_some(first)
+    }
+
     /// Every listener of every kind.
     pub fn all(&self) -> Vec<SocketAddr> {
         let Listen {

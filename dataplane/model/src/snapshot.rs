@@ -67,6 +67,8 @@ pub struct Snapshot {
     pub via: Arc<str>,
     /// The host's timeouts: they hold until a request's site is known.
     pub timeouts: Timeouts,
+    /// The port to name in a redirect to HTTPS; none: the scheme's own.
+    pub https_port: Option<u16>,
     /// Where a backend may be, on this host.
     pub policy: Arc<AddressPolicy>,
 }

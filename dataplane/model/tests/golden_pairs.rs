@@ -72,12 +72,16 @@ fn described(snapshot: &Snapshot) -> String {
         certificates,
         via,
         timeouts,
+        https_port,
         policy,
     } = snapshot;
     let mut text = String::new();
     let out = &mut text;
     writeln!(out, "revision {revision} via {via}").unwrap();
     writeln!(out, "timeouts {timeouts:?}").unwrap();
+    if let Some(port) = https_port {
+        writeln!(out, "https {port}").unwrap();
+    }
     assert!(certificates.is_empty(), "no file was read");
     for own in ["127.0.0.1:80", "127.0.0.1:8080", "198.51.100.1:80"] {
         let address: SocketAddr = own.parse().unwrap();

@@ -500,3 +500,70 @@ fn a_check_by_tls_takes_a_dns_name() {
          it, or write one of these"
     );
 }
+
+#[test]
+fn what_is_for_https_alone_needs_it_and_is_said_once() {
+    let problems_of = |listen: &str, keys: &str| {
+        let text = format!(
+            "[host]\nname = \"h\"\n[listen]\nhttp = [\"0.0.0.0:80\"]\n{listen}\n\
+             [[tenant]]\nname = \"t\"\n[[certificate]]\ntenant = \"t\"\nname = \"c\"\n\
+             chain = \"c.pem\"\nkey = \"c.key\"\n\
+             [[site]]\ntenant = \"t\"\nname = \"s\"\nhostnames = [\"a.test\"]\n{keys}\n"
+        );
+        match Manifest::parse(&text, "f.toml") {
+            Ok(_) => String::new(),
+            Err(all) => all.to_string(),
+        }
+    };
+    let https = "https = [\"0.0.0.0:443\"]";
+    let secure = |keys: &str| problems_of(https, &format!("certificates = [\"c\"]\n{keys}"));
+    for max_age in ["0s", "1s", "365d", "3650d"] {
+        let keys = format!("redirect_to_https = true\nhsts = {{ max_age = {max_age:?} }}");
+        assert_eq!(secure(&keys), "", "{max_age}");
+    }
+    for (keys, wanted) in [
+        (
+            "hsts = {}",
+            "f.toml:18: site.hsts.max_age: required; write max_age = \"365d\"",
+        ),
+        (
+            "hsts = { max_age = \"1500ms\" }",
+            "f.toml:18: site.hsts.max_age: must be of whole seconds; write it like \"365d\"",
+        ),
+        (
+            "hsts = { max_age = \"36500d\" }",
+            "f.toml:18: site.hsts.max_age: must be 0ms to 3650d (was 36500d); write it like max_age \
+             = \"365d\"",
+        ),
+        (
+            "hsts = { max_age = 31536000 }",
+            "f.toml:18: site.hsts.max_age: must be a duration (was 31536000); write an integer and \
+             ms, s, m, h or d, as in \"10s\"",
+        ),
+        (
+            "hsts = { max_age = \"1d\" }\nresponse_headers = { set = { Strict-Transport-Security = \
+             \"max-age=1\" } }",
+            "f.toml:13: site.hsts: response_headers say Strict-Transport-Security, too; say it here \
+             alone, or there alone",
+        ),
+    ] {
+        assert_eq!(secure(keys), wanted, "{keys}");
+    }
+    for (key, value) in [
+        ("redirect_to_https", "true"),
+        ("hsts", "{ max_age = \"1d\" }"),
+    ] {
+        assert_eq!(
+            problems_of(https, &format!("{key} = {value}")),
+            format!(
+                "f.toml:13: site.{key}: the site has no certificates; give the site its \
+                 certificates, or remove the key"
+            )
+        );
+    }
+    assert_eq!(
+        problems_of("", "certificates = [\"c\"]\nredirect_to_https = true"),
+        "f.toml:15: site.redirect_to_https: the host has no listener to redirect to; write [listen] \
+         https = [\"0.0.0.0:443\"], or remove the key"
+    );
+}

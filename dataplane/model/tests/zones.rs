@@ -313,6 +313,13 @@ fn the_longest_zone_answers_and_its_parent_for_ds() {
     assert_eq!(negative_ttl("lb.example.net", rtype::DS), 99);
     // Its parent is not ours.
     assert_eq!(negative_ttl("example.net", rtype::DS), 99);
+    // It has none, but is there: NXDOMAIN would be cached for all that is below (RFC 8020).
+    let nothing = "types Some([]) service None";
+    assert_eq!(found(&zones, "lb.example.net", rtype::DS), nothing);
+    let deeper = "[[zone]]\nname = \"net\"\nnameservers = [\"ams-1\"]\n";
+    let zones = self::zones(deeper);
+    assert_eq!(found(&zones, "lb.example.net", rtype::DS), nothing);
+    assert_eq!(found(&zones, "example.net", rtype::A), nothing);
 }
 
 #[test]

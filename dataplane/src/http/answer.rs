@@ -34,12 +34,13 @@ impl AnswerContext {
 
 /// Appends the answer to a request that we refuse. It names the request's id, for whom the
 /// client asks what happened, and in how many seconds it is worth another try, where that is known
-/// (RFC 9110 §10.2.3). `date` is in the form of RFC 9110 §5.6.7.
+/// (RFC 9110 §10.2.3). `own_lines` are whole lines that go with it. `date` is in the form of RFC 9110 §5.6.7.
 pub fn write_reject(
     out: &mut Vec<u8>,
     reject: Reject,
     retry_after_s: Option<u32>,
     request_id: &[u8],
+    own_lines: &[u8],
     date: &[u8],
     context: AnswerContext,
 ) {
@@ -49,12 +50,19 @@ pub fn write_reject(
     };
     let request_id = ("X-Request-Id", request_id);
     match retry_after_s {
-        None => write_answer(out, reject.status(), &[request_id], date, context),
+        None => write_answer(
+            out,
+            reject.status(),
+            &[request_id],
+            own_lines,
+            date,
+            context,
+        ),
         Some(seconds) => {
             let mut digits = Vec::with_capacity(10);
             push_decimal(&mut digits, u64::from(seconds));
             let fields = [("Retry-After", digits.as_slice()), request_id];
-            write_answer(out, reject.status(), &fields, date, context);
+            write_answer(out, reject.status(), &fields, own_lines, date, context);
         }
     }
 }
@@ -77,14 +85,16 @@ pub fn write_probe_answer(out: &mut Vec<u8>, signed: &str, body: &[u8], date: &[
 /// Appends the answer to `OPTIONS *` and to an OPTIONS request that may go no
 /// further (RFC 9110 §7.6.2, §9.3.7).
 pub fn write_options_answer(out: &mut Vec<u8>, date: &[u8], context: AnswerContext) {
-    write_answer(out, 204, &[("Allow", ALLOW.as_bytes())], date, context);
+    write_answer(out, 204, &[("Allow", ALLOW.as_bytes())], b"", date, context);
 }
 
-/// Appends the answer that a route gives, with what stands in Location.
+/// Appends the answer that a route gives, with what stands in Location and whole lines that go
+/// with it.
 pub fn write_route_answer(
     out: &mut Vec<u8>,
     answer: &Answer,
     location: Option<TargetParts<'_>>,
+    own_lines: &[u8],
     date: &[u8],
     context: AnswerContext,
 ) {
@@ -108,6 +118,7 @@ pub fn write_route_answer(
         out.extend_from_slice(b"\r\n");
     }
     out.extend_from_slice(fields);
+    out.extend_from_slice(own_lines);
     if *status == 405 && !has_line_of(fields, b"allow:") {
         write_field(out, "Allow", ALLOW.as_bytes());
     }
@@ -128,10 +139,11 @@ pub fn write_route_answer(
 /// Appends a whole response with some fields of its own. Its body is one line of plain text, the
 /// status itself: it names no site, no tenant and no reason that another tenant could learn from.
 /// A 405 carries Allow.
-fn write_answer(
+pub(super) fn write_answer(
     out: &mut Vec<u8>,
     code: u16,
     fields: &[(&str, &[u8])],
+    own_lines: &[u8],
     date: &[u8],
     context: AnswerContext,
 ) {
@@ -155,6 +167,7 @@ fn write_answer(
     for (name, value) in fields {
         write_field(out, name, value);
     }
+    out.extend_from_slice(own_lines);
     write_connection(out, context);
     out.extend_from_slice(b"\r\n");
     if !has_no_content && !context.head_only {
@@ -177,7 +190,7 @@ fn write_connection(out: &mut Vec<u8>, context: AnswerContext) {
 
 /// Appends a part of a URI. What came in a request line may hold characters that no URI has
 /// (RFC 3986 §2), which a reader of Location could take for something else.
-fn push_uri(out: &mut Vec<u8>, part: &[u8]) {
+pub(super) fn push_uri(out: &mut Vec<u8>, part: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     for &byte in part {
         match byte {

@@ -171,7 +171,7 @@ pub struct ResponseContext<'a> {
     /// What is changed of the backend's fields.
     pub fields: &'a FieldChange,
     /// Whole lines that come to them.
-    pub own_lines: &'a [u8],
+    pub own_lines: [&'a [u8]; 2],
 }
 
 /// Appends the head of a final response that a client gets.
@@ -188,7 +188,10 @@ pub fn write_response_head(
     write_status_line(out, head.status, head.reason);
     copy_response_fields(out, head, context.fields);
     out.extend_from_slice(&context.fields.added);
-    out.extend_from_slice(context.own_lines);
+    context
+        .own_lines
+        .iter()
+        .for_each(|lines| out.extend_from_slice(lines));
     if !head.fields().contains(FieldName::Date) {
         out.extend_from_slice(b"Date: ");
         out.extend_from_slice(context.now_date);

@@ -28,6 +28,7 @@ pub mod framing;
 pub mod list;
 pub mod method;
 pub mod query;
+pub mod redirect;
 pub mod reject;
 pub mod request;
 pub mod response;

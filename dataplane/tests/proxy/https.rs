@@ -8,6 +8,7 @@ mod handshakes;
 mod hello;
 mod order;
 mod resumption;
+mod strict;
 
 use crate::support::eventually;
 use crate::support::identity;

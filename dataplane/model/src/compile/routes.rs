@@ -21,10 +21,29 @@ pub(super) struct Routes {
     pub(super) forwards: Arc<[Forward]>,
 }
 
-/// The forwards of a site that has nothing of its own to say: all go to the default pool.
-pub(super) fn plain_forwards() -> Arc<[Forward]> {
+/// The field that `site.hsts` says, and nobody else then.
+const HSTS: &str = "strict-transport-security";
+
+/// The forwards of a site that has nothing of its own to say: all go to the default pool. The
+/// second is for sites that say how they are asked for by HTTPS.
+pub(super) fn plain_forwards() -> [Arc<[Forward]>; 2] {
     let none = FieldRules::default();
-    Arc::from([forward(0, None, [&none, &none], [&none, &none])])
+    let plain = forward(0, None, [&none, &none], [&none, &none]);
+    let mut strict = [plain.clone()];
+    drop_hsts(&mut strict);
+    [Arc::from([plain]), Arc::from(strict)]
+}
+
+/// What backends say of it passes no more, by HTTP neither (RFC 6797 §7.2).
+fn drop_hsts(forwards: &mut [Forward]) {
+    for forward in forwards {
+        let dropped = &mut forward.response_fields.dropped;
+        let mut names = std::mem::take(dropped).into_vec();
+        names.push(HSTS.as_bytes().into());
+        names.sort_unstable();
+        names.dedup();
+        *dropped = names.into();
+    }
 }
 
 impl Compiler<'_> {
@@ -33,11 +52,13 @@ impl Compiler<'_> {
         for rules in [requests, responses] {
             self.check_fields(site, rules);
         }
+        let [plain, strict] = &self.context.plain_forwards;
+        let plain = if site.hsts.is_some() { strict } else { plain };
         if site.routes.is_empty() && requests.is_empty() && responses.is_empty() {
             return Routes {
                 paths: PathReading::AsReceived,
                 routes: Box::default(),
-                forwards: Arc::clone(&self.context.plain_forwards),
+                forwards: Arc::clone(plain),
             };
         }
         let none = FieldRules::default();
@@ -45,6 +66,10 @@ impl Compiler<'_> {
         let routes = site.routes.iter();
         let routes = routes.filter_map(|route| self.route(site, route, &mut forwards));
         let routes: Box<[Route]> = routes.collect();
+        if site.hsts.is_some() {
+            self.check_hsts_alone(site);
+            drop_hsts(&mut forwards);
+        }
         Routes {
             paths: path_reading(site),
             routes,
@@ -120,6 +145,17 @@ impl Compiler<'_> {
             if !may_be_set {
                 self.report(site, name, String::from("can not be set"));
             }
+        }
+    }
+
+    /// What a site says by `hsts` it must not say otherwise, too.
+    fn check_hsts_alone(&mut self, site: &desired::Site) {
+        let routes = site.routes.iter().map(|route| &route.response_headers);
+        let site_rules: &FieldRules = &site.response_headers;
+        let mut said = (routes.chain([site_rules])).flat_map(|it| it.set.iter().chain(&it.add));
+        if said.any(|(name, _)| name.eq_ignore_ascii_case(HSTS)) {
+            let what = format!("{HSTS} is said by site.hsts already");
+            self.report(site, "site.response_headers", what);
         }
     }
 

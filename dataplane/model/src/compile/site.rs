@@ -128,9 +128,9 @@ impl Compiler<'_> {
             suspended,
             certificates: _,
             minimum_tls: _,
-            client_certificates: _, // these three are compiled together
-            redirect_to_https,
-            hsts,
+            client_certificates: _,
+            redirect_to_https: _,
+            hsts: _,     // these five are compiled together
             steering: _, // answered by DNS
             timeouts,
             limits,
@@ -144,8 +144,6 @@ impl Compiler<'_> {
             response_headers: _,
             routes: _, // these four are compiled together
         } = site;
-        self.refuse(site, "site.redirect_to_https", *redirect_to_https);
-        self.refuse(site, "site.hsts", hsts.is_some());
         if *id == SiteId(0) || pools.iter().any(|pool| pool.id.0 == 0) {
             self.report(site, "id", String::from("was never assigned"));
         }
@@ -202,6 +200,15 @@ impl Compiler<'_> {
     fn tls(&mut self, site: &desired::Site) -> Option<Arc<SiteTls>> {
         let clients = self.client_rules(site);
         if site.certificates.is_empty() {
+            for (key, is_set) in [
+                ("site.redirect_to_https", site.redirect_to_https),
+                ("site.hsts", site.hsts.is_some()),
+            ] {
+                if is_set {
+                    let what = String::from("is only for a site with certificates");
+                    self.report(site, key, what);
+                }
+            }
             return None;
         }
         let hostnames = site.hostnames.iter().map(Hostname::as_str);
@@ -212,6 +219,8 @@ impl Compiler<'_> {
             TlsRules {
                 minimum: site.minimum_tls,
                 clients,
+                redirect_to_https: site.redirect_to_https,
+                hsts: site.hsts.as_ref().map(|hsts| Arc::from(hsts_line(hsts))),
             },
             hostnames,
         );
@@ -495,16 +504,25 @@ impl Compiler<'_> {
         }
     }
 
-    fn refuse(&mut self, site: &desired::Site, key: &str, is_set: bool) {
-        if is_set {
-            self.report(site, key, String::from("not available in this version"));
-        }
-    }
-
     pub(super) fn report(&mut self, site: &desired::Site, key: &str, what: String) {
         let site = (site.tenant.as_str(), site.name.as_str());
         self.problems.push(problem(site, key, what));
     }
+}
+
+/// The field by which browsers ask for the site by HTTPS alone (RFC 6797 §6.1), with its CRLF.
+fn hsts_line(hsts: &desired::Hsts) -> Vec<u8> {
+    let desired::Hsts {
+        max_age,
+        include_subdomains,
+    } = hsts;
+    let below = if *include_subdomains {
+        "; includeSubDomains"
+    } else {
+        ""
+    };
+    let max_age = max_age.as_secs();
+    format!("Strict-Transport-Security: max-age={max_age}{below}\r\n").into_bytes()
 }
 
 /// A backend that was compiled.

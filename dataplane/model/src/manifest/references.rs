@@ -56,6 +56,12 @@ fn check_sites(reader: &mut Reader<'_>, written: &Written, host: Option<&Host>) 
     for site in &written.sites {
         check_pools(reader, site);
         check_certificates(reader, &certificates, site);
+        if site.redirect_to_https && written.listen.https.is_empty() {
+            let line = site.name.as_ref().map(|name| name.line);
+            let hint = "write [listen] https = [\"0.0.0.0:443\"], or remove the key";
+            let what = "the host has no listener to redirect to";
+            reader.report(line, "site.redirect_to_https", what, hint);
+        }
     }
     if let Some(host) = host {
         check_addresses(reader, written, host);

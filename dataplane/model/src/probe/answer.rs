@@ -126,7 +126,7 @@ mod tests {
         let body = String::from_utf8(answer.body()).expect("it is JSON");
         let later = body.replacen('{', "{\"later\":[1],", 1);
         assert_eq!(Answer::read(later.as_bytes()), Some(answer));
-        assert_eq!(Answer::read(body[1..].as_bytes()), None);
+        assert_eq!(Answer::read(&body.as_bytes()[1..]), None);
         let no_name = body.replace("ams-1", "Not A Name");
         assert_eq!(Answer::read(no_name.as_bytes()), None);
         let long = format!("{body}{}", " ".repeat(PROBE_ANSWER_BYTES_MAX));

@@ -51,6 +51,11 @@ pub struct TlsRules {
     pub minimum: TlsVersion,
     /// What its clients show of themselves; none where they are not asked.
     pub clients: Option<Arc<ClientRules>>,
+    /// What comes without TLS is answered with a redirect.
+    pub redirect_to_https: bool,
+    /// The line of Strict-Transport-Security with its CRLF (RFC 6797 §6.1), for every response by TLS;
+    /// none: what a backend says of it passes.
+    pub hsts: Option<Arc<[u8]>>,
 }
 
 /// The certificates that a site's clients show.

@@ -176,15 +176,17 @@ fn service_labels(tenant: &Name, site: &Name) -> Box<[u8]> {
     [label_of(site), label_of(tenant)].concat().into()
 }
 
+/// A host as it is declared: its name, group, addresses, and where it is probed.
+type Declared<'d> = (&'d Name, Option<&'d Name>, &'d [IpAddr], Option<SocketAddr>);
+
 /// All groups and hosts, each in the order of the names.
 fn places(local: &Local, desired: &Desired) -> (Vec<Group>, Vec<Host>) {
-    let mut all: Vec<(&Name, Option<&Name>, &[IpAddr], Option<SocketAddr>)> =
-        (desired.peers.iter())
-            .map(|peer| {
-                let group = peer.group.as_ref();
-                (&peer.name, group, &peer.addresses[..], peer.probe)
-            })
-            .collect();
+    let mut all: Vec<Declared<'_>> = (desired.peers.iter())
+        .map(|peer| {
+            let group = peer.group.as_ref();
+            (&peer.name, group, &peer.addresses[..], peer.probe)
+        })
+        .collect();
     let host = &local.host;
     // In the manifests of others this host is a peer.
     all.retain(|(name, ..)| **name != host.name);

@@ -5,6 +5,7 @@ use crate::drains::Drains;
 use crate::health::TrafficFailure;
 use crate::limits::Meters;
 use crate::names::Names;
+use crate::peers::LostSites;
 use crate::routing::Joint;
 use meridian_model::{Manifest, compile};
 
@@ -34,8 +35,9 @@ fn checker() -> (Checker, BackendKey) {
     let (health, reports) = HealthChecks::new(1).expect("there are eventfds");
     let authorities = state.path().join("authorities.pem");
     let backend_tls = BackendConfigs::start(state.path(), &authorities).expect("threads are there");
+    let lost_sites = LostSites::new(&routing, 1);
     let mut checker =
-        Checker::new(health, routing, reports, backend_tls).expect("there is an epoll");
+        Checker::new(health, routing, reports, backend_tls, lost_sites).expect("there is an epoll");
     checker.take_up_routing(Instant::now());
     (checker, key)
 }

@@ -153,7 +153,7 @@ impl World {
                     self.changes.push((host, now, change.clone()));
                     responder.changes.push((now, change));
                 }
-                if has_proxy && now % (STEPS / 4) == 0 {
+                if has_proxy && now.is_multiple_of(STEPS / 4) {
                     self.told[host] = Some(view(&responder.fleet, now));
                 }
             }

@@ -1,5 +1,9 @@
 //! `[[site]]`, without its pools and routes.
 
+use std::time::Duration;
+
+use toml::de::DeValue;
+
 use super::fields::{SITE_REQUEST, SITE_RESPONSE, bytes_of, read_fields};
 use super::limits::read_limits;
 use super::pool::{read_backend, read_pool};
@@ -7,16 +11,17 @@ use super::route::read_route;
 use super::timeouts::read_timeouts;
 use super::{plain, read_each};
 use crate::desired::{
-    AccessLog, ClientCertificates, ClientVerification, Hsts, RetryBudget, Steering,
+    AccessLog, ClientCertificates, ClientVerification, FieldRules, Hsts, RetryBudget, Steering,
 };
 use crate::limits::{
-    FIELD_CHANGE_BYTES_PER_SITE_MAX, HOSTNAMES_PER_SITE_MAX, POOLS_PER_SITE_MAX,
-    RESPOND_BODY_BYTES_PER_SITE_MAX, RETRY_PERCENT_DEFAULT, ROUTE_CONDITIONS_PER_SITE_MAX,
-    ROUTES_PER_SITE_MAX, SITE_NETWORKS_MAX,
+    FIELD_CHANGE_BYTES_PER_SITE_MAX, HOSTNAMES_PER_SITE_MAX, HSTS_MAX_AGE_S_MAX,
+    POOLS_PER_SITE_MAX, RESPOND_BODY_BYTES_PER_SITE_MAX, RETRY_PERCENT_DEFAULT,
+    ROUTE_CONDITIONS_PER_SITE_MAX, ROUTES_PER_SITE_MAX, SITE_NETWORKS_MAX,
 };
 use crate::manifest::reader::{Located, Reader, Section};
 use crate::manifest::values;
 use crate::manifest::written::{Outcome, Route, Site};
+use crate::name::Malformed;
 use crate::path::EncodedSlashes;
 use crate::snapshot::TlsVersion;
 
@@ -34,6 +39,7 @@ pub(super) fn read_site(reader: &mut Reader<'_>, mut section: Section<'_>) -> Op
     let name = section.require(reader, "name", values::name, "name = \"shop\"");
     let hostnames = section.list(reader, "hostnames", values::hostname);
     let suspended = section.take_or(reader, "suspended", values::flag, (false, "false"));
+    let has_certificates = section.contains("certificates");
     let certificates = section.list(reader, "certificates", values::name);
     let minimum_tls = values::word(TLS_VERSIONS);
     let minimum_tls_default = (TlsVersion::V1_2, "\"1.2\"");
@@ -90,6 +96,16 @@ pub(super) fn read_site(reader: &mut Reader<'_>, mut section: Section<'_>) -> Op
     }
     let line = section.line();
     section.finish(reader);
+    let is_secure = certificates.as_ref().is_none_or(|list| !list.is_empty()) && has_certificates;
+    for (key, is_set) in [
+        ("site.redirect_to_https", redirect),
+        ("site.hsts", hsts.is_some()),
+    ] {
+        if is_set && !is_secure {
+            let hint = "give the site its certificates, or remove the key";
+            reader.report(line, key, "the site has no certificates", hint);
+        }
+    }
     // All of it is read, whatever is wrong with the site itself, to report all of it.
     let clients = clients.and_then(|section| read_client_certificates(reader, section));
     let hsts = hsts.and_then(|section| read_hsts(reader, section));
@@ -107,6 +123,9 @@ pub(super) fn read_site(reader: &mut Reader<'_>, mut section: Section<'_>) -> Op
     let routes = routes.filter_map(|section| read_route(reader, section, slashes));
     let routes: Vec<Route> = routes.collect();
     check_sums(reader, line, &routes);
+    if hsts.is_some() {
+        check_hsts_alone(reader, line, &response_headers, &routes);
+    }
     Some(Site {
         tenant,
         name,
@@ -183,8 +202,36 @@ fn read_client_certificates(
     Some(Located { value, line })
 }
 
+/// What `hsts` says is said nowhere else.
+fn check_hsts_alone(
+    reader: &mut Reader<'_>,
+    line: Option<u32>,
+    of_site: &FieldRules,
+    routes: &[Route],
+) {
+    let of_routes = routes.iter().map(|route| &route.response_headers);
+    let mut all = of_routes
+        .chain([of_site])
+        .flat_map(|it| it.set.iter().chain(&it.add));
+    if all.any(|(name, _)| name.eq_ignore_ascii_case("strict-transport-security")) {
+        let what = "response_headers say Strict-Transport-Security, too";
+        reader.report(line, "site.hsts", what, "say it here alone, or there alone");
+    }
+}
+
+/// In seconds, as the field has it (RFC 6797 §6.1.1). None of them has browsers forget it.
+fn max_age(value: &DeValue<'_>) -> Result<Duration, Malformed> {
+    let duration = values::duration(0, HSTS_MAX_AGE_S_MAX * 1000)(value)?;
+    match duration.subsec_nanos() {
+        0 => Ok(duration),
+        _ => Err(Malformed {
+            what: String::from("must be of whole seconds"),
+            hint: String::from("write it like \"365d\""),
+        }),
+    }
+}
+
 fn read_hsts(reader: &mut Reader<'_>, mut section: Section<'_>) -> Option<Hsts> {
-    let max_age = values::duration(1000, 10 * 365 * 24 * 60 * 60 * 1000);
     let max_age = section.require(reader, "max_age", max_age, "max_age = \"365d\"");
     let below = section.take_or(reader, "include_subdomains", values::flag, (false, "false"));
     section.finish(reader);
