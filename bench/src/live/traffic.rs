@@ -77,7 +77,6 @@ impl Traffic {
         let length = Duration::from_millis(long.ms);
         let at_once = (long.per_second * length.as_secs_f64()).ceil() as usize;
         let long = Plan {
-            secure: None,
             target: target(&format!("/drip/{}", long.ms))?,
             hosts: vec![changing],
             pace: Pace::Open {
