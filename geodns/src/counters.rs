@@ -164,6 +164,7 @@ mod tests {
         one.tcp = 2;
         one.rate_dropped = 3;
         one.evicted = 4;
+        one.too_long = 5;
         let mut sum = one.clone();
         sum.add(&one);
         let report = sum.report();
@@ -173,6 +174,7 @@ mod tests {
         assert_eq!(report["groups"], json!({ "ams": 2 }));
         assert_eq!(sum.limits(7, 8)[0]["hits"], 6);
         assert_eq!(sum.limits(7, 8)[2]["hits"], 8);
-        assert_eq!(sum.limits(7, 8)[4]["hits"], 7);
+        assert_eq!(sum.limits(7, 8)[4]["hits"], 10);
+        assert_eq!(sum.limits(7, 8)[5]["hits"], 7);
     }
 }

@@ -75,7 +75,10 @@ impl Connection<'_> {
     async fn answer(&mut self, received: &[u8]) -> Result<(), Over> {
         let mut rest = received;
         if !self.begun.is_empty() {
-            rest = self.complete(rest)?;
+            rest = self.complete(rest);
+            if is_too_long(&self.begun) {
+                return self.refuse().await;
+            }
             let begun = std::mem::take(&mut self.begun);
             match whole_message(&begun) {
                 Some((message, _)) => self.answer_one(message).await?,
@@ -85,42 +88,45 @@ impl Connection<'_> {
                 }
             }
         }
-        while let Some((message, behind)) = whole_message(rest) {
+        loop {
+            if is_too_long(rest) {
+                return self.refuse().await;
+            }
+            let Some((message, behind)) = whole_message(rest) else {
+                break;
+            };
             self.answer_one(message).await?;
             rest = behind;
         }
-        self.check_length(rest)?;
         self.begun = rest.to_vec();
         self.send().await
     }
 
-    /// Whether a message that begins like this is one that is waited for.
-    fn check_length(&self, begun: &[u8]) -> Result<(), Over> {
-        match begun.first_chunk().copied().map(u16::from_be_bytes) {
-            Some(length) if usize::from(length) > DNS_TCP_QUERY_BYTES_MAX => {
-                self.worker.counts.borrow_mut().too_long += 1;
-                Err(Over)
-            }
-            _ => Ok(()),
-        }
+    /// A query is too long; what came before is answered all the same.
+    async fn refuse(&mut self) -> Result<(), Over> {
+        self.worker.counts.borrow_mut().too_long += 1;
+        self.send().await?;
+        Err(Over)
     }
 
     /// Adds to the message that has begun what belongs to it, and gives what is behind it.
-    fn complete<'b>(&mut self, mut rest: &'b [u8]) -> Result<&'b [u8], Over> {
+    fn complete<'b>(&mut self, mut rest: &'b [u8]) -> &'b [u8] {
         while self.begun.len() < LENGTH_BYTES {
             let Some((&octet, behind)) = rest.split_first() else {
-                return Ok(rest);
+                return rest;
             };
             self.begun.push(octet);
             rest = behind;
         }
-        self.check_length(&self.begun)?;
+        if is_too_long(&self.begun) {
+            return rest;
+        }
         let length = usize::from(u16::from_be_bytes([self.begun[0], self.begun[1]]));
         let missing = (LENGTH_BYTES + length).saturating_sub(self.begun.len());
         let (belongs, behind) = rest.split_at(missing.min(rest.len()));
         self.begun.reserve_exact(missing);
         self.begun.extend_from_slice(belongs);
-        Ok(behind)
+        behind
     }
 
     async fn answer_one(&mut self, message: &[u8]) -> Result<(), Over> {
@@ -166,6 +172,12 @@ impl Connection<'_> {
             runtime.stirred(stalled_ns).await;
         }
     }
+}
+
+/// Whether a message that begins like this is longer than any query.
+fn is_too_long(begun: &[u8]) -> bool {
+    let length = begun.first_chunk().copied().map(u16::from_be_bytes);
+    length.is_some_and(|length| usize::from(length) > DNS_TCP_QUERY_BYTES_MAX)
 }
 
 /// The message that `octets` begin with, and what is behind it.

@@ -54,7 +54,10 @@ fn a_quiet_tenant_is_asked_for_alone_straight_and_beside_each_flood() {
         })
         .collect();
     let of = |flood| variants.iter().map(move |&variant| (flood, variant));
-    let wanted: Vec<(&str, &str)> = ["small", "bodies", "connections"].into_iter().flat_map(of).collect();
+    let wanted: Vec<(&str, &str)> = ["small", "bodies", "connections"]
+        .into_iter()
+        .flat_map(of)
+        .collect();
     assert_eq!(taken, wanted);
     for sample in samples {
         for name in ["alone", "straight", "flooded"] {

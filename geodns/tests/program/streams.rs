@@ -72,12 +72,38 @@ fn a_query_may_come_in_pieces() {
 fn the_longest_message_is_read() {
     let responder = Responder::with_records(&[]);
     let mut query = plain(SHOP, 1);
-    query.resize(65_535, 7);
+    query.resize(4096, 7);
     assert_eq!(
         answers(&responder.tcp(&query)),
         2,
         "what is behind is ignored"
     );
+}
+
+/// Whoever only begins one has 10 s and as much memory as he says: nobody asks so much.
+#[test]
+fn who_announces_more_than_a_query_is_closed() {
+    let responder = Responder::with_records(&[]);
+    for of_it in [2, 3, 4097 + 2] {
+        let mut query = plain(SHOP, 1);
+        query.resize(4097, 7);
+        let mut stream = responder.connect();
+        let both = [&numbered(7), &framed(&query)[..of_it]].concat();
+        stream.write_all(&both).expect("it reads");
+        assert_eq!(id_of(&read_framed(&mut stream).expect("it is answered")), 7);
+        assert!(is_closed(&mut stream), "{of_it}");
+    }
+    let mut stream = responder.connect();
+    stream.write_all(&[16]).expect("it reads");
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    stream.write_all(&[1]).expect("it reads");
+    assert!(is_closed(&mut stream), "in two pieces");
+    let status = responder.status();
+    let limits = status["limits"].as_array().expect("it is a list");
+    let row = limits
+        .iter()
+        .find(|row| row["name"] == "dns_query_too_long");
+    assert_eq!(row.expect("it is one of them")["hits"], 4);
 }
 
 /// Both in one segment: clients that read twice are not asked to wait for the second (RFC 7766 §8).
