@@ -88,14 +88,14 @@ fn who_announces_more_than_a_query_is_closed() {
         let mut query = plain(SHOP, 1);
         query.resize(4097, 7);
         let mut stream = responder.connect();
-        let both = [&numbered(7), &framed(&query)[..of_it]].concat();
+        let both = [&numbered(7)[..], &framed(&query)[..of_it]].concat();
         stream.write_all(&both).expect("it reads");
         assert_eq!(id_of(&read_framed(&mut stream).expect("it is answered")), 7);
         assert!(is_closed(&mut stream), "{of_it}");
     }
     let mut stream = responder.connect();
     stream.write_all(&[16]).expect("it reads");
-    std::thread::sleep(std::time::Duration::from_millis(50));
+    std::thread::sleep(Duration::from_millis(50));
     stream.write_all(&[1]).expect("it reads");
     assert!(is_closed(&mut stream), "in two pieces");
     let status = responder.status();
