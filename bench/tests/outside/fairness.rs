@@ -73,8 +73,8 @@ fn a_quiet_tenant_is_asked_for_alone_straight_and_beside_each_flood() {
         );
         assert!(responses > 1.0, "{sample}");
         let body_bytes = match sample["flood"].as_str() {
-            Some("small") => 100.0,
-            _ => 1_048_576.0,
+            Some("bodies") => 1_048_576.0,
+            _ => 100.0,
         };
         // What was under way at the end has bytes and is no response.
         assert!(bytes >= responses * body_bytes * 0.999, "{sample}");
