@@ -222,7 +222,7 @@ impl Thread {
 
     /// What could not be read may be there by now.
     fn try_again(&mut self) {
-        if self.follower.is_in_trouble() {
+        if self.follower.is_due(Instant::now()) {
             self.follow(None, None);
         }
     }

@@ -144,7 +144,7 @@ impl Thread {
     }
 
     fn tick(&mut self) {
-        if self.follower.is_in_trouble() {
+        if self.follower.is_due(Instant::now()) {
             self.follow(None, None);
         }
         let now_s = wall_s();

@@ -17,6 +17,12 @@ use meridian_model::{Desired, Local};
 use std::fmt::{self, Display};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// From a try that came to nothing to the next. It doubles: what is damaged may take long to read.
+const PAUSE_LEAST: Duration = Duration::from_millis(100);
+/// See [`PAUSE_LEAST`].
+const PAUSE_MOST: Duration = Duration::from_secs(60);
 
 /// What a program makes of a revision and serves.
 ///
@@ -74,6 +80,10 @@ pub struct Follower<S: Serving> {
     fault: Option<String>,
     /// Why the last try came to nothing; the next one may not.
     trouble: Option<String>,
+    /// From the last try to the next, while they come to nothing.
+    pause: Duration,
+    /// When that is.
+    again_at: Option<Instant>,
     /// What was read of the journal is not all in what is served: a file could not be read meanwhile.
     is_behind: bool,
     /// Sites that are other than those that [`Follower::follow`] has told of.
@@ -128,6 +138,8 @@ impl<S: Serving> Follower<S> {
                         journal_bytes: 0,
                         fault: None,
                         trouble: None,
+                        pause: Duration::ZERO,
+                        again_at: None,
                         is_behind: false,
                         changed: Vec::new(),
                     };
@@ -160,9 +172,10 @@ impl<S: Serving> Follower<S> {
         self.generation
     }
 
-    /// Whether the last try came to nothing for a reason that may pass: it is worth another.
-    pub fn is_in_trouble(&self) -> bool {
-        self.trouble.is_some()
+    /// Whether it is time to try again what came to nothing because a file could not be read, though
+    /// nothing was announced.
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.again_at.is_some_and(|at| now >= at)
     }
 
     /// Why a newer revision is not served.
@@ -176,6 +189,11 @@ impl<S: Serving> Follower<S> {
     /// An announcement that comes late, of a generation that was left already, says nothing new.
     pub fn follow(&mut self, generation: Option<u64>, length: Option<u64>) -> Vec<SiteId> {
         self.trouble = self.try_follow(generation, length).err();
+        self.pause = match self.trouble {
+            Some(_) => (self.pause * 2).clamp(PAUSE_LEAST, PAUSE_MOST),
+            None => Duration::ZERO,
+        };
+        self.again_at = (self.trouble.as_ref()).map(|_| Instant::now() + self.pause);
         std::mem::take(&mut self.changed)
     }
 
@@ -243,8 +261,11 @@ impl<S: Serving> Follower<S> {
             revision = change.revision;
             desired.apply(change);
         }
-        self.make_anew(&desired, revision)
-            .map_err(|what| refused(&path, &what))?;
+        if let Err(what) = self.make_anew(&desired, revision) {
+            // It will not compile the next time either.
+            self.fault = Some(refused(&path, &what));
+            return Ok(());
+        }
         self.generation = generation;
         self.is_behind = false;
         self.journal = read.journal;

@@ -116,20 +116,21 @@ impl Zones {
         let mut zones = HashMap::new();
         let mut zone_lengths = Lengths::default();
         for zone in &desired.zones {
-            let apexes = desired.zones.iter().map(|zone| WireName::from(&zone.name));
-            match compile_zone(zone, &hosts, apexes) {
+            match compile_zone(zone, &hosts) {
                 Ok(zone) => {
                     zone_lengths.add(zone.apex.octets().len());
-                    zones.insert(zone.apex.clone(), Arc::new(zone));
+                    zones.insert(zone.apex.clone(), zone);
                 }
                 Err(faults) => problems.extend(faults),
             }
         }
         Problems::refuse_any(problems)?;
+        add_apexes_below(&mut zones);
+        let zones = zones.into_iter();
         let tenants = desired.tenants.iter();
         Ok(Zones {
             revision,
-            zones,
+            zones: zones.map(|(apex, zone)| (apex, Arc::new(zone))).collect(),
             zone_lengths,
             groups: groups.into(),
             hosts: hosts.into(),
@@ -245,11 +246,7 @@ fn v6(address: &IpAddr) -> Option<Ipv6Addr> {
     }
 }
 
-fn compile_zone(
-    zone: &desired::Zone,
-    hosts: &[Host],
-    apexes: impl Iterator<Item = WireName>,
-) -> Result<Zone, Vec<Problem>> {
+fn compile_zone(zone: &desired::Zone, hosts: &[Host]) -> Result<Zone, Vec<Problem>> {
     let desired::Zone {
         owner: _,
         name,
@@ -320,16 +317,8 @@ fn compile_zone(
         data: vec![soa_data(primary, &contact, *negative_ttl)],
     });
     at_apex.sets.sort_by_key(|set| set.rtype);
-    // Zones of ours that are below exist here as well, whether there is a delegation or not: DS of their
-    // apexes is asked for here (RFC 4035 §3.1.4.1), and so are the names between.
-    for below in apexes.filter(|it| *it != apex && is_below(it.octets(), apex.octets())) {
-        nodes.entry(below).or_default();
-    }
     add_empty_non_terminals(&mut nodes, &apex);
-    let mut node_lengths = Lengths::default();
-    for name in nodes.keys() {
-        node_lengths.add(name.octets().len());
-    }
+    let node_lengths = lengths_of(&nodes);
     let apex_service = apex_site
         .as_ref()
         .map(|SiteName { tenant, site }| service_labels(tenant, site));
@@ -343,16 +332,37 @@ fn compile_zone(
     })
 }
 
-/// Whether a name is below another one.
-fn is_below(name: &[u8], other: &[u8]) -> bool {
-    let mut above = parent(name);
-    while let Some(name) = above {
-        if name == other {
-            return true;
+/// Zones of ours that are below another one exist there as well, whether there is a delegation or not: DS of
+/// their apexes is asked for there (RFC 4035 §3.1.4.1), and so are the names between.
+fn add_apexes_below(zones: &mut HashMap<WireName, Zone>) {
+    let mut below: HashMap<WireName, Vec<WireName>> = HashMap::new();
+    for apex in zones.keys() {
+        let mut above = parent(apex.octets());
+        while let Some(name) = above {
+            if let Some((zone, _)) = zones.get_key_value(name) {
+                below.entry(zone.clone()).or_default().push(apex.clone());
+                break;
+            }
+            above = parent(name);
         }
-        above = parent(name);
     }
-    false
+    for (zone, apexes) in below {
+        if let Some(zone) = zones.get_mut(&zone) {
+            for apex in apexes {
+                zone.nodes.entry(apex).or_default();
+            }
+            add_empty_non_terminals(&mut zone.nodes, &zone.apex);
+            zone.node_lengths = lengths_of(&zone.nodes);
+        }
+    }
+}
+
+fn lengths_of(nodes: &HashMap<WireName, Node>) -> Lengths {
+    let mut lengths = Lengths::default();
+    for name in nodes.keys() {
+        lengths.add(name.octets().len());
+    }
+    lengths
 }
 
 /// The addresses of a name server: there are none of the operator's beside them.
