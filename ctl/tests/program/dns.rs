@@ -122,6 +122,37 @@ fn up_answers_dns_as_soon_as_it_is_ready() {
     UdpSocket::bind(host.dns).unwrap();
 }
 
+/// A change of a zone has the snapshot read again. That it could not be read for a moment is no fault of
+/// what comes after it.
+#[test]
+fn what_can_not_be_read_for_a_moment_is_taken_up_when_it_can() {
+    let host = DnsHost::new();
+    let up = host.up();
+    up.line();
+    let config = host.host.path("state/config");
+    let current = std::fs::read_to_string(config.join("current")).unwrap();
+    let snapshot = config.join(format!("snapshot.{}", current.trim()));
+    let away = config.join("away");
+    std::fs::rename(&snapshot, &away).unwrap();
+    for n in 0..2 {
+        let record = format!("[[zone.record]]\nname = \"t{n}\"\ntype = \"TXT\"\ndata = '\"x\"'\n");
+        host.host.write_manifest(&host.manifest(&record));
+        host.host.run(&["apply", "-f", "h1.toml"]);
+        assert_eq!(host.ask(&format!("t{n}.lb.example.net"), TXT), Some((3, 0)));
+    }
+    let fault = host.responder()["config_fault"].clone();
+    assert!(
+        fault.as_str().is_some_and(|it| it.contains("snapshot.")),
+        "{fault}"
+    );
+    std::fs::rename(&away, &snapshot).unwrap();
+    wait_for("the second change", || {
+        (host.ask("t1.lb.example.net", TXT) == Some((0, 1))).then_some(())
+    });
+    assert!(host.responder()["config_fault"].is_null());
+    up.stop();
+}
+
 /// A command that returned 0 means that every answer from now on is by the new state.
 #[test]
 fn a_change_is_answered_from_when_its_command_returns() {

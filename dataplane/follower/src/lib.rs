@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 /// From a try that came to nothing to the next. It doubles: what is damaged may take long to read.
 const PAUSE_LEAST: Duration = Duration::from_millis(100);
 /// See [`PAUSE_LEAST`].
-const PAUSE_MOST: Duration = Duration::from_secs(60);
+const PAUSE_MOST: Duration = Duration::from_secs(5);
 
 /// What a program makes of a revision and serves.
 ///
