@@ -3,7 +3,7 @@
 
 use crate::pages::{LAYOUT, Slot};
 use meridian_model::snapshot::SiteId;
-use meridian_model::usage::{Answer, AnswerRow, BUCKETS, COLUMNS, Epoch, Tally};
+use meridian_model::usage::{Answer, BUCKETS, COLUMNS, Epoch, Tally};
 use meridian_sys::counting::{Book, Pages};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -98,18 +98,8 @@ impl Usage {
 
     /// What the plane says when it is asked.
     pub(crate) fn answer(&self) -> Answer {
-        let (open_slot, closed, sums) = self.book.standing();
-        let rows = sums.into_iter().map(|(site, now)| AnswerRow {
-            site: SiteId(site),
-            now: Tally(now),
-            closed: Tally(closed.get(&site).copied().unwrap_or_default()),
-        });
-        Answer {
-            epoch: self.epoch,
-            host: self.host.clone(),
-            open_slot,
-            sites: rows.filter(|row| !row.now.is_zero()).collect(),
-        }
+        let (open_slot, closed, now) = self.book.standing();
+        Answer::new((self.epoch, &self.host), open_slot, &closed, now)
     }
 
     /// Sites whose counters a kill would lose.

@@ -5,8 +5,8 @@ use meridian_model::limits::{COUNTER_SEGMENT_BYTES_MAX, COUNTER_SEGMENT_BYTES_MI
 use meridian_model::name::Name;
 use meridian_model::snapshot::SiteId;
 use meridian_model::usage::{
-    Answer, AnswerRow, COLUMNS, Column, Epoch, HEADER_OPEN_SLOT_WORD, NO_SITE, SLOT_TALLY_WORD,
-    SLOT_WORDS, Tally, closed_slot, header, slot_of, slots_header,
+    Answer, COLUMNS, Column, Epoch, HEADER_OPEN_SLOT_WORD, NO_SITE, SLOT_TALLY_WORD, SLOT_WORDS,
+    Tally, closed_slot, header, slot_of, slots_header,
 };
 use meridian_sys::counting::{
     Book, Closer, Closing, Layout, PageSet, PageWriter, Pages, SlotsFile,
@@ -113,18 +113,8 @@ fn open_slot() -> u64 {
 impl Usage {
     /// As `meridianctl usage` asks for it.
     pub(crate) fn answer(&self) -> Answer {
-        let (open_slot, closed, sums) = self.book.standing();
-        let rows = sums.into_iter().map(|(site, now)| AnswerRow {
-            site: SiteId(site),
-            now: Tally(now),
-            closed: Tally(closed.get(&site).copied().unwrap_or_default()),
-        });
-        Answer {
-            epoch: self.epoch,
-            host: self.host.clone(),
-            open_slot,
-            sites: rows.filter(|row| !row.now.is_zero()).collect(),
-        }
+        let (open_slot, closed, now) = self.book.standing();
+        Answer::new((self.epoch, &self.host), open_slot, &closed, now)
     }
 
     /// Sites whose counters a kill would lose.

@@ -4,7 +4,7 @@
 //! time that a connection may take. Nothing of the request has gone before it is over.
 
 use super::backend_configs::BackendConfigs;
-use super::records::{owe, take_alerts};
+use super::records::{give_back, owe, take_alerts};
 use super::session::BackendSession;
 use crate::http::reject::Reject;
 use meridian_model::limits::{BACKEND_TICKETS_MAX, TLS_HANDSHAKE_BYTES_MAX};
@@ -234,14 +234,11 @@ impl Handshake<'_> {
         }
     }
 
-    /// What came behind the handshake, such as tickets, is read next: the end of what came last.
+    /// What came behind the handshake, such as tickets, is read next.
     fn give_back(&mut self) -> Result<(), Reject> {
-        let Some(mut last) = self.last.take() else {
-            return Ok(());
-        };
-        let done = last.len().checked_sub(self.records.len());
-        last.advance(done.ok_or(Reject::BackendHandshake)?);
-        self.socket.unread(last);
-        Ok(())
+        match give_back(self.socket, self.last.take(), &self.records) {
+            true => Ok(()),
+            false => Err(Reject::BackendHandshake),
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::clients::VerifiedClient;
 use super::hello::{HelloReader, alert, or_unexpected};
-use super::records::{owe, take_alerts};
+use super::records::{give_back, owe, take_alerts};
 use super::session::Session;
 use crate::client::{self, ClientConnection};
 use crate::counters::Counter;
@@ -312,22 +312,12 @@ impl Handshake<'_> {
         })
     }
 
-    /// What came behind the handshake is read next: the end of what came last.
+    /// What came behind the handshake is read next.
     fn give_back(&mut self) -> Result<(), Failure> {
-        let Some(mut last) = self.last.take() else {
-            return Ok(());
-        };
-        let done = last.len().checked_sub(self.records.len());
-        let done = done.ok_or(Failure::Gone)?;
-        // Of a message that only begins there the connection has a part already, and has changed what
-        // it has seen: nobody sends that in good faith.
-        if last[done..] != self.records {
-            return Err(Failure::Refused(Vec::new()));
+        match give_back(self.socket, self.last.take(), &self.records) {
+            true => Ok(()),
+            false => Err(Failure::Refused(Vec::new())),
         }
-        last.advance(done);
-        last.charge(self.socket.class());
-        self.socket.unread(last);
-        Ok(())
     }
 
     fn count(&self, tls: &UnbufferedServerConnection) {

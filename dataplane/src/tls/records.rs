@@ -2,6 +2,7 @@
 //! connection has for its peer.
 
 use super::side::Side;
+use meridian_sys::{RecvBuf, Socket};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData};
 
 /// Plaintext of one record (RFC 8446 §5.1).
@@ -36,6 +37,25 @@ pub(super) fn take_alerts(connection: &mut impl Side, owed: &mut Vec<u8>) {
     {
         owe(owed, encode);
     }
+}
+
+/// Has what came behind a handshake read next: the end of `last`, of which the connection has left `rest`.
+/// `false`: of a message that only begins there it has a part already, and has changed what it has seen,
+/// which nobody sends in good faith; or it left more than that.
+pub(super) fn give_back(socket: &Socket, last: Option<RecvBuf>, rest: &[u8]) -> bool {
+    let Some(mut last) = last else {
+        return true;
+    };
+    let Some(done) = last.len().checked_sub(rest.len()) else {
+        return false;
+    };
+    if last[done..] != *rest {
+        return false;
+    }
+    last.advance(done);
+    last.charge(socket.class());
+    socket.unread(last);
+    true
 }
 
 /// Bytes until the next record is whole, of which `records` has the beginning behind whole ones; or

@@ -9,6 +9,8 @@
 //! ended in between is then in both, with the greater value in the file. The other way round it
 //! would be in neither.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{COLUMNS, Epoch, Tally};
@@ -25,6 +27,28 @@ pub struct Answer {
     pub open_slot: u64,
     /// Every site that was ever served, in no particular order.
     pub sites: Vec<AnswerRow>,
+}
+
+impl Answer {
+    /// Of what each site had at the end of the last closed slot, and has now; who has nothing is left out.
+    pub fn new(
+        (epoch, host): (Epoch, &str),
+        open_slot: u64,
+        closed: &HashMap<u64, [u64; COLUMNS]>,
+        now: HashMap<u64, [u64; COLUMNS]>,
+    ) -> Answer {
+        let rows = now.into_iter().map(|(site, now)| AnswerRow {
+            site: SiteId(site),
+            now: Tally(now),
+            closed: Tally(closed.get(&site).copied().unwrap_or_default()),
+        });
+        Answer {
+            epoch,
+            host: host.to_owned(),
+            open_slot,
+            sites: rows.filter(|row| !row.now.is_zero()).collect(),
+        }
+    }
 }
 
 /// What an [`Answer`] has of one site.
