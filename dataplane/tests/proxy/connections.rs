@@ -1,5 +1,6 @@
 //! Connections: their number, their pools, and where they may go.
 
+use crate::crowding::SOCKETS;
 use crate::support::eventually;
 use crate::support::manifest::Declared;
 use crate::support::peer::{
@@ -7,6 +8,7 @@ use crate::support::peer::{
 };
 use crate::support::plane::{Plane, Reserved};
 use crate::support::told::{check_failures, failures_of};
+use std::io::Write;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
@@ -387,6 +389,57 @@ fn want_of_descriptors_is_no_fault_of_a_backend() {
     assert_eq!(plane.site("retries"), 0);
     assert_eq!(plane.backend(0, "failures"), 0);
     assert_eq!(plane.hits("connect_refused"), 0);
+    drop((clients, servers));
+    plane.finish();
+}
+
+/// Where clients and what was let in are more than all there is, nobody is left without an answer beyond
+/// that, and whoever is, is counted (docs/decisions/0046).
+#[test]
+fn beyond_all_there_is_no_client_is_closed_that_there_is_room_for() {
+    const CLIENTS: usize = 200;
+    let backend = Backend::new();
+    let declared = Declared::with_backends([backend.address]);
+    let plane = Plane::start_with_open_files(&declared, OPEN_FILES);
+    let accepting = aside(move || {
+        let accepted = std::iter::from_fn(|| backend.accept_within(Duration::from_secs(2)));
+        accepted.collect::<Vec<Peer>>()
+    });
+    let mut clients: Vec<Peer> = (0..CLIENTS)
+        .map(|_| {
+            let mut client = Peer::connect(plane.address());
+            // It may have been closed by then.
+            let _ = client.stream.write_all(GET);
+            client
+        })
+        .collect();
+    let mut servers = accepting.join().expect("it only accepts");
+    for server in &mut servers {
+        server.receive_head();
+        server.send(&ok(b"ok"));
+    }
+    let (mut served, mut refused, mut closed) = (0, 0, 0);
+    for client in &mut clients {
+        match &*client.receive(12, PATIENCE) {
+            b"HTTP/1.1 200" => served += 1,
+            b"HTTP/1.1 503" => refused += 1,
+            b"" => closed += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(
+        (served, served + refused + closed),
+        (servers.len(), CLIENTS)
+    );
+    assert_eq!(plane.hits("limit_share"), refused as u64);
+    let more_than_there_are = (CLIENTS + served).saturating_sub(SOCKETS as usize);
+    assert!(
+        closed <= more_than_there_are,
+        "{closed} of {more_than_there_are}"
+    );
+    let told = plane.hits("clients_turned_away") + plane.hits("client_connections");
+    assert_eq!(told, closed as u64);
+    assert_eq!(plane.backend(0, "failures"), 0);
     drop((clients, servers));
     plane.finish();
 }
